@@ -1,0 +1,26 @@
+# The README's commands. The environment is made once; touch requirements.txt to make it anew.
+VENV := .venv
+PYTHON ?= python3
+RUN := . $(VENV)/bin/activate &&
+READY := $(VENV)/.ready
+
+.PHONY: demo reproduce test lint bench
+
+demo: $(READY)  ## the whole pipeline on digits, in about two minutes
+	$(RUN) dvc repro render_report@digits
+	@echo "The report: $(CURDIR)/reports/digits.html"
+
+reproduce: $(READY)  ## all datasets: hours on a CPU
+	$(RUN) dvc repro
+	@echo "The reports: $(CURDIR)/reports/index.html"
+
+test: $(READY)
+	$(RUN) python -m pytest
+
+lint: $(READY)
+	$(RUN) ruff check . && ruff format --check . && mypy
+
+$(READY): requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	touch $@

@@ -1,0 +1,1 @@
+"""Adversarial input spaces of convolutional networks, and defenses against them."""

@@ -1,0 +1,159 @@
+"""`data/adversarial/<dataset>/<attack>.h5`: a self-contained set of adversarial images."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.artifacts.storage import canonical_json, reading, replacing, write_attributes
+from pipeline.errors import PipelineError
+
+SCHEMA, VERSION = "adversarial", 1
+# Work runs in blocks of this many rows, whatever reads: 9 targets of 500 originals.
+BLOCK = 4500
+DATASETS = {
+    "images": "float32",
+    "originals": "uint8",
+    "original_row": "int32",
+    "source_split": "uint8",
+    "source_index": "int32",
+    "labels": "uint8",
+    "target_labels": "uint8",
+    "is_adversarial": "bool",
+    "steps": "int16",
+    "margin": "float32",
+}
+SOURCE_SPLITS = ("train", "test")  # values 0 and 1 of `source_split`
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The originals of a set, and which of them is attacked towards what; m originals, n rows.
+
+    originals uint8 (m, c, h, w); source_split uint8 (m,); source_index int32 (m,);
+    original_row int32 (n,); labels and target_labels uint8 (n,).
+    """
+
+    originals: NDArray[np.uint8]
+    source_split: NDArray[np.uint8]
+    source_index: NDArray[np.int32]
+    original_row: NDArray[np.int32]
+    labels: NDArray[np.uint8]
+    target_labels: NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        if (self.labels == self.target_labels).any():
+            raise ValueError("a target label equals the original's label")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a set says of itself."""
+
+    dataset: str
+    attack: str
+    params: dict[str, Any]
+    class_names: tuple[str, ...]
+    seed: int
+
+
+class AdversarialSet:
+    """A set open for reading: what is small in memory, the images by block of rows.
+
+    Attributes: `identity`, `sources`, `is_adversarial` bool (n,), `steps` int16 (n,), `margin`
+    float32 (n,).
+    """
+
+    def __init__(self, file: h5py.File) -> None:
+        self._file = file
+        attributes = file.attrs
+        self.identity = Identity(
+            dataset=attributes["dataset"],
+            attack=attributes["attack"],
+            params=json.loads(attributes["params"]),
+            class_names=tuple(json.loads(attributes["class_names"])),
+            seed=int(attributes["seed"]),
+        )
+        self.sources = Sources(**{name: file[name][:] for name in Sources.__dataclass_fields__})
+        self.is_adversarial: NDArray[np.bool_] = file["is_adversarial"][:]
+        self.steps: NDArray[np.int16] = file["steps"][:]
+        self.margin: NDArray[np.float32] = file["margin"][:]
+
+    def __len__(self) -> int:
+        return len(self.is_adversarial)
+
+    def images(self, rows: slice | NDArray[np.int64]) -> NDArray[np.float32]:
+        """Adversarial images in [0, 1], float32 (len, c, h, w); an index array must be sorted."""
+        images: NDArray[np.float32] = self._file["images"][rows]
+        return images
+
+    def originals(self, rows: slice | NDArray[np.int64]) -> NDArray[np.float32]:
+        """The original image of each row in [0, 1], float32 (len, c, h, w)."""
+        chosen = self.sources.originals[self.sources.original_row[rows]]
+        return chosen.astype(np.float32) / np.float32(255)
+
+    def blocks(self) -> Iterator[slice]:
+        """Consecutive slices of BLOCK rows."""
+        for start in range(0, len(self), BLOCK):
+            yield slice(start, min(start + BLOCK, len(self)))
+
+
+@contextmanager
+def open_adversarial(path: Path | str) -> Iterator[AdversarialSet]:
+    """Open a set; PipelineError if it is missing, no HDF5, or not of this schema and version."""
+    with reading(Path(path), SCHEMA, VERSION, DATASETS) as file:
+        for name in ("images", "original_row", "labels", "target_labels", "steps", "margin"):
+            expected = len(file["is_adversarial"])
+            if len(file[name]) != expected:
+                raise PipelineError(f"{path}: dataset '{name}': expected {expected} rows, found {len(file[name])}")
+        yield AdversarialSet(file)
+
+
+def write_adversarial(
+    path: Path,
+    identity: Identity,
+    sources: Sources,
+    blocks: Iterable[tuple[slice, NDArray[np.float32], NDArray[np.int16]]],
+    measure_margins: Callable[[NDArray[np.float32], NDArray[np.uint8]], NDArray[np.float32]],
+) -> None:
+    """Stream (rows, images, steps) to a new set, then measure the margins on the images read back.
+
+    `measure_margins` takes stored images and target labels. Memory stays that of one block. The file
+    appears only when it is whole.
+    """
+    count = len(sources.labels)
+    with replacing(path) as part:
+        with h5py.File(part, "w") as file:
+            write_attributes(
+                file,
+                {
+                    "schema": SCHEMA,
+                    "schema_version": VERSION,
+                    "dataset": identity.dataset,
+                    "attack": identity.attack,
+                    "params": canonical_json(identity.params),
+                    "class_names": json.dumps(identity.class_names),
+                    "seed": identity.seed,
+                },
+            )
+            for name in Sources.__dataclass_fields__:
+                file.create_dataset(name, data=getattr(sources, name))
+            # Contiguous and uncompressed: perturbations hardly compress, and rows are read at random.
+            file.create_dataset("images", (count, *sources.originals.shape[1:]), "float32")
+            for name in ("is_adversarial", "steps", "margin"):
+                file.create_dataset(name, (count,), DATASETS[name])
+            for rows, images, steps in blocks:
+                file["images"][rows] = images
+                file["steps"][rows] = steps
+        with h5py.File(part, "r+") as file:
+            for start in range(0, count, BLOCK):
+                rows = slice(start, min(start + BLOCK, count))
+                margin = measure_margins(file["images"][rows], sources.target_labels[rows])
+                file["margin"][rows] = margin
+                file["is_adversarial"][rows] = margin > 0

@@ -1,0 +1,33 @@
+"""`data/curves/<dataset>/<model>.csv`: learning curves, one row per epoch and split."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipeline.artifacts.storage import replacing
+from pipeline.errors import PipelineError
+
+
+def write_curves(path: Path, rows: Sequence[Any]) -> None:
+    """Write dataclass instances of one type, a column per field, floats to 6 digits."""
+    names = [field.name for field in fields(rows[0])]
+    with replacing(path) as part, open(part, "w", newline="") as handle:
+        writer = csv.writer(handle, lineterminator="\n")
+        writer.writerow(names)
+        for row in rows:
+            values = asdict(row)
+            writer.writerow(f"{values[n]:.6g}" if isinstance(values[n], float) else values[n] for n in names)
+
+
+def read_curves(path: Path) -> pd.DataFrame:
+    """The table back; PipelineError if it is missing or empty."""
+    try:
+        return pd.read_csv(path)
+    except FileNotFoundError:
+        raise PipelineError(f"{path}: no such file; expected a table of curves: run dvc repro") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise PipelineError(f"{path}: expected a CSV file: {error}") from None

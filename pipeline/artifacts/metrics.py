@@ -1,0 +1,25 @@
+"""`reports/metrics/<dataset>.json`: the numbers of a dataset, read by `dvc metrics show`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pipeline.artifacts.storage import replacing
+from pipeline.errors import PipelineError
+
+
+def write_metrics(path: Path, metrics: dict[str, Any]) -> None:
+    """Write nested numbers as indented JSON, keys in the order given."""
+    with replacing(path) as part:
+        part.write_text(json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_metrics(path: Path) -> dict[str, Any]:
+    """The numbers back; PipelineError if the file is missing or no JSON."""
+    try:
+        metrics: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise PipelineError(f"{path}: no such file; expected metrics: run dvc repro") from None
+    except ValueError as error:
+        raise PipelineError(f"{path}: expected JSON: {error}") from None
+    return metrics

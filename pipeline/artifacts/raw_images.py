@@ -1,0 +1,214 @@
+"""The raw files of each dataset, as they come: scikit-learn's digits, idx, Parquet, torchvision."""
+
+import gzip
+import hashlib
+import io
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from pipeline.artifacts.images import Description, Split
+from pipeline.errors import PipelineError
+
+RawImages = tuple[Description, dict[str, Split]]
+
+# MD5 of the uncompressed files, as published with MNIST; torchvision checks the .gz files' own.
+MNIST_FILES = {
+    ("train", "images"): ("train-images-idx3-ubyte", "6bbc9ace898e44ae57da46a324031adb"),
+    ("train", "labels"): ("train-labels-idx1-ubyte", "a25bea736e30d166cdddb491f175f624"),
+    ("test", "images"): ("t10k-images-idx3-ubyte", "2646ac647ad5339dbf082846283269ea"),
+    ("test", "labels"): ("t10k-labels-idx1-ubyte", "27ae3e4e09519cfbb04c329615203637"),
+}
+CIFAR10_CLASSES = (
+    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
+)  # fmt: skip
+
+
+def read_digits(test_share: float, random: np.random.Generator) -> RawImages:
+    """scikit-learn's 1,797 handwritten digits (UCI), 8x8, values 0 to 16 spread over 0 to 255.
+
+    They come without a split: `test_share` of each class, drawn by `random`, is the test split.
+    """
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    images = np.round(bunch.images * (255 / 16)).astype(np.uint8)[:, None]
+    labels = bunch.target.astype(np.uint8)
+    test = np.zeros(len(labels), dtype=bool)
+    for label in range(10):
+        rows = random.permutation(np.flatnonzero(labels == label))
+        test[rows[: round(len(rows) * test_share)]] = True
+    description = Description(
+        dataset="digits",
+        class_names=tuple(map(str, range(10))),
+        source="scikit-learn's bundled digits (UCI), 8x8",
+        source_checksum=_sha256(images.tobytes(), labels.tobytes()),
+    )
+    splits = {"train": Split(images[~test], labels[~test]), "test": Split(images[test], labels[test])}
+    return description, splits
+
+
+def read_mnist(folder: Path) -> RawImages:
+    """MNIST from the four idx files under `folder`, plain or .gz, downloaded there if they are missing."""
+    paths = {key: _find(folder, name) for key, (name, _) in MNIST_FILES.items()}
+    source = "MNIST idx files"
+    if not any(paths.values()):
+        _download(folder, "mnist", lambda root: _torchvision("MNIST", root))
+        paths = {key: _find(folder, name) for key, (name, _) in MNIST_FILES.items()}
+        source = "MNIST, downloaded by torchvision"
+    contents = {}
+    for key, (name, md5) in MNIST_FILES.items():
+        path = paths[key]
+        if path is None:
+            raise PipelineError(f"{folder}: expected MNIST's four idx files, found no {name} or {name}.gz")
+        contents[key] = _checked(path, md5)
+    splits = {
+        split: Split(
+            np.frombuffer(contents[split, "images"], np.uint8, offset=16).reshape(-1, 1, 28, 28),
+            np.frombuffer(contents[split, "labels"], np.uint8, offset=8),
+        )
+        for split in ("train", "test")
+    }
+    names = tuple(map(str, range(10)))
+    return Description("mnist", names, source, _sha256(*contents.values())), splits
+
+
+def read_cifar10(folder: Path) -> RawImages:
+    """CIFAR-10 from Parquet shards under `folder`, or torchvision's files, downloaded if missing.
+
+    Parquet: `train*.parquet` and `test*.parquet` with a struct column `img` or `image` of encoded
+    bytes, an integer column `label`, and class names in the schema's "huggingface" metadata.
+    """
+    shards = {split: sorted(folder.rglob(f"{split}*.parquet")) for split in ("train", "test")}
+    if any(shards.values()):
+        return _read_parquet(folder, shards)
+    source = "CIFAR-10 python files, MD5-checked by torchvision"
+    if not (folder / "cifar-10-batches-py").is_dir():
+        _download(folder, "cifar10", lambda root: _torchvision("CIFAR10", root))
+        source = "CIFAR-10, downloaded by torchvision"
+    splits = {}
+    for split in ("train", "test"):
+        try:
+            # torchvision compares each file's MD5 with the published one before it unpickles any.
+            data = _torchvision_dataset("CIFAR10", folder, split == "train")
+        except RuntimeError as error:
+            raise PipelineError(f"{folder / 'cifar-10-batches-py'}: {error}") from None
+        images = np.ascontiguousarray(data.data.transpose(0, 3, 1, 2))
+        splits[split] = Split(images, np.array(data.targets, np.uint8))
+    checksum = _sha256(*(splits[s].images.tobytes() + splits[s].labels.tobytes() for s in ("train", "test")))
+    return Description("cifar10", CIFAR10_CLASSES, source, checksum), splits
+
+
+def _read_parquet(folder: Path, shards: dict[str, list[Path]]) -> RawImages:
+    splits, encodings, names, digest = {}, set(), CIFAR10_CLASSES, hashlib.sha256()
+    for split, paths in shards.items():
+        if not paths:
+            raise PipelineError(f"{folder}: expected {split}*.parquet, found none")
+        images, labels = [], []
+        for path in paths:
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+            table = _parquet_table(path)
+            names = _class_names(table.schema) or names
+            column = next(name for name in ("img", "image") if name in table.column_names)
+            for cell, label in zip(table[column].to_pylist(), table["label"].to_pylist(), strict=True):
+                image, encoding = _decode(cell["bytes"], path, len(images))
+                images.append(image)
+                labels.append(label)
+                encodings.add(encoding)
+        splits[split] = Split(np.stack(images).transpose(0, 3, 1, 2).copy(), np.array(labels, np.uint8))
+    source = f"CIFAR-10 Parquet files ({', '.join(sorted(encodings))} encoded)"
+    if "JPEG" in encodings:
+        source += ": a lossy JPEG re-encoding of CIFAR-10, not the original pixels"
+    return Description("cifar10", names, source, digest.hexdigest()), splits
+
+
+def _parquet_table(path: Path) -> pyarrow.Table:
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise PipelineError(f"{path}: expected a Parquet file: {' '.join(str(error).split())}") from None
+    columns = set(table.column_names)
+    if not columns & {"img", "image"} or "label" not in columns:
+        raise PipelineError(f"{path}: expected columns img (or image) and label, found {sorted(columns)}")
+    return table
+
+
+def _decode(data: bytes, path: Path, row: int) -> tuple[NDArray[np.uint8], str]:
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            pixels, encoding = np.asarray(image.convert("RGB")), image.format or "unknown"
+    except (UnidentifiedImageError, OSError, TypeError) as error:
+        raise PipelineError(f"{path}: row {row}: expected an encoded image: {error}") from None
+    if pixels.shape != (32, 32, 3):
+        raise PipelineError(f"{path}: row {row}: expected a 32x32 RGB image, found shape {pixels.shape}")
+    return pixels, encoding
+
+
+def _class_names(schema: pyarrow.Schema) -> tuple[str, ...] | None:
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        return tuple(features["label"]["names"])
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _find(folder: Path, name: str) -> Path | None:
+    """The file, plain before .gz, in `folder` or where torchvision keeps it."""
+    places = [folder, folder / "MNIST" / "raw", folder / "raw"]
+    files = (place / (name + ending) for ending in ("", ".gz") for place in places)
+    return next((path for path in files if path.is_file()), None)
+
+
+def _checked(path: Path, md5: str) -> bytes:
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError) as error:
+        raise PipelineError(f"{path}: cannot be read: {error}") from None
+    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if found != md5:
+        raise PipelineError(f"{path}: truncated or not MNIST's: expected MD5 {md5}, found {found}")
+    return content
+
+
+def _download(folder: Path, dataset: str, fetch: Callable[[Path], Any]) -> None:
+    """Download into a temporary folder and move what came into `folder`: all of it or nothing."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as temporary:
+            fetch(Path(temporary))
+            for path in Path(temporary).iterdir():
+                shutil.move(path, folder / path.name)
+    except (OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise PipelineError(
+            f"{dataset}: no raw files in {folder}, and the download failed ({reason}). Three ways to get them: "
+            f"(1) set DATASETS_DIR to a folder that holds {dataset}/; (2) put the files into data/raw/{dataset}/; "
+            "(3) run again with a network, and torchvision downloads them"
+        ) from None
+
+
+def _torchvision_dataset(name: str, root: Path, train: bool, download: bool = False) -> Any:
+    import torchvision.datasets  # seconds of start-up: only where nothing else has the data
+
+    return getattr(torchvision.datasets, name)(str(root), train=train, download=download)
+
+
+def _torchvision(name: str, root: Path) -> None:
+    _torchvision_dataset(name, root, train=True, download=True)
+    (root / "cifar-10-python.tar.gz").unlink(missing_ok=True)
+
+
+def _sha256(*contents: bytes) -> str:
+    digest = hashlib.sha256()
+    for content in contents:
+        digest.update(hashlib.sha256(content).digest())
+    return digest.hexdigest()

@@ -1,0 +1,60 @@
+"""Parts of an unfinished artifact, kept so that an interrupted stage goes on where it was."""
+
+import hashlib
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from pipeline.artifacts.storage import canonical_json, replacing
+
+Arrays = dict[str, NDArray[Any]]
+WORK = Path(".work")
+
+
+class ShardStore:
+    """Numbered groups of arrays in a work folder whose name is a hash of all that they come from.
+
+    Other inputs, parameters or code give another folder, so a shard is never taken for one of a
+    different run. `.work/` is ignored by git and DVC.
+    """
+
+    def __init__(self, inputs: Sequence[Path], arguments: Mapping[str, Any]) -> None:
+        digest = hashlib.sha256(canonical_json(dict(arguments)).encode())
+        code = sorted(Path(__file__).parents[1].rglob("*.py"))
+        for path in [*inputs, *code]:
+            with open(path, "rb") as handle:
+                digest.update(hashlib.file_digest(handle, "sha256").digest())
+        self.folder = WORK / digest.hexdigest()[:16]
+
+    def fill(self, shards: int, compute: Callable[[int], Arrays]) -> int:
+        """Compute and store each shard that is not there yet; each appears whole or not at all.
+
+        Returns how many were there already.
+        """
+        found = 0
+        for index in range(shards):
+            path = self._path(index)
+            if path.exists():
+                found += 1
+                continue
+            arrays = {name: np.ascontiguousarray(value) for name, value in compute(index).items()}
+            with replacing(path) as part:
+                save_file(arrays, part)
+        return found
+
+    def load(self, shards: int) -> Iterator[Arrays]:
+        """The stored shards in order, one in memory at a time."""
+        for index in range(shards):
+            yield load_file(self._path(index))
+
+    def clear(self) -> None:
+        """Delete the folder, once the artifact is written."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _path(self, index: int) -> Path:
+        return self.folder / f"{index:05d}.safetensors"

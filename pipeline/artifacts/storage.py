@@ -1,0 +1,79 @@
+"""What every format shares: files that appear whole or not at all, and HDF5 opened with its schema checked."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from pipeline.errors import PipelineError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Write to the yielded `.part` path; it is flushed to disk and renamed to `path` on success.
+
+    On any exception the part is deleted and `path` is left as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.unlink(missing_ok=True)
+    try:
+        yield part
+        with open(part, "rb+") as handle:
+            os.fsync(handle.fileno())
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def write_attributes(file: h5py.File, attributes: Mapping[str, Any]) -> None:
+    """Root attributes in sorted order (the order is part of the file's bytes); str and int only."""
+    for name in sorted(attributes):
+        file.attrs[name] = attributes[name]
+
+
+@contextmanager
+def reading(path: Path, schema: str, version: int, datasets: Mapping[str, str]) -> Iterator[h5py.File]:
+    """An HDF5 file open for reading, once its schema, version and datasets are as expected.
+
+    `datasets` maps each dataset's name to its dtype. Raises PipelineError naming what is wrong.
+    """
+    try:
+        file = h5py.File(path, "r")
+    except FileNotFoundError:
+        raise PipelineError(f"{path}: no such file; expected a {schema} file: run dvc repro") from None
+    except OSError:
+        raise PipelineError(f"{path}: expected an HDF5 file ({schema}), found something else or a truncated one") from None
+    with file:
+        found = (file.attrs.get("schema"), file.attrs.get("schema_version"))
+        if found != (schema, version):
+            raise PipelineError(
+                f"{path}: expected schema {schema} version {version}, found {found[0]} version {found[1]}"
+            )
+        for name, dtype in datasets.items():
+            if name not in file or not isinstance(file[name], h5py.Dataset):
+                raise PipelineError(f"{path}: expected a dataset '{name}', found none")
+            if file[name].dtype != dtype:
+                raise PipelineError(f"{path}: dataset '{name}': expected {dtype}, found {file[name].dtype}")
+        yield file
+
+
+def schema_of(path: Path) -> str:
+    """The schema that an HDF5 file of ours names; PipelineError if it is missing or no such file."""
+    if not path.is_file():
+        raise PipelineError(f"{path}: no such file: run dvc repro")
+    try:
+        with h5py.File(path, "r") as file:
+            return str(file.attrs["schema"])
+    except (OSError, KeyError):
+        raise PipelineError(f"{path}: expected an HDF5 file of this pipeline, found something else") from None
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values, equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

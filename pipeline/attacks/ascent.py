@@ -1,0 +1,53 @@
+"""Gradient ascent on images, with a model whose weights stay as they are (paper, Section 2.2)."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[nn.Module]:
+    """Inside the block `model` is in evaluation mode and its weights ask for no gradient.
+
+    Modes and gradient flags are restored afterwards, also after an exception.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    try:
+        model.eval().requires_grad_(False)
+        yield model
+    finally:
+        for module, training in modes:
+            module.training = training
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)
+
+
+def target_score_gradients(model: nn.Module, images: Tensor, target_labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits F(x), (n, k), and the gradient of each image's target logit, (n, c, h, w).
+
+    The scores are summed, not averaged, so that an image's gradient does not depend on its batch.
+    """
+    images = images.detach().requires_grad_()
+    logits = model(images)
+    scores = logits.gather(1, target_labels[:, None]).sum()
+    (gradients,) = torch.autograd.grad(scores, images)
+    return logits.detach(), gradients
+
+
+def ascend(images: Tensor, gradients: Tensor, *, step_size: float) -> Tensor:
+    """One step by the gradient itself, not its sign: x <- clip(x + step_size * grad F_t(x), 0, 1)."""
+    return torch.add(images, gradients, alpha=step_size).clamp_(0, 1)
+
+
+def ascend_steps(
+    model: nn.Module, images: Tensor, target_labels: Tensor, *, step_size: float, steps: int
+) -> Tensor:
+    """`steps` steps of ascent on each image's target logit, whatever is predicted on the way."""
+    with frozen(model):
+        for _ in range(steps):
+            _, gradients = target_score_gradients(model, images, target_labels)
+            images = ascend(images, gradients, step_size=step_size)
+    return images

@@ -1,0 +1,108 @@
+"""Runs an attack over many images: a full batch of unfinished images at every pass.
+
+Cost: one forward and backward pass per image and step, and one more to see the success; weights get
+no gradients. The images are those of the attack's plain loop, up to the rounding that a batch's
+composition brings (exactly those in float64, tested).
+"""
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.attacks.ascent import frozen, target_score_gradients
+from pipeline.metrics.outcomes import margins
+from pipeline.models.inference import to_unit_interval
+
+Advance = Callable[[int, int], object]
+
+
+def run_attack(
+    attack: ModuleType,
+    model: nn.Module,
+    images: Tensor,
+    image_rows: Tensor,
+    target_labels: Tensor,
+    batch_size: int,
+    advance: Advance = lambda finished, fooled: None,
+    **arguments: Any,
+) -> tuple[Tensor, Tensor]:
+    """Attack `images[image_rows]` towards `target_labels`, in the model's precision.
+
+    Parameters
+    ----------
+    attack : a module of `pipeline.attacks`.
+    images : uint8 or float (m, c, h, w) on the model's device; uint8 is divided by 255.
+    image_rows, target_labels : int64 (n,), on the same device: one adversarial image per entry.
+    advance : called with how many images finished and how many of them are fooled.
+    arguments : the attack's keyword arguments.
+
+    Returns
+    -------
+    Adversarial images float (n, c, h, w) and steps int64 (n,), in the order of `image_rows`.
+    """
+
+    def start(rows: Tensor) -> Tensor:
+        return to_unit_interval(images[image_rows[rows]], model)
+
+    if hasattr(attack, "first_success_update"):
+        return run_to_first_success(
+            attack.first_success_update, model, start, target_labels, batch_size, advance, **arguments
+        )
+    results = []
+    function = getattr(attack, attack.__name__.rpartition(".")[2])
+    for rows in torch.arange(len(target_labels), device=target_labels.device).split(batch_size):
+        results.append(function(model, start(rows), target_labels[rows], **arguments))
+        advance(len(rows), len(rows))
+    return torch.cat([images for images, _ in results]), torch.cat([steps for _, steps in results])
+
+
+def run_to_first_success(
+    update: Callable[..., Tensor],
+    model: nn.Module,
+    start: Callable[[Tensor], Tensor],
+    target_labels: Tensor,
+    batch_size: int,
+    advance: Advance = lambda finished, fooled: None,
+    *,
+    max_steps: int,
+    **arguments: Any,
+) -> tuple[Tensor, Tensor]:
+    """Repeat `update(images, gradients, **arguments)` on each image until its target is predicted.
+
+    Finished images leave the batch and new ones take their slots. `start` gives the images, in
+    [0, 1], at the rows that it is called with. Returns what `run_attack` does.
+    """
+    count, device = len(target_labels), target_labels.device
+    rows = torch.arange(min(batch_size, count), device=device)  # which image each slot holds
+    images = start(rows)
+    taken = torch.zeros_like(rows)
+    entered = len(rows)
+    finished_images = images.new_empty((count, *images.shape[1:]))
+    finished_steps = torch.zeros(count, dtype=torch.int64, device=device)
+    with frozen(model):
+        while len(rows):
+            targets = target_labels[rows]
+            logits, gradients = target_score_gradients(model, images, targets)
+            fooled = margins(logits, targets) > 0
+            leaving = (fooled | (taken >= max_steps)).nonzero()[:, 0]
+            raised = update(images, gradients, **arguments)
+            taken += 1
+            if len(leaving):
+                finished_images[rows[leaving]] = images[leaving]
+                finished_steps[rows[leaving]] = taken[leaving] - 1
+                advance(len(leaving), int(fooled.sum()))
+                fresh = torch.arange(entered, min(entered + len(leaving), count), device=device)
+                slots, empty = leaving[: len(fresh)], leaving[len(fresh) :]
+                if len(fresh):
+                    raised[slots], rows[slots], taken[slots] = start(fresh), fresh, 0
+                    entered += len(fresh)
+                if len(empty):
+                    stays = torch.ones(len(rows), dtype=torch.bool, device=device)
+                    stays[empty] = False
+                    raised, rows, taken = raised[stays], rows[stays], taken[stays]
+            images = raised
+    return finished_images, finished_steps
+

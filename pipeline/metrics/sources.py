@@ -1,0 +1,59 @@
+"""Which images are attacked: class-balanced and correctly classified."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import PipelineError
+
+
+def select_sources(
+    images: NDArray[np.uint8],
+    labels: NDArray[np.uint8],
+    predict: Callable[[NDArray[np.uint8]], NDArray[np.int64]],
+    count: int,
+    class_names: tuple[str, ...],
+    random: np.random.Generator,
+    what: str,
+    block: int = 1024,
+) -> NDArray[np.int64]:
+    """Sorted indices of `count` images, equally many per class, each predicted as its label.
+
+    Images are looked at in a random order, `block` at a time, until every class is full.
+    `predict` maps uint8 images to class numbers. Raises PipelineError naming the classes that have
+    too few, with `what` naming the images.
+    """
+    classes = len(class_names)
+    if count % classes:
+        raise PipelineError(f"{what}: expected a multiple of {classes} source images, found {count}")
+    quota = count // classes
+    order = random.permutation(len(labels))
+    chosen: list[list[int]] = [[] for _ in range(classes)]
+    for start in range(0, len(order), block):
+        rows = order[start : start + block]
+        for row in rows[predict(images[rows]) == labels[rows]]:
+            if len(chosen[labels[row]]) < quota:
+                chosen[labels[row]].append(int(row))
+        if all(len(rows) == quota for rows in chosen):
+            return np.sort(np.concatenate(chosen).astype(np.int64))
+    short = [f"{name} {len(rows)}" for name, rows in zip(class_names, chosen, strict=True) if len(rows) < quota]
+    raise PipelineError(
+        f"{what}: expected {quota} correctly classified images in each class, found only: {', '.join(short)}"
+    )
+
+
+def every_target(labels: NDArray[np.uint8], classes: int) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+    """For m labels, the m * (classes - 1) pairs (row of the original, target label), in that order."""
+    rows, targets = np.nonzero(labels[:, None] != np.arange(classes))
+    return rows.astype(np.int32), targets.astype(np.uint8)
+
+
+def one_row_per_original(
+    original_row: NDArray[np.integer[Any]], random: np.random.Generator
+) -> NDArray[np.int64]:
+    """For each original in order, the position of one of its rows, drawn at random."""
+    order = random.permutation(len(original_row))
+    _, first = np.unique(original_row[order], return_index=True)
+    return order[first]

@@ -1,0 +1,59 @@
+"""What the paper says of the perturbations' structure (Section 2.3), as numbers."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Images = NDArray[np.float32]
+
+
+def class_correlation(mean_perturbations: Images, mean_originals: Images) -> NDArray[np.float64]:
+    """How far each pair's mean perturbation is "minus the original class, plus the target class".
+
+    Parameters
+    ----------
+    mean_perturbations : (k, k, c, h, w), by label and target label.
+    mean_originals : (k, c, h, w), mean original image of each class.
+
+    Returns
+    -------
+    Pearson correlation over pixels between mean_perturbations[i, j] and
+    mean_originals[j] - mean_originals[i], (k, k); NaN on the diagonal and for an empty pair.
+    """
+    differences = mean_originals[None, :] - mean_originals[:, None]
+    classes = len(mean_originals)
+    pairs = row_correlation(
+        mean_perturbations.reshape(classes**2, -1), differences.reshape(classes**2, -1)
+    )
+    return pairs.reshape(classes, classes)
+
+
+def radial_profile(image: Images) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean value against distance from the center, averaged over channels, in rings one pixel wide.
+
+    `image`: (c, h, w). Returns the rings' inner radii in pixels and the mean of each ring; rings that
+    hold no pixel are left out.
+    """
+    _, height, width = image.shape
+    rows, columns = np.mgrid[:height, :width]
+    distance = np.hypot(rows - (height - 1) / 2, columns - (width - 1) / 2)
+    ring = distance.astype(int).ravel()
+    pixels = np.bincount(ring)
+    held = pixels > 0
+    sums = np.bincount(ring, image.mean(0, dtype=np.float64).ravel())
+    return np.flatnonzero(held).astype(np.float64), sums[held] / pixels[held]
+
+
+def edge_strength(images: Images) -> Images:
+    """Length of the brightness gradient at each pixel, (n, h, w), of images (n, c, h, w)."""
+    rows, columns = np.gradient(images.mean(1), axis=(1, 2))
+    return np.hypot(rows, columns)
+
+
+def row_correlation(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Pearson correlation of a[i] with b[i] over all their values, (n,); NaN where one is constant."""
+    a = a.reshape(len(a), -1).astype(np.float64)
+    b = b.reshape(len(b), -1).astype(np.float64)
+    a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
+    scale = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(scale > 0, (a * b).sum(1) / scale, np.nan)

@@ -1,0 +1,95 @@
+"""Per-example measurements averaged into the numbers of `reports/metrics/<dataset>.json`."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.metrics.intervals import bootstrap_mean
+
+
+def summarize_attack(
+    examples: pd.DataFrame, pairs: pd.DataFrame, profile: pd.DataFrame, params: dict[str, Any]
+) -> dict[str, Any]:
+    """The metrics of one adversarial set: its size, success, norms, sensitivity and structure."""
+    originals = examples["original_row"].to_numpy()
+    fooled = examples[examples["is_adversarial"]]
+    sizes = profile["mean_absolute_perturbation"].to_numpy()
+    return {
+        "params": params,
+        "examples": len(examples),
+        "success_rate": bootstrap_mean(examples["is_adversarial"].to_numpy(), originals).as_dict(),
+        "uint8_success_rate": bootstrap_mean(examples["is_adversarial_uint8"].to_numpy(), originals).as_dict(),
+        "steps_mean": float(fooled["steps"].mean()),
+        "pixel": _pooled(fooled["pixel_mean"], fooled["pixel_std"], fooled["pixel_min"], fooled["pixel_max"]),
+        **{norm: _moments(fooled[norm]) for norm in ("l1", "l2", "linf")},
+        "sensitivity_mean": float(fooled["sensitivity"].mean()),
+        "noise_sensitivity_mean": float(fooled["noise_sensitivity"].mean()),
+        "class_correlation_mean": float(pairs["class_correlation"].mean()),
+        "edge_correlation_mean": float(fooled["edge_correlation"].mean()),
+        "center_to_border": float(sizes[0] / sizes[-1]),
+    }
+
+
+def _moments(values: pd.Series) -> dict[str, float]:
+    return {
+        "mean": float(values.mean()),
+        "std": float(values.std(ddof=0)),
+        "min": float(values.min()),
+        "max": float(values.max()),
+    }
+
+
+def _pooled(mean: pd.Series, std: pd.Series, low: pd.Series, high: pd.Series) -> dict[str, float]:
+    """Moments over the pixels of all images, from each image's; images are of one size."""
+    within = np.square(std.astype(np.float64)).mean()
+    between = mean.astype(np.float64).var(ddof=0)
+    return {
+        "mean": float(mean.astype(np.float64).mean()),
+        "std": float(np.sqrt(within + between)),
+        "min": float(low.min()),
+        "max": float(high.max()),
+    }
+
+
+def rounded(value: Any, digits: int = 6) -> Any:
+    """Floats of a nested structure to `digits` significant digits, so that the text is short and stable."""
+    if isinstance(value, dict):
+        return {key: rounded(entry, digits) for key, entry in value.items()}
+    if isinstance(value, float):
+        return float(f"{value:.{digits}g}")
+    return value
+
+
+def summarize_evaluation(evaluation: pd.DataFrame) -> dict[str, Any]:
+    """The metrics of one defense: accuracies, and per set thwarted and recovered with the setting."""
+    groups = dict(iter(evaluation.groupby("attack", sort=False)))
+    clean = groups["clean"]
+    metrics: dict[str, Any] = {
+        "originals": len(clean),
+        "passes": int(clean["passes"].iloc[0]),
+        "test_accuracy": bootstrap_mean(groups["clean_all"]["recovered"].to_numpy()).as_dict(),
+        "clean_accuracy": bootstrap_mean(clean["recovered"].to_numpy()).as_dict(),
+    }
+    for name, group in groups.items():
+        if group["target_label"].notna().all():
+            originals = group["original_row"].to_numpy()
+            metrics[str(name)] = {
+                "thwarted": bootstrap_mean(group["thwarted"].to_numpy(bool), originals).as_dict(),
+                "recovered": bootstrap_mean(group["recovered"].to_numpy(bool), originals).as_dict(),
+                "setting": str(group["setting"].iloc[0]),
+                "vote_variance_mean": float(group["vote_variance"].mean()),
+            }
+    return metrics
+
+
+def summarize_detection(table: pd.DataFrame) -> dict[str, Any]:
+    """detection.<defense>.<score>.<attack>.<negatives>: {auc, tpr_at_fpr_0.01, tpr_at_fpr_0.05}."""
+    nested: dict[str, Any] = {}
+    keys = ["defense", "score", "attack", "negatives"]
+    for row in table.to_dict("records"):
+        inner = nested
+        for key in keys:
+            inner = inner.setdefault(row[key], {})
+        inner.update({name: row[name] for name in row if name not in keys})
+    return nested

@@ -1,0 +1,48 @@
+"""Dropout whose masks come from a generator that the caller owns, and that can be on in evaluation."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+class Dropout(nn.Module):
+    """Sets each value to 0 with probability `rate` and scales the rest by 1 / (1 - rate).
+
+    The identity unless switched on by `sampling`: training alone does not switch it on, so that no
+    mask is ever drawn from PyTorch's global generator. Masks are independent per image and value.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+        self.generator: torch.Generator | None = None
+
+    def forward(self, values: Tensor) -> Tensor:
+        if self.generator is None or self.rate == 0:
+            return values
+        mask = torch.empty_like(values).bernoulli_(1 - self.rate, generator=self.generator)
+        return values * mask.mul_(1 / (1 - self.rate))
+
+    def extra_repr(self) -> str:
+        return f"rate={self.rate}"
+
+
+@contextmanager
+def sampling(model: nn.Module, generator: torch.Generator, rate: float | None = None) -> Iterator[None]:
+    """Inside the block, every Dropout of `model` draws its masks from `generator`.
+
+    `rate` overrides each layer's own rate. Nothing else of the model changes (batch norm and
+    train/eval mode stay as they are), and everything is restored afterwards, also after an exception.
+    """
+    layers = [module for module in model.modules() if isinstance(module, Dropout)]
+    before = [(layer.generator, layer.rate) for layer in layers]
+    try:
+        for layer in layers:
+            layer.generator = generator
+            layer.rate = layer.rate if rate is None else rate
+        yield
+    finally:
+        for layer, (old_generator, old_rate) in zip(layers, before, strict=True):
+            layer.generator, layer.rate = old_generator, old_rate

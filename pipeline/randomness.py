@@ -1,0 +1,29 @@
+"""Where every random number comes from: a generator named by a seed and words, never global state."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+def derive_seed(seed: int, *names: str | int) -> int:
+    """A 63-bit seed that depends on `seed` and on every name in order, and on nothing else."""
+    text = "/".join([str(seed), *map(str, names)])
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def generator(device: torch.device | str, seed: int, *names: str | int) -> torch.Generator:
+    """A fresh generator on `device` for this use: `generator("cpu", seed, "mnist", "shuffle")`."""
+    return torch.Generator(device=device).manual_seed(derive_seed(seed, *names))
+
+
+@contextmanager
+def seeded_initialization(seed: int, *names: str | int) -> Iterator[None]:
+    """Inside the block, the initial weights that PyTorch's modules draw depend on these names alone.
+
+    Modules know no generator argument: the global one is seeded here, and put back afterwards.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, *names, "initialization"))
+        yield

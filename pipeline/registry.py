@@ -1,0 +1,19 @@
+"""Attacks and defenses by name: a file, and in it a function of the same name."""
+
+from importlib import import_module
+from types import ModuleType
+from typing import Literal
+
+from pipeline.errors import PipelineError
+
+
+def load_by_name(room: Literal["attacks", "defenses"], name: str) -> ModuleType:
+    """The module `pipeline.<room>.<name>`. Raises PipelineError if it or its function is not there."""
+    where = f"pipeline/{room}/{name}.py"
+    try:
+        module = import_module(f"pipeline.{room}.{name}")
+    except ModuleNotFoundError:
+        raise PipelineError(f"unknown {room[:-1]} '{name}': expected a file {where}") from None
+    if not hasattr(module, name):
+        raise PipelineError(f"{where}: expected a function '{name}', found none")
+    return module

@@ -1,0 +1,80 @@
+"""Pictures of images and perturbations."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from pipeline.reporting.style import DIVERGING, new_figure
+
+Floats = NDArray[np.float32]
+
+
+def tile(images: Floats, gap: int = 1, fill: float = 1.0) -> Floats:
+    """A matrix of images (rows, columns, c, h, w) as one picture (H, W, c); NaN images are left blank."""
+    rows, columns, channels, height, width = images.shape
+    picture = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, channels), fill, np.float32)
+    for i in range(rows):
+        for j in range(columns):
+            if np.isfinite(images[i, j]).all():
+                top, left = i * (height + gap), j * (width + gap)
+                picture[top : top + height, left : left + width] = images[i, j].transpose(1, 2, 0)
+    return picture
+
+
+def matrix_figure(
+    images: Floats, class_names: Sequence[str], title: str, *, low: float, high: float, gray: str = "gray"
+) -> Figure:
+    """A (label, target label) matrix of images (k, k, c, h, w), values from `low` to `high`."""
+    count, channels, side = len(class_names), images.shape[2], images.shape[3]
+    figure, axes = new_figure(7.4, 7.2)
+    picture = tile(np.clip((images - low) / (high - low), 0, 1))
+    plot = axes[0, 0]
+    shown = plot.imshow(picture if channels == 3 else picture[..., 0], cmap=gray, vmin=0, vmax=1, interpolation="nearest")
+    centers = np.arange(count) * (side + 1) + side / 2 - 0.5
+    plot.set_xticks(centers, class_names, rotation=45 if channels == 3 else 0, ha="right" if channels == 3 else "center")
+    plot.set_yticks(centers, class_names)
+    plot.set_xlabel("target label")
+    plot.set_ylabel("original label")
+    plot.tick_params(length=0)
+    plot.spines[:].set_visible(False)
+    plot.set_title(title)
+    if channels == 1:
+        bar = figure.colorbar(shown, ax=plot, fraction=0.04, pad=0.02, ticks=[0, 0.5, 1])
+        bar.ax.set_yticklabels([f"{value:.2g}" for value in (low, (low + high) / 2, high)])
+    return figure
+
+
+def image_grid(rows: Sequence[Floats], names: Sequence[str], title: str, columns: Sequence[str] | None = None) -> Figure:
+    """One row of images (n, c, h, w) per name, with `columns` above; rows with negative values are
+    perturbations: symmetric around gray (color) or blue to red (one channel)."""
+    count = len(rows[0])
+    figure, axes = new_figure(0.3 + 0.95 * count, 0.5 + 1.05 * len(rows), len(rows), count)
+    for i, images in enumerate(rows):
+        limit = float(np.abs(images).max()) or 1.0
+        for j, image in enumerate(images):
+            plot = axes[i, j]
+            signed = images.min() < 0
+            if image.shape[0] == 3:
+                plot.imshow(np.clip(0.5 + 0.5 * image / limit if signed else image, 0, 1).transpose(1, 2, 0))
+            elif signed:
+                plot.imshow(image[0], cmap=DIVERGING, vmin=-limit, vmax=limit)
+            else:
+                plot.imshow(image[0], cmap="gray", vmin=0, vmax=1)
+            plot.set_xticks([])
+            plot.set_yticks([])
+            plot.spines[:].set_visible(False)
+            if j == 0:
+                plot.set_ylabel(f"{names[i]}\n(±{limit:.2g})" if signed else names[i])
+            if i == 0 and columns is not None:
+                plot.set_title(columns[j], fontsize=8)
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def magnitude_matrix(perturbations: Floats) -> tuple[Floats, float]:
+    """|mean perturbation| scaled to the 99.5th percentile, as the paper's Figure 4, and that scale."""
+    sizes = np.abs(perturbations)
+    scale = float(np.nanpercentile(sizes, 99.5)) or 1.0
+    return np.asarray(sizes, np.float32), scale

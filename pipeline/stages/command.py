@@ -1,0 +1,55 @@
+"""What every stage script shares: its options, its one-line errors, its running time."""
+
+import argparse
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from pipeline.errors import PipelineError
+
+TIMES = Path(".work/stage_times.csv")
+
+
+def run(main: Callable[[argparse.Namespace], None], doc: str | None, **options: str) -> None:
+    """Parse `--<option>` arguments, call `main`, and turn what a user can mend into one line.
+
+    `options` maps each option to its help text; all are required. An option whose help begins with
+    "path" is parsed to a Path, one that begins with "paths" to a list of them.
+    """
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for name, text in options.items():
+        kind = Path if text.startswith("path") else str
+        many = "+" if text.startswith("paths") else None
+        parser.add_argument(f"--{name.replace('_', '-')}", required=True, type=kind, nargs=many, help=text, metavar=name.upper())
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="default: %(default)s")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    arguments = parser.parse_args()
+    started = time.perf_counter()
+    try:
+        main(arguments)
+    except PipelineError as error:
+        _fail(str(error), arguments.debug)
+    except OSError as error:  # a full disk, a folder that may not be written
+        _fail(f"{error.filename or 'input/output'}: {error.strerror or error}", arguments.debug)
+    except KeyboardInterrupt:
+        print("interrupted: nothing was written; run the same command to go on", file=sys.stderr)
+        sys.exit(130)
+    seconds = time.perf_counter() - started
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    name = Path(sys.argv[0]).stem
+    print(f"{name}: {seconds:.1f} s, peak memory {peak:.0f} MiB", file=sys.stderr)
+    TIMES.parent.mkdir(exist_ok=True)
+    with open(TIMES, "a") as log:
+        labels = " ".join(str(vars(arguments)[key]) for key in ("dataset", "attack", "defense") if key in options)
+        log.write(f"{name},{labels},{seconds:.1f},{peak:.0f}\n")
+
+
+def _fail(message: str, debug: bool) -> None:
+    if debug:
+        raise
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(1)

@@ -1,0 +1,143 @@
+"""Judge a defense on the test split: clean images, adversarial sets, and random noise of their size.
+
+Reads:  the images file, the attacked classifier, the adversarial sets.
+Writes: one row per (image, set); images of a set that fooled nobody are left out.
+Params: defenses.<defense>.<dataset>, seed.
+Cost:   the defense's passes over (test split + test-split part of the sets).
+"""
+
+import argparse
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.artifacts.adversarial import open_adversarial
+from pipeline.artifacts.checkpoint import load_classifier
+from pipeline.artifacts.evaluations import write_evaluation
+from pipeline.artifacts.images import read_description, read_split
+from pipeline.devices import batching, choose_device, keep_freed_memory
+from pipeline.errors import PipelineError
+from pipeline.metrics.evaluation import Labels, evaluate, judge
+from pipeline.metrics.noise import add_noise_of_norm
+from pipeline.metrics.sources import one_row_per_original
+from pipeline.params import arguments_for, check_value, read_block
+from pipeline.progress import bar
+from pipeline.randomness import derive_seed, generator
+from pipeline.registry import load_by_name
+from pipeline.stages.command import run
+
+TEST = 1  # of `source_split`
+BATCHES = 16  # of an adversarial set in memory at a time
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some rows of one set, in order; `first_batch` counts the set's batches before them."""
+
+    attack: str
+    images: Tensor
+    row: NDArray[np.int64]
+    original_row: NDArray[np.int64]
+    labels: Labels
+    target_labels: Labels | None = None
+    first_batch: int = 0
+
+
+def main(arguments: argparse.Namespace) -> None:
+    dataset, name, params = arguments.dataset, arguments.defense, arguments.params
+    where = f"defenses.{name}.{dataset}"
+    function = getattr(load_by_name("defenses", name), name)
+    settings = arguments_for(function, read_block(params, f"{where}.arguments"), f"{where}.arguments")
+    wanted = check_value(read_block(params, f"{where}.sets"), list[str], f"{where}.sets")
+    seed = check_value(read_block(params, "seed"), int, "seed")
+    given = {path.stem: path for path in arguments.sets}
+    for attack in wanted:
+        if attack not in given:
+            raise PipelineError(f"{where}.sets: expected some of {', '.join(given)} (see dvc.yaml), found '{attack}'")
+
+    keep_freed_memory()
+    device = choose_device()
+    batch_size = batching(device).predict
+    classifier = load_classifier(arguments.classifier).to(device, memory_format=torch.channels_last)
+    frames = []
+    with bar(0, f"{name} {dataset}", "image") as progress:
+        for part in _parts(arguments.images, {attack: given[attack] for attack in wanted}, seed, batch_size):
+            progress.total += len(part.row)
+            names = dataset, name, part.attack
+            frame = evaluate(
+                partial(function, **settings),
+                classifier,
+                part.images,
+                batch_size,
+                lambda batch, names=names: generator(device, seed, *names, batch),  # type: ignore[misc]
+                part.first_batch,
+                progress.update,
+            )
+            frame.insert(0, "attack", part.attack)
+            frame.insert(1, "setting", "clean" if part.target_labels is None else "static")
+            frame.insert(2, "row", part.row.astype(np.int32))
+            frame.insert(3, "original_row", part.original_row.astype(np.int32))
+            frames.append(judge(frame, part.labels, part.target_labels))
+    about = {
+        "dataset": dataset,
+        "defense": name,
+        "arguments": settings,
+        "class_names": list(read_description(arguments.images).class_names),
+    }
+    write_evaluation(arguments.out, pd.concat(frames, ignore_index=True), about)
+
+
+def _parts(images: Path, sets: Mapping[str, Path], seed: int, batch_size: int) -> Iterator[Part]:
+    """The whole test split; the attacked originals of it; each set's images of it, and noise of their norms."""
+    test = read_split(images, "test")
+    everything = np.arange(len(test.labels))
+    yield Part("clean_all", torch.from_numpy(test.images), everything, everything, test.labels)
+    for position, (attack, path) in enumerate(sets.items()):
+        with open_adversarial(path) as set_:
+            sources = set_.sources
+            rows = np.flatnonzero(set_.is_adversarial & (sources.source_split[sources.original_row] == TEST))
+            originals, first = np.unique(sources.original_row[rows], return_index=True)
+            labels = sources.labels[rows[first]]
+            pictures = torch.from_numpy(sources.originals[originals])
+            if position == 0:
+                yield Part("clean", pictures, originals, originals, labels)
+            norms = np.zeros(len(rows), np.float32)
+            for start in range(0, len(rows), BATCHES * batch_size):
+                part = slice(start, start + BATCHES * batch_size)
+                found = set_.images(rows[part])
+                norms[part] = np.sqrt(np.square(found - set_.originals(rows[part])).sum((1, 2, 3)))
+                yield Part(
+                    attack,
+                    torch.from_numpy(found),
+                    rows[part],
+                    sources.original_row[rows[part]],
+                    sources.labels[rows[part]],
+                    sources.target_labels[rows[part]],
+                    start // batch_size,
+                )
+            dataset = set_.identity.dataset
+            random = np.random.default_rng(derive_seed(seed, dataset, attack, "noise norms"))
+            chosen = one_row_per_original(sources.original_row[rows], random)
+            noise = generator("cpu", seed, dataset, attack, "noise")
+            noisy = add_noise_of_norm(pictures.float() / 255, torch.from_numpy(norms[chosen]), noise)
+            yield Part(f"noise_{attack}", noisy, rows[chosen], originals, labels)
+
+
+if __name__ == "__main__":
+    run(
+        main,
+        __doc__,
+        dataset="name of the dataset",
+        defense="name of the defense: a file in pipeline/defenses",
+        images="path of the images file (read)",
+        classifier="path of the attacked classifier (read)",
+        sets="paths of the adversarial sets (read)",
+        out="path of the evaluation (written)",
+    )

@@ -1,0 +1,105 @@
+"""Render a dataset's report.
+
+Reads:  the metrics, the learning and calibration curves, the statistics and the sets of every attack,
+        the evaluations of every defense and what was measured on them.
+Writes: the figures, and one HTML page that holds them.
+Params: none.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.artifacts.adversarial import open_adversarial
+from pipeline.artifacts.curves import read_curves
+from pipeline.artifacts.evaluations import read_evaluation
+from pipeline.artifacts.metrics import read_metrics
+from pipeline.artifacts.pages import as_png, read_template, write_figures, write_page
+from pipeline.artifacts.statistics import attacks_in, read_frame, read_mean_images
+from pipeline.reporting.defenses import DefenseResults, dropout_section
+from pipeline.reporting.page import render_page
+from pipeline.reporting.perturbations import Statistics, attacks_section, classifier_section
+from pipeline.stages.command import run
+
+
+def main(arguments: argparse.Namespace) -> None:
+    metrics = read_metrics(arguments.metrics)
+    names = attacks_in(arguments.perturbations)
+    sets = {
+        name: _statistics(arguments.perturbations / name, arguments.adversarial / f"{name}.h5") for name in names
+    }
+    _, about = read_frame(arguments.perturbations / names[0] / "pairs.parquet", "pairs")
+    calibration = read_curves(arguments.step_sizes), read_curves(arguments.extra_steps)
+    sections = [
+        classifier_section(metrics, read_curves(arguments.curves)),
+        attacks_section(metrics, sets, calibration, tuple(about["class_names"])),
+        dropout_section(metrics, _defenses(arguments), tuple(about["class_names"])),
+    ]
+    pictures = {name: as_png(figure) for section in sections for name, figure in section.figures.items()}
+    write_figures(arguments.figures, pictures)
+    title = f"Adversarial input space of {arguments.dataset}"
+    write_page(arguments.report, render_page(read_template(arguments.template), title, sections, pictures))
+
+
+def _defenses(arguments: argparse.Namespace) -> DefenseResults:
+    evaluations = {}
+    for path in arguments.evaluations:
+        evaluation, about = read_evaluation(path)
+        evaluations[about["defense"]] = evaluation
+    return DefenseResults(
+        evaluations=evaluations,
+        trials=read_curves(arguments.defense_trials),
+        trace=read_frame(arguments.trace, "trace")[0],
+        detection=read_frame(arguments.detection, "detection")[0],
+        curves=read_frame(arguments.detection_curves, "roc")[0],
+    )
+
+
+def _statistics(folder: Path, adversarial: Path) -> Statistics:
+    means = read_mean_images(folder / "mean_images.h5")
+    with open_adversarial(adversarial) as set_:
+        sources = set_.sources
+        # A fooled image of the test split for each class, towards a different class each.
+        fooled = set_.is_adversarial & (sources.source_split[sources.original_row] == 1)
+        classes = len(set_.identity.class_names)
+        wanted = [(label, (label + 1 + label % (classes - 1)) % classes) for label in range(classes)]
+        found = [
+            np.flatnonzero(fooled & (sources.labels == a) & (sources.target_labels == b))[:1]
+            for a, b in wanted
+            if a != b
+        ]
+        rows = np.sort(np.concatenate(found))
+        samples = (set_.originals(rows), set_.images(rows), sources.labels[rows], sources.target_labels[rows])
+    return Statistics(
+        examples=read_frame(folder / "examples.parquet", "examples")[0],
+        pairs=read_frame(folder / "pairs.parquet", "pairs")[0],
+        pixels=read_frame(folder / "pixels.parquet", "pixels")[0],
+        profile=read_frame(folder / "profile.parquet", "profile")[0],
+        mean_originals=means.originals,
+        mean_adversarial=means.adversarial,
+        mean_perturbations=means.perturbations,
+        samples=samples,
+    )
+
+
+if __name__ == "__main__":
+    run(
+        main,
+        __doc__,
+        dataset="name of the dataset",
+        metrics="path of the metrics (read)",
+        curves="path of the classifier's learning curves (read)",
+        perturbations="path of the folder of statistics, a folder per attack (read)",
+        adversarial="path of the folder of adversarial sets (read)",
+        step_sizes="path of the curve over step sizes (read)",
+        extra_steps="path of the curve over extra steps (read)",
+        evaluations="paths of the defenses' evaluations (read)",
+        defense_trials="path of the trials of the defenses' strengths (read)",
+        trace="path of the dropout ensemble's curves (read)",
+        detection="path of the detection table (read)",
+        detection_curves="path of the ROC curves (read)",
+        template="path of the page's template (read)",
+        figures="path of the folder of figures (written)",
+        report="path of the page (written)",
+    )

@@ -1,0 +1,76 @@
+"""Average what was measured per example into one small file of numbers.
+
+Reads:  the images file's description, the statistics of every attack, the evaluations of every defense,
+        the detection table, the calibration curves.
+Writes: the metrics.
+Params: none of its own.
+"""
+
+import argparse
+
+from pipeline.artifacts.curves import read_curves
+from pipeline.artifacts.evaluations import read_evaluation
+from pipeline.artifacts.images import read_description
+from pipeline.artifacts.metrics import write_metrics
+from pipeline.artifacts.statistics import attacks_in, read_frame
+from pipeline.devices import choose_device, describe_device
+from pipeline.metrics.calibration import summarize_calibration
+from pipeline.metrics.defense_trials import summarize_trials
+from pipeline.metrics.summary import rounded, summarize_attack, summarize_detection, summarize_evaluation
+from pipeline.stages.command import run
+
+
+def main(arguments: argparse.Namespace) -> None:
+    description = read_description(arguments.images)
+    attacks = {}
+    for name in attacks_in(arguments.perturbations):
+        folder = arguments.perturbations / name
+        examples, about = read_frame(folder / "examples.parquet", "examples")
+        pairs, _ = read_frame(folder / "pairs.parquet", "pairs")
+        profile, _ = read_frame(folder / "profile.parquet", "profile")
+        attacks[name] = summarize_attack(examples, pairs, profile, about["params"])
+    defenses, settings = {}, {}
+    for path in arguments.evaluations:
+        evaluation, about = read_evaluation(path)
+        settings[about["defense"]] = about["arguments"]
+        defenses[about["defense"]] = {"arguments": about["arguments"], **summarize_evaluation(evaluation)}
+    used = {
+        "dropout_ensemble": settings["dropout_ensemble"]["rate"],
+        "gaussian_noise_ensemble": settings["gaussian_noise_ensemble"]["sigma"],
+    }
+    metrics = {
+        "run": {
+            "dataset": arguments.dataset,
+            "device": describe_device(choose_device()),
+            "source": description.source,
+            "source_checksum": description.source_checksum,
+        },
+        "classifier": {"test_accuracy": defenses["undefended"]["test_accuracy"]},
+        "attacks": attacks,
+        "calibration": summarize_calibration(
+            read_curves(arguments.step_sizes),
+            read_curves(arguments.extra_steps),
+            attacks["minimal"]["params"]["step_size"],
+            attacks["extended"]["params"]["extra_steps"],
+        ),
+        "defenses": defenses,
+        "defense_trials": summarize_trials(read_curves(arguments.defense_trials), used),
+        "detection": summarize_detection(read_frame(arguments.detection, "detection")[0]),
+    }
+    write_metrics(arguments.metrics, rounded(metrics))
+
+
+if __name__ == "__main__":
+    run(
+        main,
+        __doc__,
+        dataset="name of the dataset",
+        images="path of the images file (read)",
+        perturbations="path of the folder of statistics, a folder per attack (read)",
+        step_sizes="path of the curve over step sizes (read)",
+        extra_steps="path of the curve over extra steps (read)",
+        evaluations="paths of the defenses' evaluations (read)",
+        defense_trials="path of the trials of the defenses' strengths (read)",
+        detection="path of the detection table (read)",
+        metrics="path of the metrics (written)",
+    )

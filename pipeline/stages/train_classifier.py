@@ -1,0 +1,72 @@
+"""Train a dataset's classifier.
+
+Reads:  the images file (train split; the test split never).
+Writes: the classifier's weights; its learning curves.
+Params: classifier.<dataset>, seed.
+"""
+
+import argparse
+
+import torch
+
+from pipeline.artifacts.checkpoint import save_classifier
+from pipeline.artifacts.curves import write_curves
+from pipeline.artifacts.images import read_description, read_split
+from pipeline.devices import choose_device, keep_freed_memory
+from pipeline.metrics.splits import validation_mask
+from pipeline.models.classifier import Classifier
+from pipeline.params import arguments_for, check_value, read_block
+from pipeline.progress import bar
+from pipeline.randomness import generator, seeded_initialization
+from pipeline.stages.command import run
+from pipeline.training.classifier import channel_statistics, fit_classifier
+
+
+def main(arguments: argparse.Namespace) -> None:
+    dataset = arguments.dataset
+    where = f"classifier.{dataset}"
+    architecture = arguments_for(Classifier, read_block(arguments.params, f"{where}.architecture"), where)
+    training = arguments_for(fit_classifier, read_block(arguments.params, f"{where}.training"), where)
+    seed = check_value(read_block(arguments.params, "seed"), int, "seed")
+
+    keep_freed_memory()
+    device = choose_device()
+    split = read_split(arguments.images, "train")
+    class_count = len(read_description(arguments.images).class_names)
+    images = torch.from_numpy(split.images).to(device)
+    labels = torch.from_numpy(split.labels).to(device, torch.int64)
+    held_out = torch.from_numpy(validation_mask(split.labels, seed, dataset)).to(device)
+
+    channels, height, width = split.images.shape[1:]
+    with seeded_initialization(seed, dataset, "classifier"):
+        model = Classifier((channels, height, width), class_count, **architecture)
+    model.set_normalization(*channel_statistics(images[~held_out]))
+    model.to(device, memory_format=torch.channels_last)
+
+    curves = []
+    with bar(training["epochs"] * int((~held_out).sum()), f"train_classifier {dataset}", "image") as progress:
+        for epoch in fit_classifier(
+            model,
+            images[~held_out],
+            labels[~held_out],
+            images[held_out],
+            labels[held_out],
+            generator(device, seed, dataset, "classifier", "training"),
+            progress.update,
+            **training,
+        ):
+            curves.append(epoch)
+            progress.set_postfix({f"{epoch.split} accuracy": f"{epoch.accuracy:.4f}"}, refresh=False)
+    write_curves(arguments.curves, curves)
+    save_classifier(arguments.classifier, model)
+
+
+if __name__ == "__main__":
+    run(
+        main,
+        __doc__,
+        dataset="name of the dataset",
+        images="path of the images file (read)",
+        classifier="path of the weights (written)",
+        curves="path of the learning curves (written)",
+    )

@@ -1,0 +1,98 @@
+"""Training of a classifier: SGD with Nesterov momentum under a one-cycle learning rate."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pipeline.models.dropout import sampling
+from pipeline.models.inference import predict, to_unit_interval
+from pipeline.ranges import Range
+from pipeline.training.augmentation import shift_and_flip
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """Mean cross-entropy and accuracy of one epoch; on "train" the running ones, dropout on."""
+
+    epoch: int
+    split: str
+    loss: float
+    accuracy: float
+
+
+def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation per channel, float32 (c,) each, of uint8 images as values in [0, 1]."""
+    channels = images.shape[1]
+    # One histogram per channel: exact, and no float copy of all images.
+    counts = torch.stack([torch.bincount(images[:, i].flatten(), minlength=256) for i in range(channels)])
+    shares = counts.double() / counts.sum(1, keepdim=True)
+    values = torch.arange(256, device=images.device).double() / 255
+    mean = shares @ values
+    return mean.float(), (shares @ values.square() - mean.square()).sqrt().float()
+
+
+def fit_classifier(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    validation_images: Tensor,
+    validation_labels: Tensor,
+    generator: torch.Generator,
+    advance: Callable[[int], object] = lambda count: None,
+    *,
+    epochs: Annotated[int, Range(1, 1000)],
+    batch_size: Annotated[int, Range(1, 65536)],
+    learning_rate: Annotated[float, Range(0, 10, low_open=True)],
+    weight_decay: Annotated[float, Range(0, 1)],
+    shift: Annotated[int, Range(0, 16)],
+    flip: bool,
+) -> Iterator[Epoch]:
+    """Train `model` in place and yield the train and validation figures of each epoch.
+
+    Parameters
+    ----------
+    images, labels : uint8 (n, c, h, w) and int64 (n,), on the model's device; so for validation.
+    generator : on the same device; gives the order, the augmentation and the dropout masks.
+    advance : called with the number of images after each batch.
+    learning_rate : peak of the cycle: up linearly over the first fifth, then down linearly to zero.
+    shift, flip : augmentation, see `shift_and_flip`.
+    """
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=learning_rate, momentum=0.9, nesterov=True, weight_decay=weight_decay
+    )
+    count = len(images)
+    batches = -(-count // batch_size)
+    total, peak = epochs * batches, max(1, epochs * batches // 5)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min((step + 1) / peak, (total - step) / max(1, total - peak))
+    )
+    for epoch in range(1, epochs + 1):
+        model.train()
+        order = torch.randperm(count, generator=generator, device=images.device)
+        loss_sum = torch.zeros((), device=images.device)
+        correct = torch.zeros((), device=images.device)
+        with sampling(model, generator):
+            for rows in order.split(batch_size):
+                batch = shift_and_flip(images[rows], generator, shift, flip)
+                logits = model(to_unit_interval(batch, model))
+                loss = functional.cross_entropy(logits, labels[rows])
+                optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                schedule.step()
+                loss_sum += loss.detach() * len(rows)
+                correct += (logits.argmax(1) == labels[rows]).sum()
+                advance(len(rows))
+        yield Epoch(epoch, "train", loss_sum.item() / count, correct.item() / count)
+        model.eval()
+        logits = predict(model, validation_images, batch_size)
+        yield Epoch(
+            epoch,
+            "validation",
+            functional.cross_entropy(logits, validation_labels).item(),
+            (logits.argmax(1) == validation_labels).float().mean().item(),
+        )

@@ -1,0 +1,107 @@
+"""dvc.yaml says the truth: deps are import closures, paths in commands are deps or outs, rooms keep their doors shut."""
+
+import ast
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests.import_closure import ROOT, closure, imported
+
+STAGES: dict[str, Any] = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
+ROOMS = ("attacks", "models", "defenses", "training", "metrics")
+
+
+def body(name: str) -> dict[str, Any]:
+    stage = STAGES[name]
+    return stage.get("do", stage)
+
+
+def paths(entries: list[Any]) -> set[str]:
+    return {entry if isinstance(entry, str) else next(iter(entry)) for entry in entries}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_code_dependencies_are_the_import_closure(name: str) -> None:
+    listed = {path for path in paths(body(name)["deps"]) if path.endswith(".py")}
+    by_name = {path for path in listed if "${" in path}
+    assert listed - by_name == closure(ROOT / f"pipeline/stages/{name}.py")
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_what_is_loaded_by_name_brings_nothing_unlisted(name: str) -> None:
+    listed = {path for path in paths(body(name)["deps"]) if path.endswith(".py")}
+    for pattern in (path for path in listed if "${" in path):
+        folder = ROOT / Path(pattern).parent
+        keys = YAML(typ="safe").load((ROOT / "params.yaml").read_text())[folder.name]
+        for key in keys:
+            assert closure(folder / f"{key}.py") - {f"pipeline/{folder.name}/{key}.py"} <= listed, key
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_paths_in_commands_are_deps_or_outs(name: str) -> None:
+    stage = body(name)
+    known = paths(stage["deps"]) | paths(stage.get("outs", [])) | paths(stage.get("metrics", []))
+    for word in stage["cmd"].split():
+        if "/" in word and not word.startswith("data/raw/"):
+            assert word in known, word
+    # And the other way: no dep or out that the command is not told of, code apart.
+    for path in known:
+        if not path.endswith(".py"):
+            assert path in stage["cmd"].split(), path
+
+
+def test_stages_and_scripts_are_the_same() -> None:
+    scripts = {path.stem for path in (ROOT / "pipeline/stages").glob("*.py")} - {"__init__", "command"}
+    assert scripts == set(STAGES)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_core_rooms_do_no_input_or_output(room: str) -> None:
+    shut = {"h5py", "yaml", "ruamel", "argparse", "pathlib", "pyarrow", "os", "json", "csv"}
+    if room != "metrics":  # frames in, numbers out
+        shut.add("pandas")
+    for path in (ROOT / "pipeline" / room).glob("*.py"):
+        tops = {name.split(".")[0] for name in _imports(path)}
+        assert not tops & shut, path
+        assert not any(str(file.parent.name) in ("artifacts", "stages") for file in imported(path)), path
+
+
+def test_reporting_reads_no_files_and_needs_no_torch() -> None:
+    for path in (ROOT / "pipeline/reporting").glob("*.py"):
+        tops = {name.split(".")[0] for name in _imports(path)}
+        assert not tops & {"torch", "pathlib", "h5py", "pyarrow", "os"}, path
+
+
+def test_nobody_imports_stages_and_only_artifacts_opens_files() -> None:
+    for path in (ROOT / "pipeline").rglob("*.py"):
+        if path.parent.name == "stages":
+            continue
+        assert not any(file.parent.name == "stages" for file in imported(path)), path
+        if path.parent.name != "artifacts" and path.name not in ("params.py", "devices.py"):
+            assert not re.search(r"\bopen\(|read_text|write_text|read_bytes", path.read_text()), path
+
+
+def test_nothing_is_seeded_but_in_randomness() -> None:
+    for path in (ROOT / "pipeline").rglob("*.py"):
+        if path.name != "randomness.py":
+            assert "manual_seed" not in path.read_text(), path
+            assert "np.random.seed" not in path.read_text(), path
+
+
+def test_no_pickle_is_loaded() -> None:
+    for path in (ROOT / "pipeline").rglob("*.py"):
+        assert not {"pickle", "joblib"} & {name.split(".")[0] for name in _imports(path)}, path
+        assert "torch.load" not in path.read_text(), path
+
+
+def _imports(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+    return names

@@ -1,0 +1,171 @@
+"""A copy of the tree with small params: `dvc repro` on digits, and what a change reruns."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests.import_closure import ROOT
+
+TARGET = "render_report@digits"
+
+
+class Tree:
+    """A working copy that DVC runs in."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in ("pipeline", "dvc.yaml", ".dvcignore", ".gitignore"):
+            source = ROOT / name
+            ignore = shutil.ignore_patterns("__pycache__")
+            (shutil.copytree(source, folder / name, ignore=ignore) if source.is_dir() else shutil.copy(source, folder / name))
+        params = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
+        params["sources"]["digits"] = {"train": 40, "test": 30}
+        params["classifier"]["digits"]["training"]["epochs"] = 8
+        params["calibration"]["digits"]["originals"] = 5
+        self.write_params(params)
+        self.run("git", "init", "--quiet")
+        self.dvc("init", "--quiet")
+
+    def write_params(self, params: object) -> None:
+        with open(self.folder / "params.yaml", "w") as handle:
+            YAML().dump(params, handle)
+
+    def run(self, *command: str) -> str:
+        environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1"}
+        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def dvc(self, *arguments: str) -> str:
+        return self.run(sys.executable, "-m", "dvc", *arguments)
+
+    def repro(self, *arguments: str) -> set[str]:
+        """Run the pipeline; returns the stages that ran."""
+        return set(re.findall(r"Running stage '(.+?)'", self.dvc("repro", TARGET, *arguments)))
+
+    def hashes(self) -> dict[str, str]:
+        stages = YAML(typ="safe").load((self.folder / "dvc.lock").read_text())["stages"]
+        return {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        file = self.folder / path
+        text = file.read_text()
+        assert old in text
+        file.write_text(text.replace(old, new, 1))
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Tree:
+    tree = Tree(tmp_path_factory.mktemp("tree"))
+    ran = tree.repro()
+    assert len(ran) == 9
+    return tree
+
+
+def test_report_is_whole_and_offline(tree: Tree) -> None:
+    page = (tree.folder / "reports/digits.html").read_text()
+    for words in ("Table 1", "Figure 1", "Figure 2", "Figure 3", "Figure 4", "scikit-learn"):
+        assert words in page
+    assert not re.search(r"(src|href)=\"(?!data:|#)", page)
+    metrics = json.loads((tree.folder / "reports/metrics/digits.json").read_text())
+    assert metrics["attacks"]["minimal"]["examples"] == 70 * 9
+    assert metrics["attacks"]["minimal"]["success_rate"]["value"] >= 0.999
+
+
+def test_second_run_does_nothing_and_quickly(tree: Tree) -> None:
+    started = time.perf_counter()
+    assert tree.repro() == set()
+    assert time.perf_counter() - started < 6
+
+
+def test_forced_run_gives_the_same_bytes(tree: Tree) -> None:
+    before = tree.hashes()
+    assert len(tree.repro("--force")) == 9
+    assert tree.hashes() == before
+
+
+def test_a_change_reruns_its_own_branch(tree: Tree) -> None:
+    tree.edit("pipeline/reporting/report.html.j2", "Every number", "Each number")
+    assert tree.repro() == {TARGET}
+    params = YAML(typ="safe").load((tree.folder / "params.yaml").read_text())
+    params["attacks"]["extended"]["digits"]["extra_steps"] += 1
+    tree.write_params(params)
+    branch = {"generate_adversarial@digits-extended", "measure_perturbations@digits-extended", "summarize@digits", TARGET}
+    assert tree.repro() == branch
+    tree.edit("pipeline/attacks/extended.py", '"""Extended', '# a comment\n"""Extended')
+    # The set is made again, comes out the same, and so nothing below it runs.
+    assert tree.repro() == {"generate_adversarial@digits-extended"}
+
+
+def test_killed_while_generating_it_finishes_with_the_same_bytes(tree: Tree) -> None:
+    expected = tree.hashes()
+    path = "data/adversarial/digits/minimal.h5"
+    (tree.folder / path).unlink()
+    command = [
+        sys.executable, "-m", "pipeline.stages.generate_adversarial", "--dataset", "digits", "--attack", "minimal",
+        "--start", "data/images/digits.h5", "--classifier", "data/classifiers/digits.safetensors", "--out", path,
+    ]  # fmt: skip
+    for delay in (2.5, 3.5):
+        process = subprocess.Popen(command, cwd=tree.folder, stderr=subprocess.DEVNULL)
+        time.sleep(delay)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    tree.run(*command)
+    tree.repro()
+    assert tree.hashes() == expected
+    assert not list(tree.folder.rglob("*.part"))
+
+
+@pytest.mark.parametrize(
+    ("stage", "arguments", "words"),
+    [
+        ("prepare_images", ["--dataset", "svhn", "--raw", "r", "--images", "out.h5"], "unknown dataset 'svhn'"),
+        (
+            "generate_adversarial",
+            ["--dataset", "digits", "--attack", "nonsense", "--start", "data/images/digits.h5",
+             "--classifier", "data/classifiers/digits.safetensors", "--out", "out.h5"],
+            "unknown attack 'nonsense'",
+        ),
+        (
+            "generate_adversarial",
+            ["--dataset", "digits", "--attack", "minimal", "--start", "params.yaml",
+             "--classifier", "data/classifiers/digits.safetensors", "--out", "out.h5"],
+            "params.yaml: expected an HDF5 file",
+        ),
+    ],
+)  # fmt: skip
+def test_errors_are_one_line_without_output(tree: Tree, stage: str, arguments: list[str], words: str) -> None:
+    command = [sys.executable, "-m", f"pipeline.stages.{stage}", *arguments]
+    done = subprocess.run(command, cwd=tree.folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert words in done.stderr
+    assert not (tree.folder / "out.h5").exists()
+    debug = subprocess.run([*command, "--debug"], cwd=tree.folder, capture_output=True, text=True, check=False)
+    assert "Traceback" in debug.stderr
+
+
+def test_too_few_sources_are_refused(tree: Tree) -> None:
+    params = YAML(typ="safe").load((tree.folder / "params.yaml").read_text())
+    params["sources"]["digits"]["test"] = 3000
+    (tree.folder / "greedy.yaml").write_text("")
+    with open(tree.folder / "greedy.yaml", "w") as handle:
+        YAML().dump(params, handle)
+    command = [
+        sys.executable, "-m", "pipeline.stages.generate_adversarial", "--dataset", "digits", "--attack", "minimal",
+        "--start", "data/images/digits.h5", "--classifier", "data/classifiers/digits.safetensors",
+        "--out", "out.h5", "--params", "greedy.yaml",
+    ]  # fmt: skip
+    done = subprocess.run(command, cwd=tree.folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "sources.digits.test: expected 300 correctly classified images in each class, found only" in done.stderr

@@ -1,0 +1,248 @@
+"""Files: written whole or not at all, the same bytes each time, and refused by name when broken."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from pipeline.artifacts import adversarial, images
+from pipeline.artifacts.checkpoint import load_classifier, save_classifier
+from pipeline.artifacts.curves import read_curves
+from pipeline.artifacts.metrics import read_metrics
+from pipeline.artifacts.shards import ShardStore
+from pipeline.artifacts.statistics import attacks_in, read_frame, write_frame
+from pipeline.artifacts.storage import replacing, schema_of
+from pipeline.errors import PipelineError
+from pipeline.metrics.sources import every_target, select_sources
+from pipeline.models.classifier import Classifier
+from tests.sets import make_set
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_part(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "file.txt"
+    with replacing(path) as part:
+        part.write_text("old")
+    with pytest.raises(OSError, match="disk full"), replacing(path) as part:
+        part.write_text("new, half-writ")
+        raise OSError("disk full")
+    assert path.read_text() == "old"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_set_round_trips_and_is_byte_stable(tmp_path: Path) -> None:
+    sources, stored, margins = make_set(tmp_path / "a.h5")
+    make_set(tmp_path / "b.h5")
+    assert digest(tmp_path / "a.h5") == digest(tmp_path / "b.h5")
+    with adversarial.open_adversarial(tmp_path / "a.h5") as found:
+        np.testing.assert_array_equal(found.images(slice(None)), stored)
+        np.testing.assert_array_equal(found.margin, margins)
+        np.testing.assert_array_equal(found.is_adversarial, margins > 0)
+        np.testing.assert_array_equal(found.sources.target_labels, sources.target_labels)
+        expected = sources.originals[sources.original_row].astype(np.float32) / np.float32(255)
+        np.testing.assert_array_equal(found.originals(slice(None)), expected)
+        assert found.identity.params == {"step_size": 0.1}
+
+
+def test_margins_are_measured_on_what_was_stored(tmp_path: Path) -> None:
+    """The images handed to `measure_margins` come from the file: the writer is given float64, the file holds float32."""
+    seen = []
+
+    def measure(stored: NDArray[np.float32], targets: NDArray[np.uint8]) -> NDArray[np.float32]:
+        seen.append(stored.dtype)
+        return np.zeros(len(stored), np.float32)
+
+    sources, _, _ = make_set(tmp_path / "a.h5")
+
+    def blocks() -> Iterator[tuple[slice, NDArray[np.float64], NDArray[np.int16]]]:
+        count = len(sources.labels)
+        yield slice(0, count), np.full((count, 1, 4, 4), 1 / 3), np.zeros(count, np.int16)
+
+    identity = adversarial.Identity("toy", "minimal", {}, ("a", "b", "c"), 0)
+    adversarial.write_adversarial(tmp_path / "b.h5", identity, sources, blocks(), measure)
+    assert seen == [np.float32]
+    with adversarial.open_adversarial(tmp_path / "b.h5") as found:
+        assert not found.is_adversarial.any()  # a margin of exactly 0 is no success
+
+
+def test_contract_of_the_adversarial_file(tmp_path: Path) -> None:
+    make_set(tmp_path / "a.h5")
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert set(file) == {
+            "images", "originals", "original_row", "source_split", "source_index", "labels", "target_labels",
+            "is_adversarial", "steps", "margin",
+        }  # fmt: skip
+        assert set(file.attrs) == {
+            "schema", "schema_version", "dataset", "attack", "params", "class_names", "seed",
+        }  # fmt: skip
+        assert file["images"].chunks is None
+        assert file["images"].compression is None
+
+
+def test_label_and_target_never_equal() -> None:
+    labels = np.array([0, 1], np.uint8)
+    row = np.arange(2, dtype=np.int32)
+    with pytest.raises(ValueError, match="target label"):
+        adversarial.Sources(np.zeros((2, 1, 4, 4), np.uint8), labels, row, row, labels, labels)
+
+
+@pytest.mark.parametrize("kind", ["missing", "text", "truncated", "version", "dataset", "dtype", "rows"])
+def test_broken_sets_are_refused_by_name(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "set.h5"
+    make_set(path)
+    if kind == "missing":
+        path.unlink()
+    elif kind == "text":
+        path.write_text("no HDF5")
+    elif kind == "truncated":
+        path.write_bytes(path.read_bytes()[:1500])
+    else:
+        with h5py.File(path, "r+") as file:
+            if kind == "version":
+                file.attrs["schema_version"] = 99
+            elif kind in ("dataset", "dtype", "rows"):
+                steps = file["steps"][:]
+                del file["steps"]
+                if kind == "dtype":
+                    file["steps"] = steps.astype("int64")
+                elif kind == "rows":
+                    file["steps"] = steps[:-1]
+    words = {
+        "missing": "no such file", "text": "expected an HDF5 file", "truncated": "expected an HDF5 file",
+        "version": "expected schema adversarial version 1, found adversarial version 99",
+        "dataset": "expected a dataset 'steps'", "dtype": "'steps': expected int16, found int64",
+        "rows": "'steps': expected 12 rows, found 11",
+    }[kind]  # fmt: skip
+    with pytest.raises(PipelineError, match=rf"set\.h5.*{words}"), adversarial.open_adversarial(path):
+        pass
+
+
+def test_images_round_trip(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    splits = {
+        name: images.Split(random.integers(0, 256, (5, 3, 4, 4), np.uint8), np.arange(5, dtype=np.uint8))
+        for name in images.SPLITS
+    }
+    description = images.Description("toy", tuple("abcde"), "made up", "0" * 64)
+    images.write_images(tmp_path / "toy.h5", description, splits)
+    assert images.read_description(tmp_path / "toy.h5") == description
+    np.testing.assert_array_equal(images.read_split(tmp_path / "toy.h5", "test").images, splits["test"].images)
+    assert schema_of(tmp_path / "toy.h5") == "images"
+    with pytest.raises(PipelineError, match="label 4 has no name"):
+        images.write_images(tmp_path / "bad.h5", images.Description("toy", ("a",), "", ""), splits)
+    assert not (tmp_path / "bad.h5").exists()
+    with pytest.raises(PipelineError, match="expected schema adversarial version 1, found images version 1"):  # noqa: SIM117
+        with adversarial.open_adversarial(tmp_path / "toy.h5"):
+            pass
+
+
+def test_classifier_round_trips_in_evaluation_mode(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = Classifier((3, 8, 8), 4, channels=(4, 8), dropout=0.5)
+    model.set_normalization(torch.tensor([0.1, 0.2, 0.3]), torch.tensor([0.5, 0.6, 0.7]))
+    save_classifier(tmp_path / "m.safetensors", model)
+    save_classifier(tmp_path / "n.safetensors", model)
+    assert digest(tmp_path / "m.safetensors") == digest(tmp_path / "n.safetensors")
+    loaded = load_classifier(tmp_path / "m.safetensors")
+    assert not any(module.training for module in loaded.modules())
+    image = torch.rand(2, 3, 8, 8)
+    assert torch.equal(loaded(image), model.eval()(image))
+
+
+def test_broken_classifiers_are_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    with pytest.raises(PipelineError, match="no such file"):
+        load_classifier(path)
+    path.write_bytes(b"no safetensors")
+    with pytest.raises(PipelineError, match="expected a safetensors file"):
+        load_classifier(path)
+    from safetensors.torch import save_file
+
+    save_file({"a": torch.zeros(1)}, path)
+    with pytest.raises(PipelineError, match="expected a classifier's weights"):
+        load_classifier(path)
+
+
+def test_frames_round_trip_and_are_byte_stable(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"label": np.array([1, 2], np.uint8), "l2": np.array([0.5, 1.5], np.float32)})
+    for name in ("a", "b"):
+        write_frame(tmp_path / f"{name}.parquet", frame, "pairs", {"dataset": "toy"})
+    assert digest(tmp_path / "a.parquet") == digest(tmp_path / "b.parquet")
+    found, about = read_frame(tmp_path / "a.parquet", "pairs")
+    pd.testing.assert_frame_equal(found, frame)
+    assert about == {"dataset": "toy"}
+    with pytest.raises(PipelineError, match="expected schema examples version 1, found pairs version 1"):
+        read_frame(tmp_path / "a.parquet", "examples")
+
+
+def test_other_broken_files_are_refused_by_name(tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    broken.write_text("{")
+    with pytest.raises(PipelineError, match="broken: expected JSON"):
+        read_metrics(broken)
+    with pytest.raises(PipelineError, match="broken: expected a Parquet file"):
+        read_frame(broken, "pairs")
+    broken.write_text("")
+    with pytest.raises(PipelineError, match="broken: expected a CSV file"):
+        read_curves(broken)
+    with pytest.raises(PipelineError, match="expected the statistics of 'minimal'"):
+        attacks_in(tmp_path)
+
+
+def test_shards_survive_and_are_not_mixed_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = []
+
+    def compute(index: int) -> dict[str, NDArray[np.int64]]:
+        if index == 2 and len(made) == 2:
+            raise KeyboardInterrupt
+        made.append(index)
+        return {"a": np.array([index])}
+
+    store = ShardStore([], {"step": 1})
+    with pytest.raises(KeyboardInterrupt):
+        store.fill(4, compute)
+    made.append(99)
+    assert ShardStore([], {"step": 1}).fill(4, compute) == 2
+    assert made == [0, 1, 99, 2, 3]
+    assert [int(arrays["a"][0]) for arrays in store.load(4)] == [0, 1, 2, 3]
+    assert ShardStore([], {"step": 2}).folder != store.folder
+    store.clear()
+    assert not store.folder.exists()
+
+
+def test_sources_are_balanced_and_right() -> None:
+    labels = np.arange(300, dtype=np.uint8) % 3
+    pictures = np.arange(300, dtype=np.uint8).reshape(-1, 1, 1, 1)
+
+    def classify(part: NDArray[np.uint8]) -> NDArray[np.int64]:
+        values = part.ravel().astype(np.int64)
+        return np.where(values % 2 == 0, values % 3, 9)  # right on even values of the first 256 images
+
+    def select(count: int) -> NDArray[np.int64]:
+        random = np.random.default_rng(0)
+        return select_sources(pictures[:250], labels[:250], classify, count, ("a", "b", "c"), random, "here", block=7)
+
+    chosen = select(30)
+    assert (chosen % 2 == 0).all()
+    assert np.bincount(labels[chosen]).tolist() == [10, 10, 10]
+    assert (np.diff(chosen) > 0).all()
+    with pytest.raises(PipelineError, match=r"here: expected 100 correctly classified.*a 42, b 41, c 42"):
+        select(300)
+    with pytest.raises(PipelineError, match="here: expected a multiple of 3"):
+        select(31)
+
+
+def test_every_target_but_the_label() -> None:
+    rows, targets = every_target(np.array([2, 0], np.uint8), 3)
+    assert rows.tolist() == [0, 0, 1, 1]
+    assert targets.tolist() == [0, 1, 1, 2]

@@ -1,0 +1,151 @@
+"""The ascent against a closed form, and the engine against the plain loop."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from pipeline.attacks import extended, minimal
+from pipeline.attacks.ascent import frozen
+from pipeline.attacks.engine import run_attack
+from pipeline.errors import PipelineError
+from pipeline.metrics.outcomes import margins
+from pipeline.models.classifier import Classifier
+from pipeline.registry import load_by_name
+from tests.linear import Linear
+
+
+def pairs(generator: torch.Generator, count: int, model: Linear) -> tuple[Tensor, Tensor]:
+    """Images well inside the box, so that nothing is clipped, and targets that are not predicted."""
+    images = 0.5 + 0.01 * torch.randn(count, 1, 4, 4, generator=generator, dtype=torch.float64)
+    predicted = model(images).argmax(1)
+    return images, (predicted + torch.randint(1, 4, (count,), generator=generator)) % 4
+
+
+def test_minimal_takes_the_steps_of_the_closed_form(linear: Linear, generator: torch.Generator) -> None:
+    """On a linear model the gradient is w_t: after s steps logit k rises by s * step_size * w_t.w_k."""
+    images, targets = pairs(generator, 40, linear)
+    step_size = 1e-4
+    found, steps = minimal.minimal(linear, images, targets, step_size=step_size, max_steps=20000)
+    with torch.no_grad():
+        logits = linear(images)
+        for i, target in enumerate(targets.tolist()):
+            w = linear.weight
+            rise = step_size * (w[target] @ w[target] - w @ w[target])
+            lead = logits[i] - logits[i, target]
+            rivals = [k for k in range(4) if k != target and lead[k] >= 0]
+            # The first whole number of steps after which the target leads every rival.
+            expected = max(int(torch.floor(lead[k] / rise[k])) + 1 for k in rivals)
+            assert int(steps[i]) == expected
+            moved = expected * step_size * w[target]
+            torch.testing.assert_close(found[i].flatten(), images[i].flatten() + moved)
+
+
+def test_minimal_is_close_to_the_smallest_perturbation_towards_the_target(generator: torch.Generator) -> None:
+    """With two classes of opposite weights, w_t is the shortest way: |margin| / ||w_t - w_k||, one step more."""
+    model = Linear(generator, classes=2)
+    with torch.no_grad():
+        model.weight[1] = -model.weight[0]
+    images = 0.5 + 0.01 * torch.randn(20, 1, 4, 4, generator=generator, dtype=torch.float64)
+    targets = 1 - model(images).argmax(1)
+    step_size = 1e-3
+    found, _ = minimal.minimal(model, images, targets, step_size=step_size, max_steps=5000)
+    smallest = -margins(model(images), targets).detach() / (model.weight[0] - model.weight[1]).norm().detach()
+    length = (found - images).flatten(1).norm(dim=1)
+    one_step = step_size * model.weight[0].norm().detach()
+    assert (length >= smallest).all()
+    assert (length <= smallest + one_step + 1e-12).all()
+
+
+def test_minimal_gives_up_after_max_steps(linear: Linear, generator: torch.Generator) -> None:
+    images, targets = pairs(generator, 10, linear)
+    found, steps = minimal.minimal(linear, images, targets, step_size=1e-9, max_steps=3)
+    assert steps.tolist() == [3] * 10
+    assert (margins(linear(found), targets) <= 0).all()
+
+
+def test_images_that_are_fooled_from_the_start_take_no_step(linear: Linear, generator: torch.Generator) -> None:
+    images, _ = pairs(generator, 10, linear)
+    found, steps = minimal.minimal(linear, images, linear(images).argmax(1), step_size=0.1, max_steps=3)
+    assert steps.tolist() == [0] * 10
+    assert torch.equal(found, images)
+
+
+@pytest.fixture
+def network() -> Classifier:
+    torch.manual_seed(3)
+    model = Classifier((1, 8, 8), 10, channels=(6, 12), dropout=0.2).double()
+    model.set_normalization(torch.tensor([0.4]), torch.tensor([0.3]))
+    return model.train()
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 64, 1000])
+def test_engine_gives_the_plain_loops_images(network: Classifier, generator: torch.Generator, batch_size: int) -> None:
+    images = torch.rand(20, 1, 8, 8, generator=generator, dtype=torch.float64)
+    rows = torch.arange(20).repeat_interleave(5)
+    targets = torch.randint(10, (100,), generator=generator)
+    parameters = {"step_size": 0.3, "max_steps": 40}
+    expected, expected_steps = minimal.minimal(network, images[rows], targets, **parameters)
+    counted = []
+    found, steps = run_attack(
+        minimal, network, images, rows, targets, batch_size, lambda n, fooled: counted.append((n, fooled)), **parameters
+    )
+    assert 0 < int((expected_steps == 40).sum()) < 100  # both outcomes occur
+    assert torch.equal(steps, expected_steps)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+    assert sum(n for n, _ in counted) == 100
+    assert sum(fooled for _, fooled in counted) == int((expected_steps < 40).sum())
+
+
+def test_engine_uses_one_pass_per_step_and_one_to_see_the_success(
+    linear: Linear, generator: torch.Generator
+) -> None:
+    images, targets = pairs(generator, 50, linear)
+    passed = 0
+
+    def count(module: object, inputs: tuple[Tensor], output: Tensor) -> None:
+        nonlocal passed
+        passed += len(output)
+
+    handle = linear.register_forward_hook(count)
+    _, steps = run_attack(minimal, linear, images, torch.arange(50), targets, 8, step_size=0.01, max_steps=200)
+    handle.remove()
+    assert passed == int(steps.sum()) + 50
+
+
+def test_extended_carries_the_trajectory_on(network: Classifier, generator: torch.Generator) -> None:
+    images = torch.rand(12, 1, 8, 8, generator=generator, dtype=torch.float64)
+    targets = torch.randint(10, (12,), generator=generator)
+    halfway, _ = extended.extended(network, images, targets, step_size=0.1, extra_steps=3)
+    whole, steps = extended.extended(network, images, targets, step_size=0.1, extra_steps=5)
+    rest, _ = run_attack(extended, network, halfway, torch.arange(12), targets, 5, step_size=0.1, extra_steps=2)
+    torch.testing.assert_close(rest, whole, rtol=0, atol=1e-12)
+    assert steps.tolist() == [5] * 12
+
+
+def test_no_extra_step_changes_nothing(network: Classifier, generator: torch.Generator) -> None:
+    images = torch.rand(3, 1, 8, 8, generator=generator, dtype=torch.float64)
+    found, _ = extended.extended(network, images, torch.zeros(3, dtype=torch.int64), step_size=1.0, extra_steps=0)
+    assert torch.equal(found, images)
+
+
+def test_frozen_restores_modes_and_flags_after_an_error(network: Classifier) -> None:
+    network[0].eval()
+    next(network.parameters()).requires_grad_(False)
+    modes = [module.training for module in network.modules()]
+    flags = [parameter.requires_grad for parameter in network.parameters()]
+    with pytest.raises(RuntimeError, match="stop"), frozen(network):
+        assert not any(module.training for module in network.modules())
+        raise RuntimeError("stop")
+    assert [module.training for module in network.modules()] == modes
+    assert [parameter.requires_grad for parameter in network.parameters()] == flags
+
+
+def test_an_unknown_attack_is_named() -> None:
+    with pytest.raises(PipelineError, match="unknown attack 'nonsense'"):
+        load_by_name("attacks", "nonsense")
+
+
+def test_margin_is_the_lead_of_the_target() -> None:
+    logits = torch.tensor([[1.0, 3.0, 2.0], [5.0, 1.0, 5.0]])
+    assert margins(logits, torch.tensor([1, 0])).tolist() == [1.0, 0.0]
+    assert margins(logits, torch.tensor([0, 1])).tolist() == [-2.0, -4.0]

@@ -1,0 +1,118 @@
+"""Norms, running statistics, structure and intervals, against NumPy and hand-made cases."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from pipeline.metrics.accumulators import GroupMeanImages, GroupMoments, PixelHistogram
+from pipeline.metrics.calibration import PAPER_RATIO, choose_extra_steps, choose_step_size
+from pipeline.metrics.intervals import bootstrap_mean
+from pipeline.metrics.noise import add_noise_of_norm
+from pipeline.metrics.norms import example_statistics
+from pipeline.metrics.splits import validation_mask
+from pipeline.metrics.structure import class_correlation, radial_profile, row_correlation
+
+
+def test_norms_of_a_known_perturbation() -> None:
+    image = np.zeros((1, 1, 2, 2), np.float32)
+    image[0, 0] = [[3, 0], [0, -4]]
+    found = {name: float(values[0]) for name, values in example_statistics(image).items()}
+    assert found == {
+        "pixel_mean": -0.25, "pixel_std": pytest.approx(np.std([3, 0, 0, -4])), "pixel_min": -4, "pixel_max": 3,
+        "l0": 2, "l1": 7, "l2": 5, "linf": 4,
+    }  # fmt: skip
+
+
+def test_running_moments_equal_numpys() -> None:
+    random = np.random.default_rng(0)
+    values, group = random.normal(size=(500, 3, 4)).astype(np.float32), random.integers(0, 4, 500)
+    moments = GroupMoments(5)
+    for start in range(0, 500, 70):
+        moments.add(values[start : start + 70], group[start : start + 70])
+    summary = moments.summary()
+    for number in range(4):
+        part = values[group == number].astype(np.float64)
+        expected = [part.mean(), part.std(), part.min(), part.max()]
+        np.testing.assert_allclose([summary[name][number] for name in ("mean", "std", "min", "max")], expected)
+    assert all(np.isnan(values[4]) for values in summary.values())
+
+
+def test_mean_images_and_histogram_equal_numpys() -> None:
+    random = np.random.default_rng(1)
+    images, group = random.uniform(-1, 1, (90, 1, 3, 3)).astype(np.float32), random.integers(0, 3, 90)
+    means, histogram = GroupMeanImages(3, (1, 3, 3)), PixelHistogram(20)
+    for start in range(0, 90, 40):
+        means.add(images[start : start + 40], group[start : start + 40])
+        histogram.add(images[start : start + 40])
+    for number in range(3):
+        np.testing.assert_allclose(means.mean()[number], images[group == number].mean(0), rtol=1e-5)
+    np.testing.assert_array_equal(histogram.counts, np.histogram(images, histogram.edges)[0])
+
+
+def test_class_correlation_of_the_difference_itself_is_one() -> None:
+    originals = np.random.default_rng(2).uniform(size=(3, 1, 4, 4)).astype(np.float32)
+    perturbations = 0.1 * (originals[None] - originals[:, None]) + 0.5
+    perturbations[0, 1] *= -1
+    found = class_correlation(perturbations.astype(np.float32), originals)
+    assert np.isnan(np.diag(found)).all()
+    np.testing.assert_allclose(found[0, 1], -1, atol=1e-5)
+    np.testing.assert_allclose(found[1, 0], 1, atol=1e-5)
+
+
+def test_row_correlation_equals_numpys() -> None:
+    a, b = np.random.default_rng(3).normal(size=(2, 5, 30))
+    np.testing.assert_allclose(row_correlation(a, b), [np.corrcoef(x, y)[0, 1] for x, y in zip(a, b, strict=True)])
+
+
+def test_radial_profile_of_a_hill_falls() -> None:
+    rows, columns = np.mgrid[:9, :9]
+    hill = np.exp(-((rows - 4) ** 2 + (columns - 4) ** 2) / 8)[None].astype(np.float32)
+    radius, value = radial_profile(hill)
+    assert radius.tolist() == [0, 1, 2, 3, 4, 5]
+    assert value[0] == pytest.approx(1)
+    assert (np.diff(value) < 0).all()
+
+
+def test_bootstrap_covers_the_truth_about_as_often_as_it_says() -> None:
+    """Groups of nine equal values: an interval that took them for independent would be 3 times too narrow."""
+    random = np.random.default_rng(4)
+    covered = 0
+    for _ in range(200):
+        values = np.repeat(random.random(80) < 0.3, 9)
+        interval = bootstrap_mean(values, np.repeat(np.arange(80), 9))
+        assert interval.value == pytest.approx(values.mean())
+        covered += interval.low <= 0.3 <= interval.high
+    assert 0.88 <= covered / 200 <= 0.99
+
+
+def test_bootstrap_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="no values"):
+        bootstrap_mean(np.array([]))
+
+
+def test_noise_has_the_norm_asked_for_and_stays_in_the_box(generator: torch.Generator) -> None:
+    images = torch.rand(30, 1, 8, 8, generator=generator).mul_(1.5).clamp_(0, 1)  # a third saturated
+    norms = torch.linspace(0, 2, 30)
+    noisy = add_noise_of_norm(images, norms, generator)
+    assert noisy.min() >= 0
+    assert noisy.max() <= 1
+    torch.testing.assert_close((noisy - images).flatten(1).norm(dim=1), norms, rtol=0.01, atol=1e-6)
+
+
+def test_validation_images_are_a_tenth_of_each_class_and_always_the_same() -> None:
+    labels = np.random.default_rng(5).integers(0, 3, 1000).astype(np.uint8)
+    mask = validation_mask(labels, 0, "digits")
+    for label in range(3):
+        assert mask[labels == label].sum() == round((labels == label).sum() / 10)
+    assert np.array_equal(mask, validation_mask(labels, 0, "digits"))
+    assert not np.array_equal(mask, validation_mask(labels, 1, "digits"))
+
+
+def test_choices_follow_their_rules() -> None:
+    trials = pd.DataFrame({"step_size": [0.16, 0.08, 0.04, 0.02, 0.01], "l2_mean": [2.0, 1.3, 1.04, 1.01, 1.0]})
+    assert choose_step_size(trials) == 0.04
+    with pytest.raises(ValueError, match="within 5 %"):
+        choose_step_size(trials[:3])
+    ratios = [PAPER_RATIO - 0.1, PAPER_RATIO + 0.05, PAPER_RATIO + 0.2]
+    assert choose_extra_steps(pd.DataFrame({"extra_steps": [3, 4, 5], "ratio": ratios})) == 4

@@ -1,0 +1,111 @@
+"""Parameters: types, ranges, and messages that name the thing, what was expected and what was found."""
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import pytest
+
+from pipeline.attacks.calibration import calibrate
+from pipeline.attacks.extended import extended
+from pipeline.attacks.minimal import minimal
+from pipeline.errors import PipelineError
+from pipeline.models.classifier import Classifier
+from pipeline.params import arguments_for, check_value, parameters_of, read_block
+from pipeline.ranges import Range
+from pipeline.training.classifier import fit_classifier
+
+PARAMS = Path("params.yaml")
+BLOCKS: list[tuple[str, Callable[..., Any], dict[str, Any]]] = [
+    ("attacks.minimal.digits", minimal, {}),
+    ("attacks.extended.digits", extended, {"step_size": 0.1}),
+    ("classifier.digits.architecture", Classifier, {}),
+    ("classifier.digits.training", fit_classifier, {}),
+    ("calibration.digits.trials", calibrate, {}),
+]
+
+
+def ranges(annotation: Any) -> list[Range]:
+    """Ranges declared anywhere inside an annotation."""
+    found = [extra for extra in getattr(annotation, "__metadata__", ()) if isinstance(extra, Range)]
+    return found + [r for inner in get_args(annotation) for r in ranges(inner)]
+
+
+def declared() -> list[tuple[str, Callable[..., Any], dict[str, Any], str, Range]]:
+    return [
+        (key, function, more, name, found)
+        for key, function, more in BLOCKS
+        for name, (annotation, _) in parameters_of(function).items()
+        for found in ranges(annotation)
+    ]
+
+
+@pytest.mark.parametrize(("key", "function", "more", "name", "allowed"), declared())
+@pytest.mark.parametrize("side", ["below", "above"])
+def test_every_declared_range_is_enforced(
+    key: str, function: Callable[..., Any], more: dict[str, Any], name: str, allowed: Range, side: str
+) -> None:
+    block = {**more, **read_block(PARAMS, key)}
+    value = block[name]
+    wrong: Any = allowed.low - 1 if side == "below" else allowed.high + 1
+    block[name] = [wrong] if isinstance(value, list) else wrong
+    with pytest.raises(PipelineError, match=rf"{key}\.{name}.*expected .*found .*{wrong:g}"):
+        arguments_for(function, block, key)
+
+
+@pytest.mark.parametrize(("key", "function", "more"), BLOCKS)
+def test_wrong_types_unknown_and_missing_keys_are_named(
+    key: str, function: Callable[..., Any], more: dict[str, Any]
+) -> None:
+    good = {**more, **read_block(PARAMS, key)}
+    arguments_for(function, good, key)
+    for name in good:
+        with pytest.raises(PipelineError, match=rf"{key}\.{name}"):
+            arguments_for(function, {**good, name: "nonsense"}, key)
+        with pytest.raises(PipelineError, match=rf"{key}\.{name}: missing"):
+            arguments_for(function, {k: v for k, v in good.items() if k != name}, key)
+    with pytest.raises(PipelineError, match=rf"{key}\.stepsize: unknown parameter; expected one of"):
+        arguments_for(function, {**good, "stepsize": 1}, key)
+    with pytest.raises(PipelineError, match="expected a block"):
+        arguments_for(function, 3, key)
+
+
+def test_exponents_without_a_point_are_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text("attack: {step_size: 1e-3}\n")
+    value = read_block(path, "attack.step_size")
+    assert check_value(value, Annotated[float, Range(0, 1, low_open=True)], "x") == 0.001
+
+
+def test_zero_is_outside_an_open_range() -> None:
+    with pytest.raises(PipelineError, match=r"in \(0, 1\], found 0"):
+        check_value(0, Annotated[float, Range(0, 1, low_open=True)], "x")
+
+
+@pytest.mark.parametrize("value", [True, "1", 1.5, None, [1]])
+def test_whole_numbers_are_just_that(value: Any) -> None:
+    with pytest.raises(PipelineError, match="x: expected a whole number"):
+        check_value(value, int, "x")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), True, "0.1"])
+def test_numbers_are_finite(value: Any) -> None:
+    with pytest.raises(PipelineError, match="x: expected a number"):
+        check_value(value, float, "x")
+
+
+def test_missing_keys_and_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(PipelineError, match=r"no 'svhn' in classifier: expected one of: digits, mnist, cifar10"):
+        read_block(PARAMS, "classifier.svhn")
+    with pytest.raises(PipelineError, match=r"nothing\.yaml: no such file"):
+        read_block(tmp_path / "nothing.yaml", "a")
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("a: [1,\n")
+    with pytest.raises(PipelineError, match=r"broken\.yaml: not valid YAML"):
+        read_block(broken, "a")
+
+
+def test_every_dataset_has_every_block() -> None:
+    for dataset, block in itertools.product(read_block(PARAMS, "datasets"), ("classifier", "sources", "calibration")):
+        read_block(PARAMS, f"{block}.{dataset}")
