@@ -4,7 +4,7 @@ PYTHON ?= python3
 RUN := . $(VENV)/bin/activate &&
 READY := $(VENV)/.ready
 
-.PHONY: demo reproduce test lint bench
+.PHONY: demo reproduce test lint readme bench
 
 demo: $(READY)  ## the whole pipeline on digits, in about two minutes
 	$(RUN) dvc repro render_report@digits
@@ -13,6 +13,12 @@ demo: $(READY)  ## the whole pipeline on digits, in about two minutes
 reproduce: $(READY)  ## all datasets: hours on a CPU
 	$(RUN) dvc repro
 	@echo "The reports: $(CURDIR)/reports/index.html"
+
+readme: $(READY)  ## the table of results, from the committed metrics
+	$(RUN) PYTHONPATH=. python benchmarks/readme.py
+
+bench: $(READY)  ## after a full run: what the ensemble costs, how memory grows
+	$(RUN) PYTHONPATH=. python benchmarks/dropout_ensemble.py && PYTHONPATH=. python benchmarks/memory.py
 
 test: $(READY)
 	$(RUN) python -m pytest

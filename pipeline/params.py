@@ -54,9 +54,7 @@ def arguments_for(function: Callable[..., Any], block: Any, where: str) -> dict[
     declared = parameters_of(function)
     for name in block:
         if name not in declared:
-            raise PipelineError(
-                f"{where}.{name}: unknown parameter; expected one of: {', '.join(declared)}"
-            )
+            raise PipelineError(f"{where}.{name}: unknown parameter; expected one of: {', '.join(declared)}")
     arguments = {}
     for name, (annotation, default) in declared.items():
         if name in block:

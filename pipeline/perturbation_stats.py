@@ -135,15 +135,11 @@ class PerturbationStats:
         counts = sum(np.histogram(part, edges)[0] for part in values())
         return pd.DataFrame({"low": edges[:-1], "high": edges[1:], "count": counts})
 
-    def average_image(
-        self, label: int | str | None = None, target_label: int | str | None = None
-    ) -> Floats:
+    def average_image(self, label: int | str | None = None, target_label: int | str | None = None) -> Floats:
         """Mean adversarial image of the selection, float32 (c, h, w)."""
         return self._average("adversarial", label, target_label)
 
-    def average_perturbation(
-        self, label: int | str | None = None, target_label: int | str | None = None
-    ) -> Floats:
+    def average_perturbation(self, label: int | str | None = None, target_label: int | str | None = None) -> Floats:
         """Mean perturbation of the selection, float32 (c, h, w)."""
         return self._average("perturbations", label, target_label)
 
@@ -166,7 +162,8 @@ class PerturbationStats:
             means.add(block, np.zeros(len(block), np.int64))
         if not means.count[0]:
             raise ValueError("no image in this selection")
-        return means.mean()[0]
+        average: Floats = means.mean()[0]
+        return average
 
     def _class(self, wanted: int | str) -> int:
         if isinstance(wanted, str) and wanted in self.class_names:

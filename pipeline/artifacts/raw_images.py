@@ -109,11 +109,13 @@ def read_cifar10(folder: Path) -> RawImages:
 
 
 def _read_parquet(folder: Path, shards: dict[str, list[Path]]) -> RawImages:
-    splits, encodings, names, digest = {}, set(), CIFAR10_CLASSES, hashlib.sha256()
+    names: tuple[str, ...] = CIFAR10_CLASSES
+    splits, encodings, digest = {}, set(), hashlib.sha256()
     for split, paths in shards.items():
         if not paths:
             raise PipelineError(f"{folder}: expected {split}*.parquet, found none")
-        images, labels = [], []
+        images: list[NDArray[np.uint8]] = []
+        labels: list[int] = []
         for path in paths:
             digest.update(hashlib.sha256(path.read_bytes()).digest())
             table = _parquet_table(path)

@@ -52,9 +52,7 @@ def read_frame(path: Path, schema: str) -> tuple[pd.DataFrame, dict[str, Any]]:
     about = json.loads((table.schema.metadata or {}).get(b"adversarial_input_spaces", b"{}"))
     found = (about.pop("schema", None), about.pop("schema_version", None))
     if found != (schema, VERSION):
-        raise PipelineError(
-            f"{path}: expected schema {schema} version {VERSION}, found {found[0]} version {found[1]}"
-        )
+        raise PipelineError(f"{path}: expected schema {schema} version {VERSION}, found {found[0]} version {found[1]}")
     return table.to_pandas(), about
 
 

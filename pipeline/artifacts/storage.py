@@ -48,7 +48,9 @@ def reading(path: Path, schema: str, version: int, datasets: Mapping[str, str]) 
     except FileNotFoundError:
         raise PipelineError(f"{path}: no such file; expected a {schema} file: run dvc repro") from None
     except OSError:
-        raise PipelineError(f"{path}: expected an HDF5 file ({schema}), found something else or a truncated one") from None
+        raise PipelineError(
+            f"{path}: expected an HDF5 file ({schema}), found something else or a truncated one"
+        ) from None
     with file:
         found = (file.attrs.get("schema"), file.attrs.get("schema_version"))
         if found != (schema, version):

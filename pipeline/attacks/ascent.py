@@ -42,9 +42,7 @@ def ascend(images: Tensor, gradients: Tensor, *, step_size: float) -> Tensor:
     return torch.add(images, gradients, alpha=step_size).clamp_(0, 1)
 
 
-def ascend_steps(
-    model: nn.Module, images: Tensor, target_labels: Tensor, *, step_size: float, steps: int
-) -> Tensor:
+def ascend_steps(model: nn.Module, images: Tensor, target_labels: Tensor, *, step_size: float, steps: int) -> Tensor:
     """`steps` steps of ascent on each image's target logit, whatever is predicted on the way."""
     with frozen(model):
         for _ in range(steps):

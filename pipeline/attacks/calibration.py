@@ -61,4 +61,4 @@ def calibrate(
 
 
 def _mean_l2(images: Tensor, originals: Tensor) -> float:
-    return (images - originals).flatten(1).norm(dim=1).mean().item()
+    return float((images - originals).flatten(1).norm(dim=1).mean())

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pipeline.attacks.ascent import frozen, target_score_gradients
 from pipeline.metrics.outcomes import margins
-from pipeline.models.inference import to_unit_interval
+from pipeline.models.inference import predict, to_unit_interval
 
 Advance = Callable[[int, int], object]
 
@@ -54,8 +54,10 @@ def run_attack(
     results = []
     function = getattr(attack, attack.__name__.rpartition(".")[2])
     for rows in torch.arange(len(target_labels), device=target_labels.device).split(batch_size):
-        results.append(function(model, start(rows), target_labels[rows], **arguments))
-        advance(len(rows), len(rows))
+        found, steps = function(model, start(rows), target_labels[rows], **arguments)
+        results.append((found, steps))
+        fooled = margins(predict(model, found, batch_size), target_labels[rows]) > 0
+        advance(len(rows), int(fooled.sum()))
     return torch.cat([images for images, _ in results]), torch.cat([steps for _, steps in results])
 
 
@@ -105,4 +107,3 @@ def run_to_first_success(
                     raised, rows, taken = raised[stays], rows[stays], taken[stays]
             images = raised
     return finished_images, finished_steps
-

@@ -9,7 +9,6 @@ from pipeline.attacks.ascent import ascend, frozen, target_score_gradients
 from pipeline.metrics.outcomes import margins
 from pipeline.ranges import Range
 
-
 first_success_update = ascend  # what the engine repeats; `minimal` below is the method itself
 
 

@@ -44,7 +44,7 @@ def choose_step_size(step_sizes: pd.DataFrame) -> float:
     ]
     if not fit:
         raise ValueError(f"no step size of {sorted(l2)} is within 5 % of its quarter: try smaller ones")
-    return max(fit)
+    return float(max(fit))
 
 
 def choose_extra_steps(extra_steps: pd.DataFrame) -> int:

@@ -128,9 +128,11 @@ class PerturbationMeasurement:
 
     def _by_pair(self, means: GroupMeanImages) -> Floats:
         values = means.mean()
-        return values.reshape(self.classes, self.classes, *values.shape[1:])
+        by_pair: Floats = values.reshape(self.classes, self.classes, *values.shape[1:])
+        return by_pair
 
 
 def _norms(values: Floats) -> Floats:
     flat = values.reshape(len(values), -1)
-    return np.sqrt(np.square(flat, dtype=np.float64).sum(1)).astype(np.float32)
+    norms: Floats = np.sqrt(np.square(flat, dtype=np.float64).sum(1)).astype(np.float32)
+    return norms

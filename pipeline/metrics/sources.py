@@ -50,9 +50,7 @@ def every_target(labels: NDArray[np.uint8], classes: int) -> tuple[NDArray[np.in
     return rows.astype(np.int32), targets.astype(np.uint8)
 
 
-def one_row_per_original(
-    original_row: NDArray[np.integer[Any]], random: np.random.Generator
-) -> NDArray[np.int64]:
+def one_row_per_original(original_row: NDArray[np.integer[Any]], random: np.random.Generator) -> NDArray[np.int64]:
     """For each original in order, the position of one of its rows, drawn at random."""
     order = random.permutation(len(original_row))
     _, first = np.unique(original_row[order], return_index=True)

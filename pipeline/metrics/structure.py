@@ -21,9 +21,7 @@ def class_correlation(mean_perturbations: Images, mean_originals: Images) -> NDA
     """
     differences = mean_originals[None, :] - mean_originals[:, None]
     classes = len(mean_originals)
-    pairs = row_correlation(
-        mean_perturbations.reshape(classes**2, -1), differences.reshape(classes**2, -1)
-    )
+    pairs = row_correlation(mean_perturbations.reshape(classes**2, -1), differences.reshape(classes**2, -1))
     return pairs.reshape(classes, classes)
 
 
@@ -46,7 +44,8 @@ def radial_profile(image: Images) -> tuple[NDArray[np.float64], NDArray[np.float
 def edge_strength(images: Images) -> Images:
     """Length of the brightness gradient at each pixel, (n, h, w), of images (n, c, h, w)."""
     rows, columns = np.gradient(images.mean(1), axis=(1, 2))
-    return np.hypot(rows, columns)
+    strength: Images = np.hypot(rows, columns)
+    return strength
 
 
 def row_correlation(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -24,7 +24,7 @@ def summarize_passes(logits: Tensor) -> dict[str, Tensor]:
     max_probability : the largest mean softmax score.
     logit_margin : largest minus second largest mean logit.
     """
-    passes, classes = logits.shape[1:]
+    passes = logits.shape[1]
     scores = logits.softmax(2)
     mean_scores = scores.mean(1)
     choices = logits.argmax(2)
@@ -47,4 +47,5 @@ def summarize_passes(logits: Tensor) -> dict[str, Tensor]:
 
 
 def _entropy(scores: Tensor) -> Tensor:
-    return torch.special.entr(scores).sum(-1)
+    entropies: Tensor = torch.special.entr(scores).sum(-1)
+    return entropies

@@ -22,11 +22,28 @@ class Dropout(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         if self.generator is None or self.rate == 0:
             return values
-        mask = torch.empty_like(values).bernoulli_(1 - self.rate, generator=self.generator)
-        return values * mask.mul_(1 / (1 - self.rate))
+        if self.training:
+            mask = torch.empty_like(values).bernoulli_(1 - self.rate, generator=self.generator)
+            return values * mask.mul_(1 / (1 - self.rate))
+        return values * scaled_mask(values, self.rate, self.generator)
 
     def extra_repr(self) -> str:
         return f"rate={self.rate}"
+
+
+def scaled_mask(values: Tensor, rate: float, generator: torch.Generator) -> Tensor:
+    """A dropout mask for `values`: 0 with probability `rate`, to the nearest 1/256, else what keeps the mean.
+
+    Each random 64-bit number gives eight masks. An ensemble draws masks in every pass, and on a CPU
+    `bernoulli_`, which training uses, took 40 % of an ensemble's time.
+    """
+    count = values.numel()
+    words = torch.empty(-(-count // 8), dtype=torch.int64, device=values.device)
+    words.random_(torch.iinfo(torch.int64).min, None, generator=generator)
+    dropped = round(rate * 256)
+    kept = words.view(torch.uint8)[:count] >= dropped
+    # In the order of the values in memory, so that a channels_last tensor stays one.
+    return kept.to(values.dtype).mul_(256 / (256 - dropped)).as_strided(values.shape, values.stride())
 
 
 @contextmanager

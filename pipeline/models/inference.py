@@ -1,7 +1,17 @@
 """From stored images to logits, in batches."""
 
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def place(model: Model, device: torch.device) -> Model:
+    """The model on `device`, its convolutions in channels_last, the faster format on CPU and GPU alike."""
+    model.to(memory_format=torch.channels_last)
+    return model.to(device)
 
 
 def to_unit_interval(images: Tensor, model: nn.Module) -> Tensor:

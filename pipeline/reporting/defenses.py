@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from pipeline.reporting.section import Section, percent, rate
-from pipeline.reporting.style import COLORS, heatmap, new_figure
+from pipeline.reporting.style import COLORS, heatmap, label_ticks, new_figure
 
 ENSEMBLE, RIVAL, NONE = "dropout_ensemble", "gaussian_noise_ensemble", "undefended"
 WORDS = {
@@ -51,15 +51,34 @@ def dropout_section(metrics: Mapping[str, Any], results: DefenseResults, class_n
     _outcomes(section, metrics, attacks)
     _claims(section, metrics, results, attacks, class_names)
     ensemble = results.evaluations[ENSEMBLE]
-    section.figure("figure_5_votes", _votes(ensemble, attacks, class_names, section), "Figure 5. Votes of the passes for one original image and for its adversarial images; blue: the original class, orange: the target class.")
+    section.figure(
+        "figure_5_votes",
+        _votes(ensemble, attacks, class_names, section),
+        "Figure 5. Votes of the passes for one original image and for its adversarial images; blue: the original class, orange: the target class.",
+    )
     for outcome in ("thwarted", "recovered"):
         figure, axes = new_figure(3.8 * len(attacks), 3.7, 1, len(attacks))
         for plot, attack in zip(axes[0], attacks, strict=True):
-            heatmap(plot, _by_pair(ensemble, attack, outcome, len(class_names)), class_names, f"{outcome}, {attack}", low=0, high=1)
+            heatmap(
+                plot,
+                _by_pair(ensemble, attack, outcome, len(class_names)),
+                class_names,
+                f"{outcome}, {attack}",
+                low=0,
+                high=1,
+            )
         name = "figure_6_thwarted" if outcome == "thwarted" else "recovered"
         words = "did not get the target" if outcome == "thwarted" else "got the original label back"
-        section.figure(name, figure, f"{'Figure 6. ' if outcome == 'thwarted' else ''}Share of adversarial images for which the dropout ensemble {words} (static), per (original label, target label).")
-    section.figure("figure_7_variance", _variances(ensemble, attacks, class_names), "Figure 7. Mean variance of the votes (1 - sum of squared vote shares): on originals by class, and on adversarial images by pair.")
+        section.figure(
+            name,
+            figure,
+            f"{'Figure 6. ' if outcome == 'thwarted' else ''}Share of adversarial images for which the dropout ensemble {words} (static), per (original label, target label).",
+        )
+    section.figure(
+        "figure_7_variance",
+        _variances(ensemble, attacks, class_names),
+        "Figure 7. Mean variance of the votes (1 - sum of squared vote shares): on originals by class, and on adversarial images by pair.",
+    )
     _traces(section, results)
     _trials(section, metrics, results)
     _detectors(section, metrics, results, attacks)
@@ -99,20 +118,48 @@ def _outcomes(section: Section, metrics: Mapping[str, Any], attacks: Sequence[st
         )
 
 
-def _claims(section: Section, metrics: Mapping[str, Any], results: DefenseResults, attacks: Sequence[str], class_names: tuple[str, ...]) -> None:
+def _claims(
+    section: Section,
+    metrics: Mapping[str, Any],
+    results: DefenseResults,
+    attacks: Sequence[str],
+    class_names: tuple[str, ...],
+) -> None:
     ours = metrics["defenses"][ENSEMBLE]
     ensemble = results.evaluations[ENSEMBLE]
     rows = []
     variance = {name: float(group["vote_variance"].mean()) for name, group in ensemble.groupby("attack")}
     pairs = _by_pair(ensemble, "minimal", "thwarted", len(class_names))
     above = int((pairs[np.isfinite(pairs)] > 0.6).sum())
-    rows.append(["minimal, thwarted", "above 60 % for several pairs", f"above 60 % for {above} of {np.isfinite(pairs).sum()} pairs; {rate(ours['minimal']['thwarted'])} over all"])
+    rows.append(
+        [
+            "minimal, thwarted",
+            "above 60 % for several pairs",
+            f"above 60 % for {above} of {np.isfinite(pairs).sum()} pairs; {rate(ours['minimal']['thwarted'])} over all",
+        ]
+    )
     rows.append(["attacked originals right", "100 %", rate(ours["clean_accuracy"])])
-    rows.append(["variance of the votes, minimal", "far larger than on originals", f"{variance['minimal']:.3f} against {variance['clean']:.3f}"])
+    rows.append(
+        [
+            "variance of the votes, minimal",
+            "far larger than on originals",
+            f"{variance['minimal']:.3f} against {variance['clean']:.3f}",
+        ]
+    )
     if "extended" in attacks:
         rows.append(["extended, thwarted", "nearly none", rate(ours["extended"]["thwarted"])])
-        rows.append(["variance of the votes, extended", "essentially identical to originals", f"{variance['extended']:.3f} against {variance['clean']:.3f}"])
-    section.table(["CIFAR-10 in the paper", "paper", f"ours, {metrics['run']['dataset']}"], rows, "The paper's claims (Section 3.1) and what was measured here.")
+        rows.append(
+            [
+                "variance of the votes, extended",
+                "essentially identical to originals",
+                f"{variance['extended']:.3f} against {variance['clean']:.3f}",
+            ]
+        )
+    section.table(
+        ["CIFAR-10 in the paper", "paper", f"ours, {metrics['run']['dataset']}"],
+        rows,
+        "The paper's claims (Section 3.1) and what was measured here.",
+    )
     after = results.trace[results.trace["extra_steps"] > 0]
     gone = after[after["thwarted"] < 0.1]
     if "extended" in attacks:
@@ -186,15 +233,22 @@ def _traces(section: Section, results: DefenseResults) -> None:
     most = trace["passes"].max()
     parts = (
         (trace[trace["extra_steps"] == 0], "passes", "passes"),
-        (trace[trace["passes"] == most].drop_duplicates("extra_steps"), "extra_steps", "extra steps of the attack after its first success"),
+        (
+            trace[trace["passes"] == most].drop_duplicates("extra_steps"),
+            "extra_steps",
+            "extra steps of the attack after its first success",
+        ),
     )
     for plot, (rows, x, words) in zip(axes[0], parts, strict=True):
         for color, outcome in zip(COLORS, ("thwarted", "recovered"), strict=False):
             plot.plot(rows[x], rows[outcome], color=color, marker="o", markersize=3, label=outcome)
-            plot.fill_between(rows[x], rows[f"{outcome}_low"], rows[f"{outcome}_high"], color=color, alpha=0.2, linewidth=0)
+            plot.fill_between(
+                rows[x], rows[f"{outcome}_low"], rows[f"{outcome}_high"], color=color, alpha=0.2, linewidth=0
+            )
         plot.set_xlabel(words)
         plot.set_ylim(0, 1)
     axes[0, 0].set_xscale("log")
+    label_ticks(axes[0, 0], parts[0][0]["passes"])
     axes[0, 0].set_ylabel("share of images")
     axes[0, 1].legend()
     section.figure(
@@ -227,13 +281,22 @@ def _detectors(section: Section, metrics: Mapping[str, Any], results: DefenseRes
     detection = results.detection
     for attack in attacks:
         rows = []
-        for (defense, score), group in detection[detection["attack"] == attack].groupby(["defense", "score"], sort=False):
+        for (defense, score), group in detection[detection["attack"] == attack].groupby(
+            ["defense", "score"], sort=False
+        ):
             by = group.set_index("negatives")
             cells = [f"{by.loc[n, 'auc']:.3f}" for n in ("clean", "clean_all", "noise")]
             cells += [percent(by.loc["clean", f"tpr_at_fpr_{limit}"]) for limit in ("0.01", "0.05")]
             rows.append([f"{WORDS[str(defense)]}: {WORDS[str(score)]}", *cells])
         section.table(
-            ["detector", "AUC, originals", "AUC, whole test split", "AUC, noise of equal norm", "found at 1 % false alarms", "found at 5 %"],
+            [
+                "detector",
+                "AUC, originals",
+                "AUC, whole test split",
+                "AUC, noise of equal norm",
+                "found at 1 % false alarms",
+                "found at 5 %",
+            ],
             rows,
             f"{attack} images against three kinds of negatives (static); false alarms among the attacked originals. AUC 0.5 is guessing; below 0.5 the score points the wrong way.",
         )
@@ -250,15 +313,28 @@ def _detectors(section: Section, metrics: Mapping[str, Any], results: DefenseRes
             f"the ensemble's best ({WORDS[many['score']]}) {many['auc']:.3f}: {verdict}."
         )
     figure, axes = new_figure(3.7 * len(attacks), 3.3, 1, len(attacks))
-    lines = ((NONE, "max_probability"), (NONE, "logit_margin"), (ENSEMBLE, "vote_variance"), (ENSEMBLE, "mutual_information"), (RIVAL, "vote_variance"))
+    lines = (
+        (NONE, "max_probability"),
+        (NONE, "logit_margin"),
+        (ENSEMBLE, "vote_variance"),
+        (ENSEMBLE, "mutual_information"),
+        (RIVAL, "vote_variance"),
+    )
     for plot, attack in zip(axes[0], attacks, strict=True):
         for color, (defense, score) in zip(COLORS, lines, strict=False):
             curves = results.curves
-            line = curves[(curves["defense"] == defense) & (curves["score"] == score) & (curves["attack"] == attack) & (curves["negatives"] == "clean_all")]
+            line = curves[
+                (curves["defense"] == defense)
+                & (curves["score"] == score)
+                & (curves["attack"] == attack)
+                & (curves["negatives"] == "clean_all")
+            ]
             plot.plot(line["fpr"], line["tpr"], color=color, label=f"{WORDS[defense]}: {WORDS[score]}")
         plot.plot([0, 1], [0, 1], color="#bbbbbb", linestyle=":")
         plot.set_title(attack)
         plot.set_xlabel("false positive rate")
     axes[0, 0].set_ylabel("true positive rate")
     axes[0, -1].legend(fontsize=6.5, loc="lower right")
-    section.figure("detection", figure, "ROC curves with the whole test split as negatives, mistakes included (static).")
+    section.figure(
+        "detection", figure, "ROC curves with the whole test split as negatives, mistakes included (static)."
+    )

@@ -31,9 +31,13 @@ def matrix_figure(
     figure, axes = new_figure(7.4, 7.2)
     picture = tile(np.clip((images - low) / (high - low), 0, 1))
     plot = axes[0, 0]
-    shown = plot.imshow(picture if channels == 3 else picture[..., 0], cmap=gray, vmin=0, vmax=1, interpolation="nearest")
+    shown = plot.imshow(
+        picture if channels == 3 else picture[..., 0], cmap=gray, vmin=0, vmax=1, interpolation="nearest"
+    )
     centers = np.arange(count) * (side + 1) + side / 2 - 0.5
-    plot.set_xticks(centers, class_names, rotation=45 if channels == 3 else 0, ha="right" if channels == 3 else "center")
+    plot.set_xticks(
+        centers, class_names, rotation=45 if channels == 3 else 0, ha="right" if channels == 3 else "center"
+    )
     plot.set_yticks(centers, class_names)
     plot.set_xlabel("target label")
     plot.set_ylabel("original label")
@@ -46,7 +50,9 @@ def matrix_figure(
     return figure
 
 
-def image_grid(rows: Sequence[Floats], names: Sequence[str], title: str, columns: Sequence[str] | None = None) -> Figure:
+def image_grid(
+    rows: Sequence[Floats], names: Sequence[str], title: str, columns: Sequence[str] | None = None
+) -> Figure:
     """One row of images (n, c, h, w) per name, with `columns` above; rows with negative values are
     perturbations: symmetric around gray (color) or blue to red (one channel)."""
     count = len(rows[0])

@@ -11,10 +11,14 @@ from pipeline.reporting.section import Section
 
 def render_page(template: str, title: str, sections: Sequence[Section], pictures: Mapping[str, bytes]) -> str:
     """The page of one dataset, its PNG pictures embedded."""
-    return _environment().from_string(template).render(
-        title=title,
-        sections=sections,
-        pictures={name: base64.b64encode(data).decode() for name, data in pictures.items()},
+    return (
+        _environment()
+        .from_string(template)
+        .render(
+            title=title,
+            sections=sections,
+            pictures={name: base64.b64encode(data).decode() for name, data in pictures.items()},
+        )
     )
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pipeline.reporting.images import image_grid, magnitude_matrix, matrix_figure
 from pipeline.reporting.paper_numbers import EXAMPLES_PER_DATASET, TABLE_1
 from pipeline.reporting.section import Section, number, percent, rate
-from pipeline.reporting.style import COLORS, DIVERGING, heatmap, new_figure
+from pipeline.reporting.style import COLORS, DIVERGING, heatmap, label_ticks, new_figure
 
 Floats = NDArray[np.float32]
 
@@ -79,7 +79,9 @@ def attacks_section(
     _success(section, metrics, sets, class_names)
     section.heading("Table 1: the size of the perturbations")
     _table_1(section, metrics, sets, dataset)
-    section.figure("histograms", _histograms(sets), "Distribution of L1 norm, L2 norm and raw pixel values of the perturbations.")
+    section.figure(
+        "histograms", _histograms(sets), "Distribution of L1 norm, L2 norm and raw pixel values of the perturbations."
+    )
     minimal = sets["minimal"]
     matrix = minimal.mean_adversarial.copy()
     index = np.arange(len(class_names))
@@ -91,8 +93,16 @@ def attacks_section(
         "Figure 1. Average adversarial image of each (original label, target label); the diagonal shows the average original image.",
     )
     for name, statistics in sets.items():
-        section.figure(f"examples_{name}", _examples(statistics, class_names, name), f"One {name} image for each original class, of the test split.")
-    section.figure("figure_2_errors", error_diagram(), "Figure 2. The three errors as measured here. Reading the sensitivity of a classifier off these norms is ours; the paper defines the terms for algorithms in general.")
+        section.figure(
+            f"examples_{name}",
+            _examples(statistics, class_names, name),
+            f"One {name} image for each original class, of the test split.",
+        )
+    section.figure(
+        "figure_2_errors",
+        error_diagram(),
+        "Figure 2. The three errors as measured here. Reading the sensitivity of a classifier off these norms is ours; the paper defines the terms for algorithms in general.",
+    )
     _sensitivity(section, metrics, sets)
     section.figure(
         "figure_3_average_perturbations",
@@ -119,7 +129,9 @@ def pair_matrix(pairs: pd.DataFrame, column: str, classes: int) -> NDArray[np.fl
     return matrix
 
 
-def _success(section: Section, metrics: Mapping[str, Any], sets: Mapping[str, Statistics], class_names: tuple[str, ...]) -> None:
+def _success(
+    section: Section, metrics: Mapping[str, Any], sets: Mapping[str, Statistics], class_names: tuple[str, ...]
+) -> None:
     rows = []
     for name, attack in metrics["attacks"].items():
         rows.append(
@@ -140,10 +152,16 @@ def _success(section: Section, metrics: Mapping[str, Any], sets: Mapping[str, St
     classes = len(class_names)
     figure, axes = new_figure(7.6, 3.6, 1, 2)
     pairs = sets["minimal"].pairs
-    heatmap(axes[0, 0], pair_matrix(pairs, "success_rate", classes), class_names, "share fooled (minimal)", low=0, high=1)
+    heatmap(
+        axes[0, 0], pair_matrix(pairs, "success_rate", classes), class_names, "share fooled (minimal)", low=0, high=1
+    )
     mean_steps = sets["minimal"].examples.groupby(["label", "target_label"], as_index=False)["steps"].mean()
     heatmap(axes[0, 1], pair_matrix(mean_steps, "steps", classes), class_names, "mean steps (minimal)", form="{:.0f}")
-    section.figure("success_and_steps", figure, "Share of images fooled, and mean gradient steps to the first success, for each (original label, target label).")
+    section.figure(
+        "success_and_steps",
+        figure,
+        "Share of images fooled, and mean gradient steps to the first success, for each (original label, target label).",
+    )
 
 
 def _table_1(section: Section, metrics: Mapping[str, Any], sets: Mapping[str, Statistics], dataset: str) -> None:
@@ -185,22 +203,31 @@ def _histograms(sets: Mapping[str, Statistics]) -> Figure:
         fooled = statistics.examples.query("is_adversarial")
         for plot, norm in zip(axes[0], ("l1", "l2"), strict=False):
             plot.hist(fooled[norm], bins=60, histtype="step", color=color, label=name, density=True)
-        pixels = statistics.pixels.groupby(np.arange(len(statistics.pixels)) // 10).agg({"low": "min", "high": "max", "count": "sum"})
+        pixels = statistics.pixels.groupby(np.arange(len(statistics.pixels)) // 10).agg(
+            {"low": "min", "high": "max", "count": "sum"}
+        )
         used = pixels[pixels["count"] > 0]
-        axes[0, 2].stairs(used["count"] / pixels["count"].sum(), [*used["low"], used["high"].iloc[-1]], color=color, label=name)
+        axes[0, 2].stairs(
+            used["count"] / pixels["count"].sum(), [*used["low"], used["high"].iloc[-1]], color=color, label=name
+        )
     for plot, words in zip(axes[0], ("L1 norm", "L2 norm", "pixel value of the perturbation"), strict=True):
         plot.set_xlabel(words)
     axes[0, 0].set_ylabel("density")
     axes[0, 2].set_ylabel("share of pixels")
     axes[0, 2].set_yscale("log")
-    axes[0, 1].legend()
+    figure.legend(*axes[0, 2].get_legend_handles_labels(), loc="outside upper center", ncols=len(sets))
     return figure
 
 
 def _examples(statistics: Statistics, class_names: tuple[str, ...], name: str) -> Figure:
     originals, images, labels, targets = statistics.samples
     columns = [f"{class_names[a]} → {class_names[b]}" if len(class_names[a]) < 3 else f"{class_names[a][:5]}→{class_names[b][:5]}" for a, b in zip(labels, targets, strict=True)]  # fmt: skip
-    return image_grid([originals, images, images - originals], ["original", "adversarial", "difference"], f"{name}: label → target", columns)
+    return image_grid(
+        [originals, images, images - originals],
+        ["original", "adversarial", "difference"],
+        f"{name}: label → target",
+        columns,
+    )
 
 
 def _two_averages(statistics: Statistics, class_names: tuple[str, ...]) -> Figure:
@@ -231,9 +258,16 @@ def error_diagram() -> Figure:
     points = {"x": (1.3, 2.1), "x'": (1.6, 0.9), "F(x)": (6.6, 2.1), "F(x')": (7.2, 0.9)}
     for name, (x, y) in points.items():
         plot.plot(x, y, "o", color="black", markersize=4)
-        plot.annotate(f"${name}$", (x, y), (-8 if x < 4 else 8, 4), textcoords="offset points", ha="right" if x < 4 else "left")
+        plot.annotate(
+            f"${name}$", (x, y), (-8 if x < 4 else 8, 4), textcoords="offset points", ha="right" if x < 4 else "left"
+        )
     for left, right in (("x", "F(x)"), ("x'", "F(x')")):
-        plot.annotate("", points[right], points[left], arrowprops={"arrowstyle": "->", "color": "#777777", "shrinkA": 5, "shrinkB": 5})
+        plot.annotate(
+            "",
+            points[right],
+            points[left],
+            arrowprops={"arrowstyle": "->", "color": "#777777", "shrinkA": 5, "shrinkB": 5},
+        )
     for pair, color, words, side in (
         (("x", "x'"), COLORS[0], "backward error\n$\\Vert x' - x\\Vert_2$", 3.9),
         (("F(x)", "F(x')"), COLORS[4], "forward error\n$\\Vert F(x') - F(x)\\Vert_2$", 9.9),
@@ -255,12 +289,23 @@ def _sensitivity(section: Section, metrics: Mapping[str, Any], sets: Mapping[str
         fooled = statistics.examples.query("is_adversarial and l2 > 0")
         bins = np.geomspace(max(1e-2, fooled["noise_sensitivity"].quantile(0.001)), fooled["sensitivity"].max(), 70)
         plot.hist(fooled["sensitivity"], bins=bins, histtype="step", color=color, label=name)
-        plot.hist(fooled["noise_sensitivity"], bins=bins, histtype="step", color=color, linestyle=":", label=f"noise of the same norm ({name})")
+        plot.hist(
+            fooled["noise_sensitivity"],
+            bins=bins,
+            histtype="step",
+            color=color,
+            linestyle=":",
+            label=f"noise of the same norm ({name})",
+        )
     plot.set_xscale("log")
     plot.set_xlabel("sensitivity: change of logits per change of pixels (L2)")
     plot.set_ylabel("images")
     plot.legend(fontsize=7)
-    section.figure("sensitivity", figure, "Sensitivity of the classifier to the perturbations and to random noise of equal L2 norm on the same originals.")
+    section.figure(
+        "sensitivity",
+        figure,
+        "Sensitivity of the classifier to the perturbations and to random noise of equal L2 norm on the same originals.",
+    )
     words = "; ".join(
         f"{name}: {attack['sensitivity_mean']:.3g} against {attack['noise_sensitivity_mean']:.3g} for noise ({attack['sensitivity_mean'] / attack['noise_sensitivity_mean']:.0f} times)"
         for name, attack in metrics["attacks"].items()
@@ -268,7 +313,9 @@ def _sensitivity(section: Section, metrics: Mapping[str, Any], sets: Mapping[str
     section.text(f"Mean sensitivity, logits per unit of L2 distance: {words}.")
 
 
-def _structure(section: Section, metrics: Mapping[str, Any], sets: Mapping[str, Statistics], class_names: tuple[str, ...]) -> None:
+def _structure(
+    section: Section, metrics: Mapping[str, Any], sets: Mapping[str, Statistics], class_names: tuple[str, ...]
+) -> None:
     section.heading("Structure")
     minimal = sets["minimal"]
     figure, axes = new_figure(7.6, 3.6, 1, 2)
@@ -278,8 +325,8 @@ def _structure(section: Section, metrics: Mapping[str, Any], sets: Mapping[str, 
     )  # fmt: skip
     plot = axes[0, 1]
     for color, (name, statistics) in zip(COLORS, sets.items(), strict=False):
-        profile = statistics.profile
-        plot.plot(profile["radius"], profile["mean_absolute_perturbation"], color=color, marker=".", label=name)
+        rings = statistics.profile
+        plot.plot(rings["radius"], rings["mean_absolute_perturbation"], color=color, marker=".", label=name)
     plot.set_xlabel("distance from the center, pixels")
     plot.set_ylabel("mean |perturbation|")
     plot.set_ylim(bottom=0)
@@ -313,14 +360,24 @@ def _calibration(section: Section, metrics: Mapping[str, Any], calibration: tupl
     figure, axes = new_figure(7.4, 2.8, 1, 2)
     left, right = axes[0]
     left.plot(sizes["step_size"], sizes["l2_mean"], color=COLORS[0], marker="o", markersize=4)
-    left.axvline(chosen["step_size"]["used"], color=COLORS[4], linestyle="--", label=f"used: {chosen['step_size']['used']:g}")
+    left.axvline(
+        chosen["step_size"]["used"], color=COLORS[4], linestyle="--", label=f"used: {chosen['step_size']['used']:g}"
+    )
     left.set_xscale("log")
+    label_ticks(left, sizes["step_size"])
     left.set_xlabel("step size")
     left.set_ylabel("mean L2 (minimal)")
     left.legend()
     right.plot(extras["extra_steps"], extras["ratio"], color=COLORS[0], marker="o", markersize=3)
-    right.axhline(chosen["extra_steps"]["paper_ratio"], color="#777777", linestyle=":", label=f"paper: {chosen['extra_steps']['paper_ratio']:.2f}")
-    right.axvline(chosen["extra_steps"]["used"], color=COLORS[4], linestyle="--", label=f"used: {chosen['extra_steps']['used']}")
+    right.axhline(
+        chosen["extra_steps"]["paper_ratio"],
+        color="#777777",
+        linestyle=":",
+        label=f"paper: {chosen['extra_steps']['paper_ratio']:.2f}",
+    )
+    right.axvline(
+        chosen["extra_steps"]["used"], color=COLORS[4], linestyle="--", label=f"used: {chosen['extra_steps']['used']}"
+    )
     right.set_xlabel("extra steps")
     right.set_ylabel("mean L2, extended / minimal")
     right.legend()

@@ -1,12 +1,13 @@
 """How every figure looks: one size of text, one palette, no global state of matplotlib."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
 matplotlib.rcParams.update(
@@ -32,6 +33,13 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> 
     return figure, np.asarray(figure.subplots(rows, columns, squeeze=False))
 
 
+def label_ticks(axes: Axes, values: Iterable[float]) -> None:
+    """Ticks of a logarithmic x axis at exactly these values, written plainly."""
+    ticks = sorted(values)
+    axes.set_xticks(ticks, [f"{value:g}" for value in ticks], fontsize=7)
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
 def heatmap(
     axes: Axes,
     values: NDArray[np.floating],
@@ -49,7 +57,12 @@ def heatmap(
     shown = np.ma.masked_invalid(values)
     image = axes.imshow(shown, cmap=colors, vmin=low, vmax=high)
     names = list(class_names if row_names is None else row_names)
-    axes.set_xticks(range(values.shape[1]), class_names, rotation=45 if len(class_names[0]) > 2 else 0, ha="right" if len(class_names[0]) > 2 else "center")
+    axes.set_xticks(
+        range(values.shape[1]),
+        class_names,
+        rotation=45 if len(class_names[0]) > 2 else 0,
+        ha="right" if len(class_names[0]) > 2 else "center",
+    )
     axes.set_yticks(range(values.shape[0]), names)
     axes.set_xlabel("target label")
     axes.set_ylabel(rows_are)

@@ -18,13 +18,13 @@ def run(main: Callable[[argparse.Namespace], None], doc: str | None, **options: 
     `options` maps each option to its help text; all are required. An option whose help begins with
     "path" is parsed to a Path, one that begins with "paths" to a list of them.
     """
-    parser = argparse.ArgumentParser(
-        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, text in options.items():
         kind = Path if text.startswith("path") else str
         many = "+" if text.startswith("paths") else None
-        parser.add_argument(f"--{name.replace('_', '-')}", required=True, type=kind, nargs=many, help=text, metavar=name.upper())
+        parser.add_argument(
+            f"--{name.replace('_', '-')}", required=True, type=kind, nargs=many, help=text, metavar=name.upper()
+        )
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="default: %(default)s")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     arguments = parser.parse_args()

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,7 @@ from pipeline.errors import PipelineError
 from pipeline.metrics.evaluation import Labels, evaluate, judge
 from pipeline.metrics.noise import add_noise_of_norm
 from pipeline.metrics.sources import one_row_per_original
+from pipeline.models.inference import place
 from pipeline.params import arguments_for, check_value, read_block
 from pipeline.progress import bar
 from pipeline.randomness import derive_seed, generator
@@ -43,8 +45,8 @@ class Part:
 
     attack: str
     images: Tensor
-    row: NDArray[np.int64]
-    original_row: NDArray[np.int64]
+    row: NDArray[np.integer[Any]]
+    original_row: NDArray[np.integer[Any]]
     labels: Labels
     target_labels: Labels | None = None
     first_batch: int = 0
@@ -65,11 +67,11 @@ def main(arguments: argparse.Namespace) -> None:
     keep_freed_memory()
     device = choose_device()
     batch_size = batching(device).predict
-    classifier = load_classifier(arguments.classifier).to(device, memory_format=torch.channels_last)
+    classifier = place(load_classifier(arguments.classifier), device)
     frames = []
     with bar(0, f"{name} {dataset}", "image") as progress:
         for part in _parts(arguments.images, {attack: given[attack] for attack in wanted}, seed, batch_size):
-            progress.total += len(part.row)
+            progress.total = progress.n + len(part.row)
             names = dataset, name, part.attack
             frame = evaluate(
                 partial(function, **settings),

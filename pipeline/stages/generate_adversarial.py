@@ -35,7 +35,7 @@ from pipeline.attacks.engine import run_attack
 from pipeline.devices import batching, choose_device, keep_freed_memory
 from pipeline.metrics.outcomes import margins
 from pipeline.metrics.sources import every_target, select_sources
-from pipeline.models.inference import predict
+from pipeline.models.inference import place, predict
 from pipeline.params import arguments_for, check_value, parameters_of, read_block
 from pipeline.progress import bar
 from pipeline.randomness import derive_seed
@@ -63,7 +63,7 @@ def main(arguments: argparse.Namespace) -> None:
     keep_freed_memory()
     device = choose_device()
     settings = batching(device)
-    model = load_classifier(arguments.classifier).to(device, memory_format=torch.channels_last)
+    model = place(load_classifier(arguments.classifier), device)
     carried_on = schema_of(arguments.start) != IMAGES_SCHEMA
     start = _from_set(arguments.start) if carried_on else _from_images(arguments, model, seed)
     known = parameters_of(function)
@@ -71,10 +71,7 @@ def main(arguments: argparse.Namespace) -> None:
     parameters = arguments_for(function, block, f"attacks.{name}.{dataset}")
     sources = start.sources
 
-    blocks = [
-        slice(first, min(first + BLOCK, len(sources.labels)))
-        for first in range(0, len(sources.labels), BLOCK)
-    ]
+    blocks = [slice(first, min(first + BLOCK, len(sources.labels))) for first in range(0, len(sources.labels), BLOCK)]
     shards = ShardStore(
         [arguments.start, arguments.classifier],
         {
@@ -96,13 +93,15 @@ def main(arguments: argparse.Namespace) -> None:
 
         def attack_block(index: int) -> Arrays:
             rows = blocks[index]
+            images: NDArray[Any]
+            before: NDArray[np.int16] | int = 0
             if carried_on:
                 with open_adversarial(arguments.start) as set_:
                     images, before = set_.images(rows), set_.steps[rows]
                 image_rows = np.arange(len(images))
             else:
                 first, last = sources.original_row[rows][[0, -1]]
-                images, before = sources.originals[first : last + 1], np.int16(0)
+                images = sources.originals[first : last + 1]
                 image_rows = sources.original_row[rows] - first
             found, steps = run_attack(
                 attack,

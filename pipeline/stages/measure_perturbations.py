@@ -19,7 +19,7 @@ from pipeline.devices import batching, choose_device, keep_freed_memory
 from pipeline.metrics.noise import add_noise_of_norm
 from pipeline.metrics.outcomes import margins
 from pipeline.metrics.perturbations import Block, PerturbationMeasurement
-from pipeline.models.inference import predict
+from pipeline.models.inference import place, predict
 from pipeline.params import check_value, read_block
 from pipeline.progress import bar
 from pipeline.randomness import generator
@@ -30,7 +30,7 @@ def main(arguments: argparse.Namespace) -> None:
     seed = check_value(read_block(arguments.params, "seed"), int, "seed")
     keep_freed_memory()
     device = choose_device()
-    model = load_classifier(arguments.classifier).to(device, memory_format=torch.channels_last)
+    model = place(load_classifier(arguments.classifier), device)
 
     def classify(images: NDArray[np.float32] | torch.Tensor) -> torch.Tensor:
         return predict(model, torch.as_tensor(images), batching(device).predict).cpu()
@@ -47,9 +47,7 @@ def main(arguments: argparse.Namespace) -> None:
         for rows in set_.blocks():
             images, originals = set_.images(rows), set_.originals(rows)
             norms = torch.from_numpy(images - originals).flatten(1).norm(dim=1)
-            noisy = add_noise_of_norm(
-                torch.from_numpy(originals), norms, generator("cpu", seed, *names, rows.start)
-            )
+            noisy = add_noise_of_norm(torch.from_numpy(originals), norms, generator("cpu", seed, *names, rows.start))
             original_row = sources.original_row[rows]
             first, inverse = np.unique(original_row, return_index=True, return_inverse=True)[1:]
             logits = classify(images)

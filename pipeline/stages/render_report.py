@@ -26,9 +26,7 @@ from pipeline.stages.command import run
 def main(arguments: argparse.Namespace) -> None:
     metrics = read_metrics(arguments.metrics)
     names = attacks_in(arguments.perturbations)
-    sets = {
-        name: _statistics(arguments.perturbations / name, arguments.adversarial / f"{name}.h5") for name in names
-    }
+    sets = {name: _statistics(arguments.perturbations / name, arguments.adversarial / f"{name}.h5") for name in names}
     _, about = read_frame(arguments.perturbations / names[0] / "pairs.parquet", "pairs")
     calibration = read_curves(arguments.step_sizes), read_curves(arguments.extra_steps)
     sections = [
@@ -69,8 +67,14 @@ def _statistics(folder: Path, adversarial: Path) -> Statistics:
             for a, b in wanted
             if a != b
         ]
-        rows = np.sort(np.concatenate(found))
-        samples = (set_.originals(rows), set_.images(rows), sources.labels[rows], sources.target_labels[rows])
+        rows = np.sort(np.concatenate(found))  # HDF5 reads sorted rows only
+        by_label = np.argsort(sources.labels[rows])
+        samples = (
+            set_.originals(rows)[by_label],
+            set_.images(rows)[by_label],
+            sources.labels[rows][by_label],
+            sources.target_labels[rows][by_label],
+        )
     return Statistics(
         examples=read_frame(folder / "examples.parquet", "examples")[0],
         pairs=read_frame(folder / "pairs.parquet", "pairs")[0],

@@ -2,7 +2,8 @@
 
 Reads:  the minimal adversarial set (test-split part); the attacked classifier.
 Writes: the two curves, one table.
-Params: traces.<defense>.<dataset>, defenses.<defense>.<dataset>.arguments, seed.
+Params: traces.<defense>.<dataset>; defenses.<defense>.<dataset>.arguments, but for the number of passes,
+        which is the largest of the trace's own; seed.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from pipeline.attacks.ascent import ascend_steps
 from pipeline.devices import batching, choose_device, keep_freed_memory
 from pipeline.metrics.sources import one_row_per_original
 from pipeline.metrics.traces import trace
-from pipeline.models.inference import to_unit_interval
+from pipeline.models.inference import place, to_unit_interval
 from pipeline.params import arguments_for, check_value, read_block
 from pipeline.randomness import derive_seed, generator
 from pipeline.ranges import Range
@@ -36,13 +37,14 @@ def main(arguments: argparse.Namespace) -> None:
     steps = tuple[Annotated[int, Range(0, 10000)], ...]
     passes = check_value(read_block(params, f"{where}.passes"), steps, f"{where}.passes")
     extra_steps = check_value(read_block(params, f"{where}.extra_steps"), steps, f"{where}.extra_steps")
+    settings["passes"] = max(passes)
     count = check_value(read_block(params, f"{where}.originals"), Annotated[int, Range(1, 10**6)], where)
     seed = check_value(read_block(params, "seed"), int, "seed")
 
     keep_freed_memory()
     device = choose_device()
     batch_size = batching(device).predict
-    classifier = load_classifier(arguments.classifier).to(device, memory_format=torch.channels_last)
+    classifier = place(load_classifier(arguments.classifier), device)
     with open_adversarial(arguments.adversarial) as set_:
         test = set_.is_adversarial & (set_.sources.source_split[set_.sources.original_row] == 1)
         rows = np.flatnonzero(test)
@@ -59,7 +61,9 @@ def main(arguments: argparse.Namespace) -> None:
     def passes_over(images: Tensor, what: str) -> Tensor:
         random_numbers = generator(device, seed, dataset, name, "trace", what)
         with torch.inference_mode():
-            return torch.cat([function(classifier, part, random_numbers, **settings) for part in images.split(batch_size)])
+            return torch.cat(
+                [function(classifier, part, random_numbers, **settings) for part in images.split(batch_size)]
+            )
 
     def carry_on(images: Tensor, steps: int) -> Tensor:
         parts = zip(images.split(batch_size), targets.split(batch_size), strict=True)

@@ -15,6 +15,7 @@ from pipeline.artifacts.images import read_description, read_split
 from pipeline.devices import choose_device, keep_freed_memory
 from pipeline.metrics.splits import validation_mask
 from pipeline.models.classifier import Classifier
+from pipeline.models.inference import place
 from pipeline.params import arguments_for, check_value, read_block
 from pipeline.progress import bar
 from pipeline.randomness import generator, seeded_initialization
@@ -41,7 +42,7 @@ def main(arguments: argparse.Namespace) -> None:
     with seeded_initialization(seed, dataset, "classifier"):
         model = Classifier((channels, height, width), class_count, **architecture)
     model.set_normalization(*channel_statistics(images[~held_out]))
-    model.to(device, memory_format=torch.channels_last)
+    place(model, device)
 
     curves = []
     with bar(training["epochs"] * int((~held_out).sum()), f"train_classifier {dataset}", "image") as progress:

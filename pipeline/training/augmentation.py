@@ -18,9 +18,9 @@ def shift_and_flip(images: Tensor, generator: torch.Generator, shift: int, flip:
         rows = offsets[0] + torch.arange(height, device=device)
         columns = offsets[1] + torch.arange(width, device=device)
         index = torch.arange(count, device=device)
-        images = padded.permute(0, 2, 3, 1)[
-            index[:, None, None], rows[:, :, None], columns[:, None, :]
-        ].permute(0, 3, 1, 2)
+        images = padded.permute(0, 2, 3, 1)[index[:, None, None], rows[:, :, None], columns[:, None, :]].permute(
+            0, 3, 1, 2
+        )
     if flip:
         mirrored = torch.rand(count, 1, 1, 1, generator=generator, device=images.device) < 0.5
         images = torch.where(mirrored, images.flip(3), images)

@@ -81,7 +81,7 @@ def fit_classifier(
                 logits = model(to_unit_interval(batch, model))
                 loss = functional.cross_entropy(logits, labels[rows])
                 optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 optimizer.step()
                 schedule.step()
                 loss_sum += loss.detach() * len(rows)

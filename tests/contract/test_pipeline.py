@@ -1,4 +1,4 @@
-"""dvc.yaml says the truth: deps are import closures, paths in commands are deps or outs, rooms keep their doors shut."""
+"""dvc.yaml says the truth: deps are import closures, paths in commands are deps or outs, rooms stay shut."""
 
 import ast
 import re

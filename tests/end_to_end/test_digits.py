@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 from tests.import_closure import ROOT
 
 TARGET = "render_report@digits"
+STAGES = 15
 
 
 class Tree:
@@ -26,11 +27,18 @@ class Tree:
         for name in ("pipeline", "dvc.yaml", ".dvcignore", ".gitignore"):
             source = ROOT / name
             ignore = shutil.ignore_patterns("__pycache__")
-            (shutil.copytree(source, folder / name, ignore=ignore) if source.is_dir() else shutil.copy(source, folder / name))
+            (
+                shutil.copytree(source, folder / name, ignore=ignore)
+                if source.is_dir()
+                else shutil.copy(source, folder / name)
+            )
         params = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
         params["sources"]["digits"] = {"train": 40, "test": 30}
         params["classifier"]["digits"]["training"]["epochs"] = 8
         params["calibration"]["digits"]["originals"] = 5
+        for defense in ("dropout_ensemble", "gaussian_noise_ensemble"):
+            params["defenses"][defense]["digits"]["arguments"]["passes"] = 5
+        params["traces"]["dropout_ensemble"]["digits"] = {"originals": 20, "passes": [1, 5], "extra_steps": [1, 3]}
         self.write_params(params)
         self.run("git", "init", "--quiet")
         self.dvc("init", "--quiet")
@@ -40,7 +48,11 @@ class Tree:
             YAML().dump(params, handle)
 
     def run(self, *command: str) -> str:
-        environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1"}
+        environment = {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "DVC_NO_ANALYTICS": "1",
+        }
         done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
@@ -67,7 +79,7 @@ class Tree:
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Tree:
     tree = Tree(tmp_path_factory.mktemp("tree"))
     ran = tree.repro()
-    assert len(ran) == 9
+    assert len(ran) == STAGES
     return tree
 
 
@@ -89,7 +101,7 @@ def test_second_run_does_nothing_and_quickly(tree: Tree) -> None:
 
 def test_forced_run_gives_the_same_bytes(tree: Tree) -> None:
     before = tree.hashes()
-    assert len(tree.repro("--force")) == 9
+    assert len(tree.repro("--force")) == STAGES
     assert tree.hashes() == before
 
 
@@ -99,14 +111,21 @@ def test_a_change_reruns_its_own_branch(tree: Tree) -> None:
     params = YAML(typ="safe").load((tree.folder / "params.yaml").read_text())
     params["attacks"]["extended"]["digits"]["extra_steps"] += 1
     tree.write_params(params)
-    branch = {"generate_adversarial@digits-extended", "measure_perturbations@digits-extended", "summarize@digits", TARGET}
-    assert tree.repro() == branch
+    defenses = {f"evaluate_defense@digits-{name}" for name in params["defenses"]}
+    branch = {
+        "generate_adversarial@digits-extended",
+        "measure_perturbations@digits-extended",
+        "measure_detection@digits",
+        "summarize@digits",
+        TARGET,
+    }
+    assert tree.repro() == branch | defenses
     tree.edit("pipeline/attacks/extended.py", '"""Extended', '# a comment\n"""Extended')
     # The set is made again, comes out the same, and so nothing below it runs.
     assert tree.repro() == {"generate_adversarial@digits-extended"}
 
 
-def test_killed_while_generating_it_finishes_with_the_same_bytes(tree: Tree) -> None:
+def test_killed_while_generating_it_goes_on_and_gives_the_same_bytes(tree: Tree) -> None:
     expected = tree.hashes()
     path = "data/adversarial/digits/minimal.h5"
     (tree.folder / path).unlink()
@@ -114,15 +133,36 @@ def test_killed_while_generating_it_finishes_with_the_same_bytes(tree: Tree) -> 
         sys.executable, "-m", "pipeline.stages.generate_adversarial", "--dataset", "digits", "--attack", "minimal",
         "--start", "data/images/digits.h5", "--classifier", "data/classifiers/digits.safetensors", "--out", path,
     ]  # fmt: skip
-    for delay in (2.5, 3.5):
-        process = subprocess.Popen(command, cwd=tree.folder, stderr=subprocess.DEVNULL)
-        time.sleep(delay)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+    for delay in (3, 4):
+        kill_after(delay, command, tree.folder)
     tree.run(*command)
     tree.repro()
     assert tree.hashes() == expected
-    assert not list(tree.folder.rglob("*.part"))
+
+
+@pytest.mark.parametrize("delay", [7, 25])
+def test_killed_at_any_moment_the_pipeline_finishes_with_the_same_bytes(tree: Tree, delay: float) -> None:
+    expected = tree.hashes()
+    kill_after(delay, [sys.executable, "-m", "dvc", "repro", "--force", TARGET], tree.folder)
+    tree.repro()
+    assert tree.hashes() == expected
+    assert tree.repro() == set()
+
+
+def kill_after(seconds: float, command: list[str], folder: Path) -> None:
+    """Start a command with all its children, and kill them all without warning."""
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    time.sleep(seconds)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def test_set_round_trips_and_is_byte_stable(tmp_path: Path) -> None:
 
 
 def test_margins_are_measured_on_what_was_stored(tmp_path: Path) -> None:
-    """The images handed to `measure_margins` come from the file: the writer is given float64, the file holds float32."""
+    """`measure_margins` gets what the file holds: the writer is given float64, the file is float32."""
     seen = []
 
     def measure(stored: NDArray[np.float32], targets: NDArray[np.uint8]) -> NDArray[np.float32]:

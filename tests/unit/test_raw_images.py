@@ -125,7 +125,8 @@ def test_wrong_parquet_files_are_named(tmp_path: Path, kind: str) -> None:
         shard(path, [encoded(random, "PNG", 16)], [0])
     words = {
         "no test": r"expected test\*\.parquet, found none", "text": r"test\.parquet: expected a Parquet file",
-        "columns": r"test\.parquet: expected columns img", "no image": r"test\.parquet: row 0: expected an encoded image",
+        "columns": r"test\.parquet: expected columns img",
+        "no image": r"test\.parquet: row 0: expected an encoded image",
         "size": r"row 0: expected a 32x32 RGB image, found shape \(16, 16, 3\)",
     }[kind]  # fmt: skip
     with pytest.raises(PipelineError, match=words):

@@ -1,0 +1,85 @@
+"""What the dropout ensemble costs beyond its own passes: masks, votes, bookkeeping.
+
+    python benchmarks/dropout_ensemble.py [--dataset cifar10] [--images 1024] [--passes 50] [--rounds 5]
+
+Compares `evaluate` on the trained classifier with one bare pass of the layers before the first dropout
+plus `passes` bare passes of those behind it, in turns, on the same images, and writes the median of each
+and their ratio to benchmarks/results/dropout_ensemble.json. The goal is a ratio of at most 1.25.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from pipeline.artifacts.checkpoint import load_classifier
+from pipeline.artifacts.images import read_split
+from pipeline.defenses.dropout_ensemble import dropout_ensemble, split_at_first_dropout
+from pipeline.devices import batching, choose_device, describe_device, keep_freed_memory
+from pipeline.metrics.evaluation import evaluate
+from pipeline.models.inference import place, to_unit_interval
+from pipeline.randomness import generator
+
+ROOT = Path(__file__).parents[1]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", default="cifar10")
+    parser.add_argument("--images", type=int, default=1024)
+    parser.add_argument("--passes", type=int, default=50)
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+
+    keep_freed_memory()
+    device = choose_device()
+    batch_size = batching(device).predict
+    data, dataset = ROOT / "data", arguments.dataset
+    model = place(load_classifier(data / f"classifiers/{dataset}.safetensors"), device)
+    images = torch.from_numpy(read_split(data / f"images/{dataset}.h5", "test").images[: arguments.images])
+    before, behind = split_at_first_dropout(model)
+    defense = partial(dropout_ensemble, passes=arguments.passes, rate=0.3)
+
+    def bare() -> None:
+        with torch.inference_mode():
+            for batch in images.split(batch_size):
+                kept = before(to_unit_interval(batch, model))
+                for _ in range(arguments.passes):
+                    behind(kept)
+
+    def ours() -> None:
+        evaluate(defense, model, images, batch_size, lambda batch: generator(device, 0, "benchmark", batch))
+
+    seconds: dict[str, list[float]] = {"bare": [], "ours": []}
+    for _ in range(arguments.rounds):
+        for name, run in (("bare", bare), ("ours", ours)):
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            started = time.perf_counter()
+            run()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            seconds[name].append(time.perf_counter() - started)
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    record = {
+        "dataset": arguments.dataset,
+        "device": describe_device(device),
+        "torch": torch.__version__,
+        "images": arguments.images,
+        "passes": arguments.passes,
+        "rounds": arguments.rounds,
+        "bare_passes_seconds": round(medians["bare"], 3),
+        "ensemble_seconds": round(medians["ours"], 3),
+        "ratio": round(medians["ours"] / medians["bare"], 3),
+    }
+    text = json.dumps(record, indent=2)
+    (ROOT / "benchmarks/results/dropout_ensemble.json").write_text(text + "\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""The committed numbers of a full run: what must hold, and what the README says of them."""
+
+from typing import Any
+
+import pytest
+
+from pipeline.artifacts.metrics import read_metrics
+from pipeline.reporting.readme import with_results
+from tests.import_closure import ROOT
+
+DATASETS = ("digits", "mnist", "cifar10")
+
+
+@pytest.fixture(scope="module")
+def metrics() -> dict[str, dict[str, Any]]:
+    return {name: read_metrics(ROOT / f"reports/metrics/{name}.json") for name in DATASETS}
+
+
+@pytest.mark.parametrize(("dataset", "floor"), [("digits", 0.95), ("mnist", 0.99), ("cifar10", 0.78)])
+def test_classifiers_are_good_enough(metrics: dict[str, Any], dataset: str, floor: float) -> None:
+    assert metrics[dataset]["classifier"]["test_accuracy"]["value"] >= floor
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("attack", ["minimal", "extended"])
+def test_attacks_succeed(metrics: dict[str, Any], dataset: str, attack: str) -> None:
+    entry = metrics[dataset]["attacks"][attack]
+    assert entry["success_rate"]["value"] >= 0.999
+    assert entry["examples"] == (11700 if dataset == "digits" else 90000)
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_choices_are_those_of_their_rules(metrics: dict[str, Any], dataset: str) -> None:
+    entry = metrics[dataset]
+    for choice in (*entry["calibration"].values(), *entry["defense_trials"].values()):
+        assert choice["used"] == choice["by_rule"]
+
+
+def test_ratio_of_norms_is_near_the_papers(metrics: dict[str, Any]) -> None:
+    attacks = metrics["cifar10"]["attacks"]
+    assert attacks["extended"]["l2"]["mean"] / attacks["minimal"]["l2"]["mean"] == pytest.approx(
+        0.651 / 0.418, rel=0.05
+    )
+
+
+def test_adversarial_directions_matter_more_than_noise(metrics: dict[str, Any]) -> None:
+    for entry in metrics.values():
+        minimal = entry["attacks"]["minimal"]
+        assert minimal["sensitivity_mean"] > 1.5 * minimal["noise_sensitivity_mean"]
+
+
+def test_dropout_ensemble_keeps_the_papers_main_claims(metrics: dict[str, Any]) -> None:
+    cifar10, mnist = (metrics[name]["defenses"]["dropout_ensemble"] for name in ("cifar10", "mnist"))
+    assert cifar10["minimal"]["thwarted"]["value"] >= 0.6
+    assert cifar10["clean_accuracy"]["value"] >= 0.98
+    assert mnist["clean_accuracy"]["value"] >= 0.98
+    for entry in metrics.values():
+        ensemble = entry["defenses"]["dropout_ensemble"]
+        assert ensemble["extended"]["thwarted"]["value"] < ensemble["minimal"]["thwarted"]["value"]
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_every_rate_has_its_interval_and_setting(metrics: dict[str, Any], dataset: str) -> None:
+    for name, entry in metrics[dataset]["defenses"].items():
+        rates = [entry["test_accuracy"], entry["clean_accuracy"]]
+        for attack in ("minimal", "extended"):
+            assert entry[attack]["setting"] == "static", name
+            rates += [entry[attack]["thwarted"], entry[attack]["recovered"]]
+        for rate in rates:
+            assert 0 <= rate["low"] <= rate["value"] <= rate["high"] <= 1, name
+
+
+def test_readme_shows_the_committed_numbers(metrics: dict[str, Any]) -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert with_results(readme, metrics) == readme
+
+
+def test_figures_are_committed() -> None:
+    for dataset in DATASETS:
+        names = {path.stem for path in (ROOT / "reports/figures" / dataset).glob("*.png")}
+        for number in range(1, 8):
+            assert any(name.startswith(f"figure_{number}_") for name in names), (dataset, number)

@@ -1,0 +1,69 @@
+"""Detectors against cases known by hand and against scikit-learn's own area."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.metrics.defense_trials import choose_strengths
+from pipeline.metrics.detection import GRID, detect, detection
+from pipeline.metrics.sources import one_row_per_original
+
+
+def test_perfect_and_useless_detectors() -> None:
+    perfect = detection(np.array([2.0, 3.0]), np.array([0.0, 1.0]))
+    assert perfect == {"auc": 1.0, "tpr_at_fpr_0.01": 1.0, "tpr_at_fpr_0.05": 1.0}
+    backwards = detection(np.array([0.0, 1.0]), np.array([2.0, 3.0]))
+    assert backwards == {"auc": 0.0, "tpr_at_fpr_0.01": 0.0, "tpr_at_fpr_0.05": 0.0}
+
+
+def test_rates_take_ties_whole() -> None:
+    """Half of the positives share their score with 3 % of the negatives: out of reach at 1 %, within at 5 %."""
+    negatives = np.r_[np.ones(3), np.zeros(97)]
+    found = detection(np.r_[np.full(5, 2.0), np.full(5, 1.0)], negatives)
+    assert found["tpr_at_fpr_0.01"] == 0.5
+    assert found["tpr_at_fpr_0.05"] == 1.0
+
+
+def frame(attack: str, count: int, score: float, passes: int) -> pd.DataFrame:
+    columns = ["vote_variance", "score_variance", "predictive_entropy", "mutual_information", "logit_margin"]
+    values = np.linspace(score, score + 1, count)
+    return pd.DataFrame(
+        {"attack": attack, "passes": passes, **dict.fromkeys(columns, values), "max_probability": -values}
+    )
+
+
+def test_every_score_set_and_kind_of_negatives() -> None:
+    parts = [("clean", 0.0), ("clean_all", 0.5), ("minimal", 5.0), ("noise_minimal", 4.5)]
+    evaluation = pd.concat([frame(name, 50, score, 20) for name, score in parts])
+    table, curves = detect(evaluation)
+    assert set(table["score"]) == {
+        "vote_variance", "score_variance", "predictive_entropy", "mutual_information", "max_probability",
+    }  # fmt: skip
+    assert set(table["negatives"]) == {"clean", "clean_all", "noise"}
+    by = table.set_index(["score", "negatives"])["auc"]
+    assert by["vote_variance", "clean"] == 1
+    assert by["max_probability", "clean"] == 1  # low probability is suspicious: the sign is turned
+    assert 0.8 < by["vote_variance", "noise"] < 1
+    assert len(curves) == len(table) * len(GRID)
+    single, _ = detect(evaluation.assign(passes=1))
+    assert set(single["score"]) == {"max_probability", "logit_margin", "predictive_entropy"}
+
+
+def test_strengths_follow_their_rule() -> None:
+    trials = pd.DataFrame(
+        [
+            ("dropout_ensemble", 0.1, 1.0), ("dropout_ensemble", 0.2, 0.992), ("dropout_ensemble", 0.3, 0.97),
+            ("gaussian_noise_ensemble", 0.1, 0.999), ("gaussian_noise_ensemble", 0.2, 0.991),
+            ("gaussian_noise_ensemble", 0.3, 0.95),
+        ],
+        columns=["defense", "strength", "clean_accuracy"],
+    )  # fmt: skip
+    assert choose_strengths(trials) == {"dropout_ensemble": 0.2, "gaussian_noise_ensemble": 0.2}
+    with pytest.raises(ValueError, match="no dropout rate keeps 99%"):
+        choose_strengths(trials[2:])
+
+
+def test_one_row_for_each_original() -> None:
+    originals = np.repeat([4, 7, 9], [3, 1, 5])
+    chosen = one_row_per_original(originals, np.random.default_rng(0))
+    assert originals[chosen].tolist() == [4, 7, 9]

@@ -1,0 +1,189 @@
+"""The dropout ensemble and its votes: hand computations, and what is left as it was."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pipeline.defenses.dropout_ensemble import dropout_ensemble, split_at_first_dropout
+from pipeline.defenses.gaussian_noise_ensemble import gaussian_noise_ensemble
+from pipeline.defenses.undefended import undefended
+from pipeline.metrics.evaluation import evaluate, judge
+from pipeline.metrics.votes import summarize_passes
+from pipeline.models.classifier import Classifier
+from pipeline.models.dropout import Dropout, sampling, scaled_mask
+
+
+@pytest.fixture
+def network() -> Classifier:
+    torch.manual_seed(3)
+    model = Classifier((1, 8, 8), 10, channels=(6, 12), dropout=0.2)
+    model.set_normalization(torch.tensor([0.4]), torch.tensor([0.3]))
+    return model.eval()
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_rate_zero_is_the_undefended_prediction(network: Classifier, dtype: torch.dtype) -> None:
+    network.to(dtype)
+    images = torch.rand(200, 1, 8, 8, dtype=dtype, generator=seeded())
+    plain = undefended(network, images, seeded())
+    logits = dropout_ensemble(network, images, seeded(), passes=3, rate=0.0)
+    assert logits.shape == (200, 3, 10)
+    top = plain[:, 0].topk(2, dim=1).values
+    sure = (top[:, 0] - top[:, 1] > 1e-4) if dtype == torch.float32 else torch.ones(200, dtype=torch.bool)
+    assert sure.sum() > 150
+    predicted = summarize_passes(logits)["predicted"]
+    assert torch.equal(predicted[sure], plain[:, 0].argmax(1)[sure])
+
+
+def test_one_pass_with_a_known_mask_equals_a_hand_computation() -> None:
+    weight = torch.tensor([[1.0, -2.0, 0.5, 3.0], [0.0, 1.0, 1.0, -1.0]])
+    head = nn.Linear(4, 2, bias=False)
+    head.weight.data.copy_(weight)
+    model = nn.Sequential(nn.Flatten(), Dropout(0.1), head)
+    images = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]], [[[0.5, 0.25], [0.0, 1.0]]]])
+    mask = scaled_mask(torch.empty(2, 4), 0.25, seeded(6))
+    assert sorted({round(value, 4) for value in mask.flatten().tolist()}) == [0, 1.3333]
+    with torch.no_grad():
+        found = dropout_ensemble(model, images, seeded(6), passes=1, rate=0.25)
+    torch.testing.assert_close(found[:, 0], (images.flatten(1) * mask) @ weight.T)
+
+
+def test_masks_are_independent_per_image_and_pass(network: Classifier) -> None:
+    same = torch.rand(1, 1, 8, 8, generator=seeded()).expand(6, 1, 8, 8)
+    with torch.no_grad():
+        logits = dropout_ensemble(network, same, seeded(), passes=4, rate=0.5)
+    assert len(torch.unique(logits.reshape(24, 10).round(decimals=5), dim=0)) == 24
+
+
+def test_what_comes_before_the_first_dropout_runs_once(network: Classifier) -> None:
+    runs = {"before": 0, "behind": 0}
+    convolutions = [layer for layer in network if isinstance(layer, nn.Conv2d)]
+
+    def count(key: str) -> object:
+        return lambda *_: runs.__setitem__(key, runs[key] + 1)
+
+    convolutions[0].register_forward_hook(count("before"))
+    convolutions[1].register_forward_hook(count("behind"))
+    with torch.no_grad():
+        dropout_ensemble(network, torch.rand(2, 1, 8, 8), seeded(), passes=7, rate=0.3)
+    assert runs == {"before": 1, "behind": 7}
+
+
+def test_only_dropout_is_on_and_all_is_restored(network: Classifier) -> None:
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    modes = [module.training for module in network.modules()]
+    rates = [layer.rate for layer in network if isinstance(layer, Dropout)]
+    with torch.no_grad():
+        dropout_ensemble(network, torch.rand(8, 1, 8, 8), seeded(), passes=3, rate=0.9)
+    with pytest.raises(RuntimeError, match="stop"), sampling(network, seeded(), 0.7):
+        assert [layer.rate for layer in network if isinstance(layer, Dropout)] == [0.7, 0.7]
+        assert not any(module.training for module in network.modules())
+        raise RuntimeError("stop")
+    assert [module.training for module in network.modules()] == modes
+    assert [layer.rate for layer in network if isinstance(layer, Dropout)] == rates
+    assert all(layer.generator is None for layer in network if isinstance(layer, Dropout))
+    for key, value in network.state_dict().items():
+        assert torch.equal(value, before[key]), key  # batch norm's running statistics among them
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("rate", [0.05, 0.3, 0.9])
+def test_dropout_keeps_the_mean_and_the_global_generator(training: bool, rate: float) -> None:
+    layer, values = Dropout(rate).train(training), torch.ones(200, 500)
+    state = torch.random.get_rng_state()
+    with sampling(layer, seeded()):
+        dropped = layer(values)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert float((dropped == 0).float().mean()) == pytest.approx(rate, abs=0.01)
+    assert float(dropped.mean()) == pytest.approx(1, abs=0.04)
+    assert torch.equal(layer(values), values)
+
+
+def test_masks_are_independent_bits_in_any_memory_format() -> None:
+    values = torch.empty(64, 8, 6, 5).contiguous(memory_format=torch.channels_last)
+    mask = scaled_mask(values, 0.5, seeded())
+    assert mask.shape == values.shape
+    assert mask.stride() == values.stride()
+    bits = (mask != 0).double().flatten(1)
+    correlation = torch.corrcoef(bits.T)[~torch.eye(240, dtype=torch.bool)]
+    assert float(correlation.abs().max()) < 0.6  # 64 samples each: 0.125 is one standard deviation
+    assert abs(float(correlation.mean())) < 0.01
+
+
+def test_a_model_without_dropout_is_refused() -> None:
+    with pytest.raises(ValueError, match="no dropout layer"):
+        split_at_first_dropout(nn.Sequential(nn.Flatten()))
+
+
+def test_gaussian_noise_of_zero_is_undefended(network: Classifier) -> None:
+    images = torch.rand(5, 1, 8, 8, generator=seeded())
+    with torch.no_grad():
+        found = gaussian_noise_ensemble(network, images, seeded(), passes=2, sigma=0.0)
+        torch.testing.assert_close(found, undefended(network, images, seeded()).expand(5, 2, 10))
+        noisy = gaussian_noise_ensemble(network, images, seeded(), passes=2, sigma=0.5)
+    assert not torch.allclose(noisy[:, 0], noisy[:, 1])
+
+
+def hand_made() -> Tensor:
+    """Two images, four passes, three classes, as logits of known softmax scores."""
+    scores = torch.tensor(
+        [
+            [[0.8, 0.1, 0.1], [0.6, 0.3, 0.1], [0.1, 0.7, 0.2], [0.3, 0.6, 0.1]],  # 2 : 2, a tie
+            [[0.2, 0.2, 0.6], [0.1, 0.1, 0.8], [0.1, 0.2, 0.7], [0.5, 0.3, 0.2]],  # 1 : 0 : 3
+        ],
+        dtype=torch.float64,
+    )
+    return scores.log()
+
+
+def test_votes_and_disagreement_of_a_hand_made_case() -> None:
+    found = summarize_passes(hand_made())
+    assert found["votes"].tolist() == [[2, 2, 0], [1, 0, 3]]
+    assert found["predicted"].tolist() == [0, 2]  # the tie goes to the higher mean score: 0.45 against 0.425
+    torch.testing.assert_close(found["vote_variance"], torch.tensor([0.5, 1 - 10 / 16], dtype=torch.float64))
+    scores = hand_made().exp().numpy()
+    mean = scores.mean(1)
+    entropy = -(mean * np.log(mean)).sum(1)
+    single = -(scores * np.log(scores)).sum(2).mean(1)
+    torch.testing.assert_close(found["score_variance"], torch.from_numpy(scores.var(1).mean(1)))
+    torch.testing.assert_close(found["predictive_entropy"], torch.from_numpy(entropy))
+    torch.testing.assert_close(found["mutual_information"], torch.from_numpy(entropy - single))
+    torch.testing.assert_close(found["max_probability"], torch.from_numpy(mean.max(1)))
+
+
+def test_a_full_tie_goes_to_the_lowest_class() -> None:
+    scores = torch.tensor([[[0.1, 0.5, 0.4], [0.1, 0.4, 0.5]]], dtype=torch.float64)
+    assert summarize_passes(scores.log())["predicted"].tolist() == [1]
+
+
+def test_votes_depend_on_their_own_set_alone(network: Classifier) -> None:
+    """The second half of a set, evaluated on its own as a later part, gets the votes it got in the whole."""
+    images = torch.randint(256, (40, 1, 8, 8), dtype=torch.uint8, generator=seeded())
+
+    def defense(model: nn.Module, batch: Tensor, generator: torch.Generator) -> Tensor:
+        return dropout_ensemble(model, batch, generator, passes=5, rate=0.5)
+
+    whole = evaluate(defense, network, images, 10, seeded)
+    part = evaluate(defense, network, images[20:], 10, seeded, first_batch=2)
+    assert [list(v) for v in whole["votes"][20:]] == [list(v) for v in part["votes"]]
+    again = evaluate(defense, network, images, 10, seeded)
+    assert whole.drop(columns="votes").equals(again.drop(columns="votes"))
+
+
+def test_judging_keeps_thwarted_and_recovered_apart(network: Classifier) -> None:
+    images = torch.randint(256, (6, 1, 8, 8), dtype=torch.uint8, generator=seeded())
+    frame = evaluate(undefended, network, images, 4, seeded)
+    frame["predicted"] = [1, 2, 3, 1, 2, 3]
+    labels = frame["predicted"].to_numpy().astype("uint8") * 0 + 2
+    targets = labels * 0 + 3
+    judged = judge(frame, labels, targets)
+    assert judged["thwarted"].tolist() == [True, True, False, True, True, False]
+    assert judged["recovered"].tolist() == [False, True, False, False, True, False]
+    clean = judge(frame, labels, None)
+    assert clean["thwarted"].isna().all()
+    assert clean["target_label"].isna().all()

@@ -1,0 +1,98 @@
+"""Training: it learns, the same seed gives the same weights, augmentation moves pixels as it says."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from pipeline.models.classifier import Classifier
+from pipeline.models.inference import predict, to_unit_interval
+from pipeline.randomness import derive_seed, generator, seeded_initialization
+from pipeline.training.augmentation import shift_and_flip
+from pipeline.training.classifier import channel_statistics, fit_classifier
+
+SETTINGS = {
+    "epochs": 4, "batch_size": 16, "learning_rate": 0.05, "weight_decay": 0.0, "shift": 0, "flip": False,
+}  # fmt: skip
+
+
+def bars(count: int) -> tuple[Tensor, Tensor]:
+    """Noisy 8x8 images whose class is the third of the image that is bright."""
+    random = torch.Generator().manual_seed(1)
+    labels = torch.randint(3, (count,), generator=random)
+    images = torch.randint(0, 120, (count, 1, 8, 8), generator=random, dtype=torch.uint8)
+    for i, label in enumerate(labels.tolist()):
+        images[i, 0, :, 3 * label : 3 * label + 2] = 230
+    return images, labels
+
+
+def trained(seed: int) -> tuple[Classifier, list[float]]:
+    images, labels = bars(300)
+    with seeded_initialization(seed, "test"):
+        model = Classifier((1, 8, 8), 3, channels=(8,), dropout=0.1)
+    epochs = fit_classifier(
+        model, images[:240], labels[:240], images[240:], labels[240:], generator("cpu", seed, "test"), **SETTINGS
+    )
+    return model, [epoch.accuracy for epoch in epochs if epoch.split == "validation"]
+
+
+def test_it_learns_and_repeats_itself() -> None:
+    model, accuracy = trained(0)
+    assert accuracy[-1] >= 0.95
+    again, _ = trained(0)
+    other, _ = trained(1)
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, again.state_dict()[key]), key
+    assert not torch.equal(next(model.parameters()), next(other.parameters()))
+
+
+def test_global_generator_is_left_alone() -> None:
+    state = torch.random.get_rng_state()
+    trained(0)
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_seeds_depend_on_every_name() -> None:
+    assert derive_seed(0, "a", "b") == derive_seed(0, "a", "b")
+    assert (
+        len({derive_seed(0, "a", "b"), derive_seed(0, "b", "a"), derive_seed(1, "a", "b"), derive_seed(0, "ab")}) == 4
+    )
+
+
+def test_shifts_and_flips_are_shifts_and_flips() -> None:
+    images = torch.randint(1, 256, (50, 2, 6, 6), dtype=torch.uint8)
+    moved = shift_and_flip(images, torch.Generator().manual_seed(0), 2, True)
+    padded = torch.nn.functional.pad(images, (2, 2, 2, 2))
+    offsets = set()
+    for before, after in zip(padded, moved, strict=True):
+        matches = [
+            (row, column, mirrored)
+            for row in range(5)
+            for column in range(5)
+            for mirrored in (False, True)
+            if torch.equal(before[:, row : row + 6, column : column + 6], after.flip(2) if mirrored else after)
+        ]
+        assert len(matches) == 1
+        offsets.add(matches[0])
+    assert len(offsets) > 25
+    assert torch.equal(shift_and_flip(images, torch.Generator(), 0, False), images)
+
+
+def test_channel_statistics_equal_the_plain_ones() -> None:
+    images = torch.randint(256, (40, 3, 5, 5), dtype=torch.uint8)
+    mean, std = channel_statistics(images)
+    values = images.double().div(255).transpose(0, 1).flatten(1)
+    torch.testing.assert_close(mean, values.mean(1).float())
+    torch.testing.assert_close(std, values.std(1, correction=0).float())
+
+
+def test_images_reach_the_model_in_the_unit_interval() -> None:
+    model = Classifier((1, 8, 8), 3, channels=(4,), dropout=0.0).eval()
+    images, _ = bars(10)
+    assert float(to_unit_interval(images, model).max()) == pytest.approx(230 / 255)
+    as_floats = images.float() / 255
+    torch.testing.assert_close(predict(model, images, 3), predict(model, as_floats, 10))
+
+
+def test_too_many_poolings_are_refused() -> None:
+    with pytest.raises(ValueError, match="4 poolings leave nothing of a 8x8 image"):
+        Classifier((1, 8, 8), 3, channels=(4, 4, 4, 4), dropout=0.0)
