@@ -19,7 +19,8 @@ def dropout_ensemble(
 ) -> Tensor:
     """Logits of `passes` passes with dropout at `rate` in every dropout layer, float (n, passes, k).
 
-    Everything else stays as in evaluation mode. Masks are independent per image and pass. The layers
+    Everything else runs in evaluation mode, whatever mode the classifier is in; modes are restored
+    afterwards, also after an exception. Masks are independent per image and pass. The layers
     before the first dropout layer are computed once per image, not once per pass.
 
     classifier : a sequence of layers, at least one of them `Dropout`; ValueError if none is.
@@ -28,9 +29,15 @@ def dropout_ensemble(
     The paper gives neither passes nor rate; ours were chosen on validation images (params.yaml).
     """
     before, behind = split_at_first_dropout(classifier)
-    kept = before(images)
-    with sampling(behind, generator, rate):
-        return torch.stack([behind(kept) for _ in range(passes)], dim=1)
+    modes = [(module, module.training) for module in classifier.modules()]
+    try:
+        classifier.eval()
+        kept = before(images)
+        with sampling(behind, generator, rate):
+            return torch.stack([behind(kept) for _ in range(passes)], dim=1)
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 def split_at_first_dropout(classifier: nn.Module) -> tuple[nn.Sequential, nn.Sequential]:
