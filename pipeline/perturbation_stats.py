@@ -87,6 +87,8 @@ class PerturbationStats:
         self, kind: Kind = "perturbations", label: int | str | None = None, target_label: int | str | None = None
     ) -> Iterator[Floats]:
         """The selection block by block, for statistics of one's own."""
+        if kind not in ("perturbations", "adversarial"):
+            raise ValueError(f"kind: expected perturbations or adversarial, found {kind!r}")
         rows = self.rows(label, target_label)
         for start in range(0, len(rows), BLOCK):
             part = rows[start : start + BLOCK]

@@ -12,7 +12,9 @@ def load_by_name(room: Literal["attacks", "defenses"], name: str) -> ModuleType:
     where = f"pipeline/{room}/{name}.py"
     try:
         module = import_module(f"pipeline.{room}.{name}")
-    except ModuleNotFoundError:
+    except ModuleNotFoundError as error:
+        if error.name != f"pipeline.{room}.{name}":
+            raise  # the file is there, but not what it imports
         raise PipelineError(f"unknown {room[:-1]} '{name}': expected a file {where}") from None
     if not hasattr(module, name):
         raise PipelineError(f"{where}: expected a function '{name}', found none")

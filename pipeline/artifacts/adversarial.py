@@ -107,7 +107,7 @@ class AdversarialSet:
 @contextmanager
 def open_adversarial(path: Path | str) -> Iterator[AdversarialSet]:
     """Open a set; PipelineError if it is missing, no HDF5, or not of this schema and version."""
-    with reading(Path(path), SCHEMA, VERSION, DATASETS) as file:
+    with reading(Path(path), SCHEMA, VERSION, DATASETS, tuple(Identity.__dataclass_fields__)) as file:
         for name in ("images", "original_row", "labels", "target_labels", "steps", "margin"):
             expected = len(file["is_adversarial"])
             if len(file[name]) != expected:

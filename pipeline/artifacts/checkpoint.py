@@ -33,12 +33,13 @@ def load_classifier(path: Path | str) -> nn.Module:
             metadata = file.metadata() or {}
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise PipelineError(f"{path}: expected a safetensors file: {error}") from None
+        raise PipelineError(f"{path}: expected a safetensors file: {' '.join(str(error).split())}") from None
     try:
         architecture = json.loads(metadata["architecture"])
         shape, classes = architecture.pop("input_shape"), architecture.pop("class_count")
         model = Classifier(tuple(shape), classes, **architecture)
         model.load_state_dict(weights)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise PipelineError(f"{path}: expected a classifier's weights and architecture: {error}") from None
+        reason = " ".join(str(error).split())
+        raise PipelineError(f"{path}: expected a classifier's weights and architecture: {reason}") from None
     return model.eval()

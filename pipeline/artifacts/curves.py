@@ -1,7 +1,7 @@
 """`data/curves/<dataset>/<model>.csv`: learning curves, one row per epoch and split."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,15 @@ def write_curves(path: Path, rows: Sequence[Any]) -> None:
             writer.writerow(f"{values[n]:.6g}" if isinstance(values[n], float) else values[n] for n in names)
 
 
-def read_curves(path: Path) -> pd.DataFrame:
-    """The table back; PipelineError if it is missing or empty."""
+def read_curves(path: Path, columns: Iterable[str]) -> pd.DataFrame:
+    """The table back; PipelineError if it is missing, no CSV, or lacks one of `columns`."""
+    expected = list(columns)
     try:
-        return pd.read_csv(path)
+        table = pd.read_csv(path)
     except FileNotFoundError:
         raise PipelineError(f"{path}: no such file; expected a table of curves: run dvc repro") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise PipelineError(f"{path}: expected a CSV file: {error}") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise PipelineError(f"{path}: expected a CSV file: {' '.join(str(error).split())}") from None
+    if missing := [name for name in expected if name not in table]:
+        raise PipelineError(f"{path}: expected the columns {expected}, found no {missing[0]}")
+    return table

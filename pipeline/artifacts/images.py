@@ -75,7 +75,7 @@ def read_split(path: Path, split: str) -> Split:
 
 def _open(path: Path):  # type: ignore[no-untyped-def]
     datasets = {f"{split}/{name}": "uint8" for split in SPLITS for name in ("images", "labels")}
-    return reading(path, SCHEMA, VERSION, datasets)
+    return reading(path, SCHEMA, VERSION, datasets, tuple(Description.__dataclass_fields__))
 
 
 def _description(file: h5py.File) -> Description:

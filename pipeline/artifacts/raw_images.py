@@ -116,13 +116,18 @@ def _read_parquet(folder: Path, shards: dict[str, list[Path]]) -> RawImages:
             raise PipelineError(f"{folder}: expected {split}*.parquet, found none")
         images: list[NDArray[np.uint8]] = []
         labels: list[int] = []
+        _check_complete(folder, split, paths)
         for path in paths:
             digest.update(hashlib.sha256(path.read_bytes()).digest())
             table = _parquet_table(path)
             names = _class_names(table.schema) or names
             column = next(name for name in ("img", "image") if name in table.column_names)
             for cell, label in zip(table[column].to_pylist(), table["label"].to_pylist(), strict=True):
-                image, encoding = _decode(cell["bytes"], path, len(images))
+                image, encoding = _decode(cell, path, len(images))
+                if not isinstance(label, int) or not 0 <= label < len(names):
+                    raise PipelineError(
+                        f"{path}: row {len(images)}: expected a label below {len(names)}, found {label}"
+                    )
                 images.append(image)
                 labels.append(label)
                 encodings.add(encoding)
@@ -144,9 +149,19 @@ def _parquet_table(path: Path) -> pyarrow.Table:
     return table
 
 
-def _decode(data: bytes, path: Path, row: int) -> tuple[NDArray[np.uint8], str]:
+def _check_complete(folder: Path, split: str, paths: list[Path]) -> None:
+    """Refuse some of the shards of a split, or two copies of one: `train-00000-of-00002.parquet` says how many."""
+    for path in paths:
+        number, of, count = path.stem.removeprefix(f"{split}-").partition("-of-")
+        if of and number.isdigit() and count.isdigit() and len(paths) != int(count):
+            raise PipelineError(
+                f"{folder}: expected {int(count)} shards of {split}, found {len(paths)}: {path.name} ..."
+            )
+
+
+def _decode(cell: Any, path: Path, row: int) -> tuple[NDArray[np.uint8], str]:
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(cell["bytes"])) as image:
             pixels, encoding = np.asarray(image.convert("RGB")), image.format or "unknown"
     except (UnidentifiedImageError, OSError, TypeError) as error:
         raise PipelineError(f"{path}: row {row}: expected an encoded image: {error}") from None

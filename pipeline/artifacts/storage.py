@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,8 +38,10 @@ def write_attributes(file: h5py.File, attributes: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def reading(path: Path, schema: str, version: int, datasets: Mapping[str, str]) -> Iterator[h5py.File]:
-    """An HDF5 file open for reading, once its schema, version and datasets are as expected.
+def reading(
+    path: Path, schema: str, version: int, datasets: Mapping[str, str], attributes: Sequence[str] = ()
+) -> Iterator[h5py.File]:
+    """An HDF5 file open for reading, once its schema, version, datasets and attributes are as expected.
 
     `datasets` maps each dataset's name to its dtype. Raises PipelineError naming what is wrong.
     """
@@ -57,6 +59,9 @@ def reading(path: Path, schema: str, version: int, datasets: Mapping[str, str]) 
             raise PipelineError(
                 f"{path}: expected schema {schema} version {version}, found {found[0]} version {found[1]}"
             )
+        for name in attributes:
+            if name not in file.attrs:
+                raise PipelineError(f"{path}: expected a root attribute '{name}', found none")
         for name, dtype in datasets.items():
             if name not in file or not isinstance(file[name], h5py.Dataset):
                 raise PipelineError(f"{path}: expected a dataset '{name}', found none")

@@ -15,7 +15,7 @@ def extended(
     target_labels: Tensor,
     *,
     step_size: Annotated[float, Range(0, 1000, low_open=True)],
-    extra_steps: Annotated[int, Range(0, 30000)],
+    extra_steps: Annotated[int, Range(0, 15000)],
 ) -> tuple[Tensor, Tensor]:
     """Continue the trajectory of `minimal` by `extra_steps` steps of the same `step_size`.
 

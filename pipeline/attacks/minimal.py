@@ -18,7 +18,7 @@ def minimal(
     target_labels: Tensor,
     *,
     step_size: Annotated[float, Range(0, 1000, low_open=True)],
-    max_steps: Annotated[int, Range(1, 30000)],
+    max_steps: Annotated[int, Range(1, 15000)],
 ) -> tuple[Tensor, Tensor]:
     """Raise each image's target logit by its gradient itself until the target is predicted.
 

@@ -5,6 +5,8 @@ from typing import Any
 
 import pandas as pd
 
+from pipeline.errors import PipelineError
+
 # At least this share of the attacked validation originals must stay right.
 CLEAN_FLOOR = 0.99
 
@@ -24,14 +26,14 @@ class DefenseTrial:
 def choose_strengths(trials: pd.DataFrame) -> dict[str, float]:
     """The dropout rate, and the noise of equal clean accuracy; a row of `trials` per DefenseTrial.
 
-    The rate is the largest that keeps 99 % of the attacked originals right, so that it leaves a margin
+    The rate is the largest tried that keeps 99 % of the attacked originals right, so that it leaves a margin
     above the 98 % asked for; the sigma's clean accuracy is nearest to that rate's, the larger one of two
-    equally near. Raises ValueError if no rate keeps that many.
+    equally near. Raises PipelineError if no rate keeps that many.
     """
     dropout = trials[trials["defense"] == "dropout_ensemble"]
     kept = dropout[dropout["clean_accuracy"] >= CLEAN_FLOOR]
     if kept.empty:
-        raise ValueError(f"no dropout rate keeps {CLEAN_FLOOR:.0%} of the originals right: try smaller ones")
+        raise PipelineError(f"no dropout rate keeps {CLEAN_FLOOR:.0%} of the originals right: try smaller ones")
     rate = kept.loc[kept["strength"].idxmax()]
     noise = trials[trials["defense"] == "gaussian_noise_ensemble"].sort_values("strength", ascending=False)
     nearest = (noise["clean_accuracy"] - rate["clean_accuracy"]).abs().idxmin()

@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score, roc_curve
 
 # Column of an evaluation, and the sign that makes adversarial images score high.
 ONE_PASS = {"max_probability": -1, "logit_margin": -1, "predictive_entropy": 1}
@@ -18,19 +17,79 @@ MANY_PASSES = {
 }
 FALSE_POSITIVE_RATES = (0.01, 0.05)
 GRID = np.concatenate([np.linspace(0, 0.1, 51), np.linspace(0.11, 1, 90)])
+RESAMPLES = 200
+
+Values = NDArray[Any]
 
 
-def detection(positives: NDArray[Any], negatives: NDArray[Any]) -> dict[str, float]:
-    """AUC, and the true positive rates at false positive rates of at most 1 % and 5 %.
+class Detector:
+    """ROC curve of scores that are high where an image looks adversarial.
 
-    Scores, (n,) each, high where an image looks adversarial. Equal scores stand or fall together, so a
-    rate is that of the largest set of images that a threshold can pick; no interpolation.
+    Equal scores stand or fall together. `roc` takes a weight per image, so that a bootstrap over
+    originals needs one sort for all its resamples.
     """
-    fpr, tpr = _roc(positives, negatives)
-    truth = np.r_[np.ones(len(positives)), np.zeros(len(negatives))]
-    found = {"auc": float(roc_auc_score(truth, np.r_[positives, negatives]))}
+
+    def __init__(self, positives: Values, negatives: Values) -> None:
+        values, place = np.unique(np.r_[positives, negatives], return_inverse=True)
+        # Highest score first.
+        self._place = (len(values) - 1 - place).astype(np.int64)
+        self._count = len(values)
+        self._split = len(positives)
+
+    def roc(
+        self, positive_weights: Values | None = None, negative_weights: Values | None = None
+    ) -> tuple[Values, Values]:
+        """False and true positive rates at every threshold, from (0, 0) to (1, 1)."""
+        rates = []
+        for place, weights in (
+            (self._place[self._split :], negative_weights),
+            (self._place[: self._split], positive_weights),
+        ):
+            found = np.cumsum(np.bincount(place, weights, self._count))
+            rates.append(np.r_[0, found / found[-1]])
+        return rates[0], rates[1]
+
+
+def measure(fpr: Values, tpr: Values) -> dict[str, float]:
+    """Area under a ROC curve, and its true positive rates at false positive rates of at most 1 % and 5 %."""
+    found = {"auc": float(np.trapezoid(tpr, fpr))}
     for limit in FALSE_POSITIVE_RATES:
-        found[f"tpr_at_fpr_{limit:.2f}"] = float(tpr[fpr <= limit].max())
+        found[f"tpr_at_fpr_{limit:.2f}"] = float(tpr[np.searchsorted(fpr, limit, side="right") - 1])
+    return found
+
+
+def detection(
+    positives: Values,
+    negatives: Values,
+    positive_groups: Values,
+    negative_groups: Values,
+    same_originals: bool,
+) -> dict[str, float]:
+    """`measure` with 95 % intervals by bootstrap over originals, `<name>_low` and `<name>_high`.
+
+    positives, negatives: scores, (n,) each; groups: the original of each. `same_originals` says that both
+    number the same originals, which are then drawn together.
+    """
+    detector = Detector(positives, negatives)
+    found = measure(*detector.roc())
+    positive_ids, positive_place = np.unique(positive_groups, return_inverse=True)
+    negative_ids, negative_place = np.unique(negative_groups, return_inverse=True)
+    random = np.random.default_rng(0)
+    resampled = []
+    for _ in range(RESAMPLES):
+        if same_originals:
+            largest = max(positive_ids[-1], negative_ids[-1]) + 1
+            drawn = np.bincount(random.choice(negative_ids, len(negative_ids)), minlength=largest)
+            weights = drawn[positive_groups], drawn[negative_groups]
+        else:
+            weights = (
+                _drawn(random, len(positive_ids))[positive_place],
+                _drawn(random, len(negative_ids))[negative_place],
+            )
+        resampled.append(measure(*detector.roc(*weights)))
+    for name in list(found):
+        low, high = np.quantile([entry[name] for entry in resampled], [0.025, 0.975])
+        found[f"{name}_low"], found[f"{name}_high"] = float(low), float(high)
     return found
 
 
@@ -43,8 +102,8 @@ def detect(evaluation: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
     Returns
     -------
-    A table of `score, attack, negatives, auc, tpr_at_fpr_0.01, tpr_at_fpr_0.05`, and the ROC curves,
-    `score, attack, negatives, fpr, tpr`, on a fixed grid. Negatives: `clean` (the attacked originals),
+    A table of `score, attack, negatives` with what `detection` measures, and the ROC curves, `score,
+    attack, negatives, fpr, tpr`, on a fixed grid. Negatives: `clean` (the attacked originals),
     `clean_all` (the whole test split, mistakes included), `noise` (originals with random noise of the
     perturbations' L2 norms).
     """
@@ -54,20 +113,22 @@ def detect(evaluation: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     rows, curves = [], []
     for score, sign in (ONE_PASS if single else MANY_PASSES).items():
         for attack in attacks:
-            positives = sign * groups[attack][score].to_numpy()
+            images = groups[attack]
+            positives = sign * images[score].to_numpy()
             for negatives in ("clean", "clean_all", "noise"):
                 others = groups[f"noise_{attack}" if negatives == "noise" else negatives]
                 values = sign * others[score].to_numpy()
                 key = {"score": score, "attack": attack, "negatives": negatives}
-                rows.append({**key, **detection(positives, values)})
-                fpr, tpr = _roc(positives, values)
+                originals = images["original_row"].to_numpy(), others["original_row"].to_numpy()
+                found = detection(positives, values, *originals, same_originals=negatives != "clean_all")
+                rows.append({**key, **found})
+                fpr, tpr = Detector(positives, values).roc()
                 # The curve's step function at the grid: the best rate at no more false positives.
                 best = tpr[np.searchsorted(fpr, GRID, side="right") - 1]
                 curves.append(pd.DataFrame({**key, "fpr": GRID, "tpr": best}))
     return pd.DataFrame(rows), pd.concat(curves, ignore_index=True)
 
 
-def _roc(positives: NDArray[Any], negatives: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    truth = np.r_[np.ones(len(positives)), np.zeros(len(negatives))]
-    fpr, tpr, _ = roc_curve(truth, np.r_[positives, negatives], drop_intermediate=False)
-    return fpr, tpr
+def _drawn(random: np.random.Generator, count: int) -> Values:
+    """How often each of `count` originals is drawn in one resample."""
+    return np.bincount(random.integers(count, size=count), minlength=count)

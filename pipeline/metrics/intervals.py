@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.errors import PipelineError
+
 RESAMPLES = 1000
 
 
@@ -25,20 +27,26 @@ def bootstrap_mean(values: NDArray[Any], groups: NDArray[np.integer[Any]] | None
     """Mean of `values` (n,), with the percentile interval of 1,000 resamplings of whole groups.
 
     `groups`: int (n,), the original of each value; without it each value is its own group. The random
-    numbers are the same in every call. Raises ValueError if there are no values.
+    numbers are the same in every call. Where every value is 0 or every value is 1, the open end is the exact
+    binomial (Clopper-Pearson) bound on the number of groups. Raises PipelineError if there are no values.
     """
     if not len(values):
-        raise ValueError("no values to take the mean of")
+        raise PipelineError("no images to average over: expected some that are adversarial in every set")
     if groups is None:
         totals, counts = np.asarray(values, float), np.ones(len(values))
     else:
         inverse = np.unique(groups, return_inverse=True)[1]
         totals = np.bincount(inverse, np.asarray(values, float))
         counts = np.bincount(inverse).astype(float)
+    value = float(totals.sum() / counts.sum())
+    if value in (0, 1) and set(np.unique(totals / counts)) <= {0.0, 1.0}:
+        # All alike: resampling shows no spread. The exact bound for as many successes as originals.
+        bound = 0.025 ** (1 / len(totals))
+        return Rate(1.0, bound, 1.0) if value == 1 else Rate(0.0, 0.0, 1 - bound)
     random = np.random.default_rng(0)
     means = np.empty(RESAMPLES)
     for i in range(RESAMPLES):
         drawn = random.integers(len(totals), size=len(totals))
         means[i] = totals[drawn].sum() / counts[drawn].sum()
     low, high = np.quantile(means, [0.025, 0.975])
-    return Rate(float(totals.sum() / counts.sum()), float(low), float(high))
+    return Rate(value, float(low), float(high))

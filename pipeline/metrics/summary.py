@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pipeline.errors import PipelineError
 from pipeline.metrics.intervals import bootstrap_mean
 
 
@@ -14,6 +15,8 @@ def summarize_attack(
     """The metrics of one adversarial set: its size, success, norms, sensitivity and structure."""
     originals = examples["original_row"].to_numpy()
     fooled = examples[examples["is_adversarial"]]
+    if fooled.empty:
+        raise PipelineError("an adversarial set fooled nobody: expected some success; see attacks in params.yaml")
     sizes = profile["mean_absolute_perturbation"].to_numpy()
     return {
         "params": params,
@@ -27,7 +30,7 @@ def summarize_attack(
         "noise_sensitivity_mean": float(fooled["noise_sensitivity"].mean()),
         "class_correlation_mean": float(pairs["class_correlation"].mean()),
         "edge_correlation_mean": float(fooled["edge_correlation"].mean()),
-        "center_to_border": float(sizes[0] / sizes[-1]),
+        "center_to_corner": float(sizes[0] / sizes[-1]) if sizes[-1] > 0 else None,
     }
 
 

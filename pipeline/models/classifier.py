@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor, nn
 
+from pipeline.errors import PipelineError
 from pipeline.models.dropout import Dropout
 from pipeline.ranges import Range
 
@@ -44,7 +45,9 @@ class Classifier(nn.Sequential):
     ) -> None:
         channel_count, height, width = input_shape
         if min(height, width) < 2 ** len(channels):
-            raise ValueError(f"{len(channels)} poolings leave nothing of a {height}x{width} image")
+            raise PipelineError(
+                f"architecture.channels: {len(channels)} poolings leave nothing of a {height}x{width} image"
+            )
         layers: list[nn.Module] = [Normalize(channel_count)]
         before = channel_count
         for after in channels:

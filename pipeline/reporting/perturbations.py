@@ -45,8 +45,9 @@ def classifier_section(metrics: Mapping[str, Any], curves: pd.DataFrame) -> Sect
         [
             ["images", run["source"]],
             ["SHA-256 of the source", run["source_checksum"]],
-            ["device", run["device"]],
+            ["summarized on", run["device"]],
             ["classifier, test accuracy", rate(classifier["test_accuracy"], 2)],
+            *[[name, in_words(value)] for name, value in metrics["params"].items()],
             *[
                 [f"attack {name}", ", ".join(f"{k} = {v}" for k, v in attack["params"].items())]
                 for name, attack in metrics["attacks"].items()
@@ -122,6 +123,16 @@ def attacks_section(
     return section
 
 
+def in_words(value: Any) -> str:
+    """A params block in one line: "epochs = 8, batch_size = 128"."""
+    if not isinstance(value, Mapping):
+        return str(value)
+    return "; ".join(
+        f"{key}: {in_words(entry)}" if isinstance(entry, Mapping) else f"{key} = {entry}"
+        for key, entry in value.items()
+    )
+
+
 def pair_matrix(pairs: pd.DataFrame, column: str, classes: int) -> NDArray[np.float64]:
     """A column of a pairs table as a (label, target label) matrix, NaN on the diagonal."""
     matrix = np.full((classes, classes), np.nan)
@@ -155,7 +166,12 @@ def _success(
     heatmap(
         axes[0, 0], pair_matrix(pairs, "success_rate", classes), class_names, "share fooled (minimal)", low=0, high=1
     )
-    mean_steps = sets["minimal"].examples.groupby(["label", "target_label"], as_index=False)["steps"].mean()
+    mean_steps = (
+        sets["minimal"]
+        .examples.query("is_adversarial")
+        .groupby(["label", "target_label"], as_index=False)["steps"]
+        .mean()
+    )
     heatmap(axes[0, 1], pair_matrix(mean_steps, "steps", classes), class_names, "mean steps (minimal)", form="{:.0f}")
     section.figure(
         "success_and_steps",
@@ -185,12 +201,13 @@ def _table_1(section: Section, metrics: Mapping[str, Any], sets: Mapping[str, St
         section.text(
             f"Our mean L2 norm ({name}) is {ours['mean'] / paper['mean']:.2f} times the paper's; "
             f"{percent(below)} of our perturbations are no longer than the paper's longest ({paper['max']:.3g}). "
-            "What differs: the classifier (the paper gives neither widths nor accuracy; its distance to the boundary "
-            "sets the norm), the step size (not given), and the source of the images (above). "
+            "What may differ: the classifier, whose distance to the boundary sets the norm (the paper gives neither widths "
+            "nor accuracy), the step size (not given) and the number of extra steps (not given)"
+            + (", and the images, a lossy re-encoding here. " if "lossy" in metrics["run"]["source"] else ". ")
             + (
                 "The paper's largest MNIST norm is exactly 2.00, which looks like a cut: longer perturbations may have been left out there; here none is."
                 if paper["max"] == 2.0
-                else "Ratios between the two sets depend less on these."
+                else ""
             )
         )
     if not compared:
@@ -341,14 +358,14 @@ def _structure(
         profile = sets[name].profile["mean_absolute_perturbation"].to_numpy()
         rises = int((np.diff(profile) > 0.02 * profile.max()).sum())
         shape = (
-            "falls from ring to ring without rising again, so these are no bands but one hill"
+            "falls outwards without rising again by more than 2 % of its peak, so these are no bands but one hill"
             if rises == 0
             else f"rises again at {rises} of {len(profile) - 1} steps outwards"
         )
         section.text(
             f"{name}: “subtracting the original class and adding the target class” holds to a correlation of "
             f"{attack['class_correlation_mean']:.2f} on average over pairs (1 would be exactly that, 0 noise). "
-            f"|perturbation| is {attack['center_to_border']:.1f} times as large at the center as at the border, and its profile {shape}. "
+            f"|perturbation| is {attack['center_to_corner']:.1f} times as large at the center as in the corners, and its profile {shape}. "
             f"Within an image its correlation with the original's edges is {attack['edge_correlation_mean']:.2f} on average."
         )
 

@@ -33,6 +33,7 @@ from pipeline.artifacts.shards import Arrays, ShardStore
 from pipeline.artifacts.storage import schema_of
 from pipeline.attacks.engine import run_attack
 from pipeline.devices import batching, choose_device, keep_freed_memory
+from pipeline.errors import PipelineError
 from pipeline.metrics.outcomes import margins
 from pipeline.metrics.sources import every_target, select_sources
 from pipeline.models.inference import place, predict
@@ -48,6 +49,7 @@ from pipeline.stages.command import run
 class Start:
     """What is attacked: the sources, and parameters that a starting set hands on."""
 
+    dataset: str
     class_names: tuple[str, ...]
     sources: Sources
     inherited: dict[str, Any]
@@ -66,6 +68,8 @@ def main(arguments: argparse.Namespace) -> None:
     model = place(load_classifier(arguments.classifier), device)
     carried_on = schema_of(arguments.start) != IMAGES_SCHEMA
     start = _from_set(arguments.start) if carried_on else _from_images(arguments, model, seed)
+    if start.dataset != dataset:
+        raise PipelineError(f"{arguments.start}: expected images of {dataset}, found {start.dataset}")
     known = parameters_of(function)
     block = {key: value for key, value in start.inherited.items() if key in known} | own
     parameters = arguments_for(function, block, f"attacks.{name}.{dataset}")
@@ -139,13 +143,14 @@ def main(arguments: argparse.Namespace) -> None:
 
 def _from_set(path: Path) -> Start:
     with open_adversarial(path) as set_:
-        return Start(set_.identity.class_names, set_.sources, set_.identity.params)
+        return Start(set_.identity.dataset, set_.identity.class_names, set_.sources, set_.identity.params)
 
 
 def _from_images(arguments: argparse.Namespace, model: nn.Module, seed: int) -> Start:
     dataset = arguments.dataset
     device = next(model.parameters()).device
-    class_names = read_description(arguments.start).class_names
+    description = read_description(arguments.start)
+    class_names = description.class_names
     originals, labels, source_split, source_index = [], [], [], []
 
     def classify(images: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -173,7 +178,7 @@ def _from_images(arguments: argparse.Namespace, model: nn.Module, seed: int) -> 
         labels=original_labels[original_row],
         target_labels=target_labels,
     )
-    return Start(class_names, sources, {})
+    return Start(description.dataset, class_names, sources, {})
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ from pipeline.artifacts.evaluations import read_evaluation
 from pipeline.artifacts.metrics import read_metrics
 from pipeline.artifacts.pages import as_png, read_template, write_figures, write_page
 from pipeline.artifacts.statistics import attacks_in, read_frame, read_mean_images
+from pipeline.metrics.calibration import ExtraStepsTrial, StepSizeTrial
+from pipeline.metrics.defense_trials import DefenseTrial
 from pipeline.reporting.defenses import DefenseResults, dropout_section
 from pipeline.reporting.page import render_page
 from pipeline.reporting.perturbations import Statistics, attacks_section, classifier_section
@@ -28,9 +30,12 @@ def main(arguments: argparse.Namespace) -> None:
     names = attacks_in(arguments.perturbations)
     sets = {name: _statistics(arguments.perturbations / name, arguments.adversarial / f"{name}.h5") for name in names}
     _, about = read_frame(arguments.perturbations / names[0] / "pairs.parquet", "pairs")
-    calibration = read_curves(arguments.step_sizes), read_curves(arguments.extra_steps)
+    calibration = (
+        read_curves(arguments.step_sizes, StepSizeTrial.__dataclass_fields__),
+        read_curves(arguments.extra_steps, ExtraStepsTrial.__dataclass_fields__),
+    )
     sections = [
-        classifier_section(metrics, read_curves(arguments.curves)),
+        classifier_section(metrics, read_curves(arguments.curves, ("epoch", "split", "loss", "accuracy"))),
         attacks_section(metrics, sets, calibration, tuple(about["class_names"])),
         dropout_section(metrics, _defenses(arguments), tuple(about["class_names"])),
     ]
@@ -47,7 +52,7 @@ def _defenses(arguments: argparse.Namespace) -> DefenseResults:
         evaluations[about["defense"]] = evaluation
     return DefenseResults(
         evaluations=evaluations,
-        trials=read_curves(arguments.defense_trials),
+        trials=read_curves(arguments.defense_trials, DefenseTrial.__dataclass_fields__),
         trace=read_frame(arguments.trace, "trace")[0],
         detection=read_frame(arguments.detection, "detection")[0],
         curves=read_frame(arguments.detection_curves, "roc")[0],

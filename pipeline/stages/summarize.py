@@ -3,7 +3,7 @@
 Reads:  the images file's description, the statistics of every attack, the evaluations of every defense,
         the detection table, the calibration curves.
 Writes: the metrics.
-Params: none of its own.
+Params: seed, classifier.<dataset> and sources.<dataset>, to be shown beside the results.
 """
 
 import argparse
@@ -14,9 +14,10 @@ from pipeline.artifacts.images import read_description
 from pipeline.artifacts.metrics import write_metrics
 from pipeline.artifacts.statistics import attacks_in, read_frame
 from pipeline.devices import choose_device, describe_device
-from pipeline.metrics.calibration import summarize_calibration
-from pipeline.metrics.defense_trials import summarize_trials
+from pipeline.metrics.calibration import ExtraStepsTrial, StepSizeTrial, summarize_calibration
+from pipeline.metrics.defense_trials import DefenseTrial, summarize_trials
 from pipeline.metrics.summary import rounded, summarize_attack, summarize_detection, summarize_evaluation
+from pipeline.params import read_block
 from pipeline.stages.command import run
 
 
@@ -45,16 +46,22 @@ def main(arguments: argparse.Namespace) -> None:
             "source": description.source,
             "source_checksum": description.source_checksum,
         },
+        "params": {
+            key: read_block(arguments.params, key)
+            for key in ("seed", f"classifier.{arguments.dataset}", f"sources.{arguments.dataset}")
+        },
         "classifier": {"test_accuracy": defenses["undefended"]["test_accuracy"]},
         "attacks": attacks,
         "calibration": summarize_calibration(
-            read_curves(arguments.step_sizes),
-            read_curves(arguments.extra_steps),
+            read_curves(arguments.step_sizes, StepSizeTrial.__dataclass_fields__),
+            read_curves(arguments.extra_steps, ExtraStepsTrial.__dataclass_fields__),
             attacks["minimal"]["params"]["step_size"],
             attacks["extended"]["params"]["extra_steps"],
         ),
         "defenses": defenses,
-        "defense_trials": summarize_trials(read_curves(arguments.defense_trials), used),
+        "defense_trials": summarize_trials(
+            read_curves(arguments.defense_trials, DefenseTrial.__dataclass_fields__), used
+        ),
         "detection": summarize_detection(read_frame(arguments.detection, "detection")[0]),
     }
     write_metrics(arguments.metrics, rounded(metrics))

@@ -34,11 +34,11 @@ def main(arguments: argparse.Namespace) -> None:
     where = f"defenses.{name}.{dataset}.arguments"
     settings = arguments_for(function, read_block(params, where), where)
     where = f"traces.{name}.{dataset}"
-    steps = tuple[Annotated[int, Range(0, 10000)], ...]
-    passes = check_value(read_block(params, f"{where}.passes"), steps, f"{where}.passes")
-    extra_steps = check_value(read_block(params, f"{where}.extra_steps"), steps, f"{where}.extra_steps")
+    counts = tuple[Annotated[int, Range(1, 10000)], ...]
+    passes = check_value(read_block(params, f"{where}.passes"), counts, f"{where}.passes")
+    extra_steps = check_value(read_block(params, f"{where}.extra_steps"), counts, f"{where}.extra_steps")
     settings["passes"] = max(passes)
-    count = check_value(read_block(params, f"{where}.originals"), Annotated[int, Range(1, 10**6)], where)
+    count = check_value(read_block(params, f"{where}.originals"), Annotated[int, Range(1, 10**6)], f"{where}.originals")
     seed = check_value(read_block(params, "seed"), int, "seed")
 
     keep_freed_memory()

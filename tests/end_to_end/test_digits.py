@@ -10,9 +10,13 @@ import sys
 import time
 from pathlib import Path
 
+import h5py
+import numpy as np
+import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
+from pipeline.perturbation_stats import PerturbationStats
 from tests.import_closure import ROOT
 
 TARGET = "render_report@digits"
@@ -32,6 +36,8 @@ class Tree:
                 if source.is_dir()
                 else shutil.copy(source, folder / name)
             )
+        # Small blocks, so that an interrupted run has some to keep.
+        self.edit("pipeline/artifacts/adversarial.py", "BLOCK = 4500", "BLOCK = 90")
         params = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
         params["sources"]["digits"] = {"train": 40, "test": 30}
         params["classifier"]["digits"]["training"]["epochs"] = 8
@@ -93,6 +99,63 @@ def test_report_is_whole_and_offline(tree: Tree) -> None:
     assert metrics["attacks"]["minimal"]["success_rate"]["value"] >= 0.999
 
 
+def test_artifacts_keep_the_contract(tree: Tree) -> None:
+    """Names, types and keys as data/README.md and the project's guides fix them, on a real run's files."""
+    data = tree.folder / "data"
+    with h5py.File(data / "images/digits.h5") as file:
+        assert {"schema", "schema_version", "dataset", "class_names", "source", "source_checksum"} == set(file.attrs)
+        for split in ("train", "test"):
+            assert file[f"{split}/images"].dtype == file[f"{split}/labels"].dtype == "uint8"
+    for attack in ("minimal", "extended"):
+        with h5py.File(data / f"adversarial/digits/{attack}.h5") as file:
+            assert {name: str(file[name].dtype) for name in file} == {
+                "images": "float32", "originals": "uint8", "original_row": "int32", "source_split": "uint8",
+                "source_index": "int32", "labels": "uint8", "target_labels": "uint8", "is_adversarial": "bool",
+                "steps": "int16", "margin": "float32",
+            }  # fmt: skip
+            originals = file["originals"][:][file["original_row"][:]].astype("float32") / 255
+            l2 = np.sqrt(((file["images"][:] - originals) ** 2).sum((1, 2, 3)))
+            assert (file["is_adversarial"][:] == (file["margin"][:] > 0)).all()
+        examples = pd.read_parquet(data / f"perturbations/digits/{attack}/examples.parquet")
+        np.testing.assert_allclose(examples["l2"], l2, rtol=1e-4)
+        np.testing.assert_allclose(examples["sensitivity"], examples["forward_error"] / examples["backward_error"])
+        assert {
+            "row", "label", "target_label", "source_split", "is_adversarial", "steps", "margin", "pixel_mean",
+            "pixel_std", "pixel_min", "pixel_max", "l0", "l1", "l2", "linf", "forward_error", "backward_error",
+            "sensitivity",
+        } <= set(examples)  # fmt: skip
+        pairs = pd.read_parquet(data / f"perturbations/digits/{attack}/pairs.parquet")
+        assert len(pairs) == 90
+        assert {f"{q}_{s}" for q in ("pixel", "l1", "l2", "linf") for s in ("mean", "std", "min", "max")} <= set(pairs)
+        assert (pairs["count"] == 7).all()
+        pixels = pd.read_parquet(data / f"perturbations/digits/{attack}/pixels.parquet")
+        assert pixels["count"].sum() == examples["is_adversarial"].sum() * 64
+    evaluation = pd.read_parquet(data / "evaluations/digits/dropout_ensemble.parquet")
+    assert {
+        "attack", "setting", "row", "label", "target_label", "predicted", "thwarted", "recovered", "passes", "votes",
+        "vote_variance", "score_variance", "predictive_entropy", "mutual_information",
+    } <= set(evaluation)  # fmt: skip
+    assert evaluation["votes"].map(sum).eq(evaluation["passes"]).all()
+    assert evaluation.loc[evaluation["attack"] == "clean", "target_label"].isna().all()
+    curves = pd.read_csv(data / "curves/digits/classifier.csv")
+    assert list(curves) == ["epoch", "split", "loss", "accuracy"]
+
+
+def test_metrics_equal_a_computation_from_the_images(tree: Tree) -> None:
+    metrics = json.loads((tree.folder / "reports/metrics/digits.json").read_text())
+    with PerturbationStats(tree.folder / "data/adversarial/digits/minimal.h5") as stats:
+        perturbations = stats.perturbations().astype(np.float64)
+        summary = stats.summary()
+    found = metrics["attacks"]["minimal"]["pixel"]
+    expected = [perturbations.mean(), perturbations.std(), perturbations.min(), perturbations.max()]
+    np.testing.assert_allclose([found[name] for name in ("mean", "std", "min", "max")], expected, rtol=1e-4)
+    for norm in ("l1", "l2"):
+        for name in ("mean", "std", "min", "max"):
+            assert metrics["attacks"]["minimal"][norm][name] == pytest.approx(summary.loc[norm, name], rel=1e-4)
+    detection = metrics["detection"]["dropout_ensemble"]["vote_variance"]["minimal"]["clean"]
+    assert {"auc", "tpr_at_fpr_0.01", "tpr_at_fpr_0.05"} <= set(detection)
+
+
 def test_second_run_does_nothing_and_quickly(tree: Tree) -> None:
     started = time.perf_counter()
     assert tree.repro() == set()
@@ -133,9 +196,14 @@ def test_killed_while_generating_it_goes_on_and_gives_the_same_bytes(tree: Tree)
         sys.executable, "-m", "pipeline.stages.generate_adversarial", "--dataset", "digits", "--attack", "minimal",
         "--start", "data/images/digits.h5", "--classifier", "data/classifiers/digits.safetensors", "--out", path,
     ]  # fmt: skip
-    for delay in (3, 4):
-        kill_after(delay, command, tree.folder)
-    tree.run(*command)
+    process = subprocess.Popen(command, cwd=tree.folder, stderr=subprocess.DEVNULL)
+    while not list(tree.folder.glob(".work/*/00002.safetensors")):
+        time.sleep(0.01)
+        assert process.poll() is None, "it finished before it could be killed"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tree.folder / path).exists()
+    assert "of 7 blocks were there from an interrupted run" in tree.run(*command)
     tree.repro()
     assert tree.hashes() == expected
 

@@ -19,6 +19,7 @@ from pipeline.artifacts.shards import ShardStore
 from pipeline.artifacts.statistics import attacks_in, read_frame, write_frame
 from pipeline.artifacts.storage import replacing, schema_of
 from pipeline.errors import PipelineError
+from pipeline.metrics.calibration import StepSizeTrial
 from pipeline.metrics.sources import every_target, select_sources
 from pipeline.models.classifier import Classifier
 from tests.sets import make_set
@@ -95,7 +96,7 @@ def test_label_and_target_never_equal() -> None:
         adversarial.Sources(np.zeros((2, 1, 4, 4), np.uint8), labels, row, row, labels, labels)
 
 
-@pytest.mark.parametrize("kind", ["missing", "text", "truncated", "version", "dataset", "dtype", "rows"])
+@pytest.mark.parametrize("kind", ["missing", "text", "truncated", "version", "attribute", "dataset", "dtype", "rows"])
 def test_broken_sets_are_refused_by_name(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "set.h5"
     make_set(path)
@@ -109,6 +110,8 @@ def test_broken_sets_are_refused_by_name(tmp_path: Path, kind: str) -> None:
         with h5py.File(path, "r+") as file:
             if kind == "version":
                 file.attrs["schema_version"] = 99
+            elif kind == "attribute":
+                del file.attrs["params"]
             elif kind in ("dataset", "dtype", "rows"):
                 steps = file["steps"][:]
                 del file["steps"]
@@ -119,6 +122,7 @@ def test_broken_sets_are_refused_by_name(tmp_path: Path, kind: str) -> None:
     words = {
         "missing": "no such file", "text": "expected an HDF5 file", "truncated": "expected an HDF5 file",
         "version": "expected schema adversarial version 1, found adversarial version 99",
+        "attribute": "expected a root attribute 'params'",
         "dataset": "expected a dataset 'steps'", "dtype": "'steps': expected int16, found int64",
         "rows": "'steps': expected 12 rows, found 11",
     }[kind]  # fmt: skip
@@ -167,6 +171,12 @@ def test_broken_classifiers_are_refused_by_name(tmp_path: Path) -> None:
         load_classifier(path)
     from safetensors.torch import save_file
 
+    other = Classifier((1, 8, 8), 3, channels=(4,), dropout=0.0)
+    other.architecture["channels"] = [8]
+    save_classifier(path, other)
+    with pytest.raises(PipelineError, match="expected a classifier's weights") as caught:
+        load_classifier(path)
+    assert "\n" not in str(caught.value)
     save_file({"a": torch.zeros(1)}, path)
     with pytest.raises(PipelineError, match="expected a classifier's weights"):
         load_classifier(path)
@@ -193,7 +203,10 @@ def test_other_broken_files_are_refused_by_name(tmp_path: Path) -> None:
         read_frame(broken, "pairs")
     broken.write_text("")
     with pytest.raises(PipelineError, match="broken: expected a CSV file"):
-        read_curves(broken)
+        read_curves(broken, StepSizeTrial.__dataclass_fields__)
+    broken.write_text("a,b\n1,2\n")
+    with pytest.raises(PipelineError, match=r"broken: expected the columns .*found no step_size"):
+        read_curves(broken, StepSizeTrial.__dataclass_fields__)
     with pytest.raises(PipelineError, match="expected the statistics of 'minimal'"):
         attacks_in(tmp_path)
 

@@ -3,32 +3,68 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
 
+from pipeline.errors import PipelineError
 from pipeline.metrics.defense_trials import choose_strengths
-from pipeline.metrics.detection import GRID, detect, detection
+from pipeline.metrics.detection import GRID, Detector, detect, detection, measure
 from pipeline.metrics.sources import one_row_per_original
 
 
+def rates(positives: np.ndarray, negatives: np.ndarray) -> dict[str, float]:
+    return measure(*Detector(positives, negatives).roc())
+
+
 def test_perfect_and_useless_detectors() -> None:
-    perfect = detection(np.array([2.0, 3.0]), np.array([0.0, 1.0]))
+    perfect = rates(np.array([2.0, 3.0]), np.array([0.0, 1.0]))
     assert perfect == {"auc": 1.0, "tpr_at_fpr_0.01": 1.0, "tpr_at_fpr_0.05": 1.0}
-    backwards = detection(np.array([0.0, 1.0]), np.array([2.0, 3.0]))
+    backwards = rates(np.array([0.0, 1.0]), np.array([2.0, 3.0]))
     assert backwards == {"auc": 0.0, "tpr_at_fpr_0.01": 0.0, "tpr_at_fpr_0.05": 0.0}
 
 
 def test_rates_take_ties_whole() -> None:
     """Half of the positives share their score with 3 % of the negatives: out of reach at 1 %, within at 5 %."""
-    negatives = np.r_[np.ones(3), np.zeros(97)]
-    found = detection(np.r_[np.full(5, 2.0), np.full(5, 1.0)], negatives)
+    found = rates(np.r_[np.full(5, 2.0), np.full(5, 1.0)], np.r_[np.ones(3), np.zeros(97)])
     assert found["tpr_at_fpr_0.01"] == 0.5
     assert found["tpr_at_fpr_0.05"] == 1.0
+
+
+def test_areas_equal_scikit_learns_with_ties_and_weights() -> None:
+    random = np.random.default_rng(0)
+    positives, negatives = random.integers(3, 12, 300) / 10, random.integers(0, 10, 200) / 10
+    weights = random.integers(0, 4, 500).astype(float)
+    truth, scores = np.r_[np.ones(300), np.zeros(200)], np.r_[positives, negatives]
+    detector = Detector(positives, negatives)
+    assert measure(*detector.roc())["auc"] == pytest.approx(roc_auc_score(truth, scores))
+    weighted = measure(*detector.roc(weights[:300], weights[300:]))["auc"]
+    assert weighted == pytest.approx(roc_auc_score(truth, scores, sample_weight=weights))
+
+
+def test_intervals_are_over_originals_not_images() -> None:
+    """Nine equal images of one original tell no more than one: the interval stays as wide."""
+    random = np.random.default_rng(1)
+    positives, negatives = random.normal(1, 1, 100), random.normal(0, 1, 100)
+    ids = np.arange(100)
+    once = detection(positives, negatives, ids, ids, same_originals=True)
+    nine = detection(np.repeat(positives, 9), negatives, np.repeat(ids, 9), ids, same_originals=True)
+    assert nine["auc"] == pytest.approx(once["auc"])
+    assert nine["auc_low"] == pytest.approx(once["auc_low"])
+    assert once["auc_low"] < once["auc"] < once["auc_high"]
+    apart = detection(positives, negatives, ids, ids, same_originals=False)
+    assert apart["auc_low"] < apart["auc"] < apart["auc_high"]
 
 
 def frame(attack: str, count: int, score: float, passes: int) -> pd.DataFrame:
     columns = ["vote_variance", "score_variance", "predictive_entropy", "mutual_information", "logit_margin"]
     values = np.linspace(score, score + 1, count)
     return pd.DataFrame(
-        {"attack": attack, "passes": passes, **dict.fromkeys(columns, values), "max_probability": -values}
+        {
+            "attack": attack,
+            "passes": passes,
+            "original_row": np.arange(count),
+            **dict.fromkeys(columns, values),
+            "max_probability": -values,
+        }
     )
 
 
@@ -59,7 +95,7 @@ def test_strengths_follow_their_rule() -> None:
         columns=["defense", "strength", "clean_accuracy"],
     )  # fmt: skip
     assert choose_strengths(trials) == {"dropout_ensemble": 0.2, "gaussian_noise_ensemble": 0.2}
-    with pytest.raises(ValueError, match="no dropout rate keeps 99%"):
+    with pytest.raises(PipelineError, match="no dropout rate keeps 99%"):
         choose_strengths(trials[2:])
 
 

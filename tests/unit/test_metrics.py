@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
+from pipeline.errors import PipelineError
 from pipeline.metrics.accumulators import GroupMeanImages, GroupMoments, PixelHistogram
 from pipeline.metrics.calibration import PAPER_RATIO, choose_extra_steps, choose_step_size
 from pipeline.metrics.intervals import bootstrap_mean
@@ -87,8 +88,18 @@ def test_bootstrap_covers_the_truth_about_as_often_as_it_says() -> None:
 
 
 def test_bootstrap_of_nothing_is_refused() -> None:
-    with pytest.raises(ValueError, match="no values"):
+    with pytest.raises(PipelineError, match="no images"):
         bootstrap_mean(np.array([]))
+
+
+def test_rates_of_zero_and_one_have_honest_intervals() -> None:
+    """300 of 300: the one-sided exact bound is 0.025 ** (1 / 300), about 1 - 3.7 / 300."""
+    all_right = bootstrap_mean(np.ones(2700), np.repeat(np.arange(300), 9))
+    assert (all_right.value, all_right.high) == (1, 1)
+    assert all_right.low == pytest.approx(0.98778, abs=1e-5)
+    none = bootstrap_mean(np.zeros(300))
+    assert (none.value, none.low) == (0, 0)
+    assert none.high == pytest.approx(1 - 0.98778, abs=1e-5)
 
 
 def test_noise_has_the_norm_asked_for_and_stays_in_the_box(generator: torch.Generator) -> None:
@@ -112,7 +123,7 @@ def test_validation_images_are_a_tenth_of_each_class_and_always_the_same() -> No
 def test_choices_follow_their_rules() -> None:
     trials = pd.DataFrame({"step_size": [0.16, 0.08, 0.04, 0.02, 0.01], "l2_mean": [2.0, 1.3, 1.04, 1.01, 1.0]})
     assert choose_step_size(trials) == 0.04
-    with pytest.raises(ValueError, match="within 5 %"):
+    with pytest.raises(PipelineError, match="within 5 %"):
         choose_step_size(trials[:3])
     ratios = [PAPER_RATIO - 0.1, PAPER_RATIO + 0.05, PAPER_RATIO + 0.2]
     assert choose_extra_steps(pd.DataFrame({"extra_steps": [3, 4, 5], "ratio": ratios})) == 4

@@ -51,6 +51,11 @@ def test_summary_equals_numpys(stats: PerturbationStats, kind: str) -> None:
         np.testing.assert_allclose(summary.loc[name], [part.mean(), part.std(), part.min(), part.max()], rtol=1e-5)
 
 
+def test_a_misspelt_kind_is_refused(stats: PerturbationStats) -> None:
+    with pytest.raises(ValueError, match="kind: expected perturbations or adversarial, found 'perturbation'"):
+        stats.summary("perturbation")
+
+
 @pytest.mark.parametrize("quantity", ["pixel", "l1", "l2"])
 def test_histogram_counts_everything_once(stats: PerturbationStats, quantity: str) -> None:
     table = stats.histogram(quantity, bins=8)

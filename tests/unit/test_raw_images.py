@@ -110,7 +110,7 @@ def test_parquet_of_one_or_several_shards(tmp_path: Path, column: str, kind: str
     np.testing.assert_array_equal(splits["train"].images[2].transpose(1, 2, 0), expected)
 
 
-@pytest.mark.parametrize("kind", ["no test", "text", "columns", "no image", "size"])
+@pytest.mark.parametrize("kind", ["no test", "text", "columns", "no image", "size", "label", "null", "shard missing"])
 def test_wrong_parquet_files_are_named(tmp_path: Path, kind: str) -> None:
     random = np.random.default_rng(0)
     path = tmp_path / "test.parquet"
@@ -123,10 +123,19 @@ def test_wrong_parquet_files_are_named(tmp_path: Path, kind: str) -> None:
         shard(path, [b"nothing"], [0])
     elif kind == "size":
         shard(path, [encoded(random, "PNG", 16)], [0])
+    elif kind == "label":
+        shard(path, [encoded(random, "PNG")], [-1])
+    elif kind == "null":
+        shard(path, [None], [0])
+    elif kind == "shard missing":
+        shard(tmp_path / "test-00001-of-00003.parquet", [encoded(random, "PNG")], [0])
     words = {
         "no test": r"expected test\*\.parquet, found none", "text": r"test\.parquet: expected a Parquet file",
         "columns": r"test\.parquet: expected columns img",
         "no image": r"test\.parquet: row 0: expected an encoded image",
+        "label": "row 0: expected a label below 2, found -1",
+        "null": "row 0: expected an encoded image",
+        "shard missing": "expected 3 shards of test, found 1",
         "size": r"row 0: expected a 32x32 RGB image, found shape \(16, 16, 3\)",
     }[kind]  # fmt: skip
     with pytest.raises(PipelineError, match=words):

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from pipeline.errors import PipelineError
 from pipeline.models.classifier import Classifier
 from pipeline.models.inference import predict, to_unit_interval
 from pipeline.randomness import derive_seed, generator, seeded_initialization
@@ -94,5 +95,5 @@ def test_images_reach_the_model_in_the_unit_interval() -> None:
 
 
 def test_too_many_poolings_are_refused() -> None:
-    with pytest.raises(ValueError, match="4 poolings leave nothing of a 8x8 image"):
+    with pytest.raises(PipelineError, match="4 poolings leave nothing of a 8x8 image"):
         Classifier((1, 8, 8), 3, channels=(4, 4, 4, 4), dropout=0.0)
