@@ -56,7 +56,8 @@ def run_attack(
     for rows in torch.arange(len(target_labels), device=target_labels.device).split(batch_size):
         found, steps = function(model, start(rows), target_labels[rows], **arguments)
         results.append((found, steps))
-        fooled = margins(predict(model, found, batch_size), target_labels[rows]) > 0
+        with frozen(model):
+            fooled = margins(predict(model, found, batch_size), target_labels[rows]) > 0
         advance(len(rows), int(fooled.sum()))
     return torch.cat([images for images, _ in results]), torch.cat([steps for _, steps in results])
 
