@@ -17,7 +17,7 @@ MANY_PASSES = {
 }
 FALSE_POSITIVE_RATES = (0.01, 0.05)
 GRID = np.concatenate([np.linspace(0, 0.1, 51), np.linspace(0.11, 1, 90)])
-RESAMPLES = 200
+RESAMPLES = 100
 
 Values = NDArray[Any]
 
