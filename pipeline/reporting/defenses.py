@@ -57,7 +57,7 @@ def dropout_section(metrics: Mapping[str, Any], results: DefenseResults, class_n
         "Figure 5. Votes of the passes for one original image and for its adversarial images (chosen: a recovered minimal image of median vote variance); blue: the original class, orange: the target class.",
     )
     for outcome in ("thwarted", "recovered"):
-        figure, axes = new_figure(3.8 * len(attacks), 3.7, 1, len(attacks))
+        figure, axes = new_figure(4.6 * len(attacks), 4.2, 1, len(attacks))
         for plot, attack in zip(axes[0], attacks, strict=True):
             heatmap(
                 plot,
@@ -217,11 +217,11 @@ def _variances(ensemble: pd.DataFrame, attacks: Sequence[str], class_names: tupl
     matrices = {attack: _by_pair(ensemble, attack, "vote_variance", classes) for attack in attacks}
     high = max(float(np.nanmax(matrix)) for matrix in matrices.values())
     high = max(high, float(clean.max()))
-    figure = Figure(figsize=(3.8 * len(attacks), 4.9), layout="constrained")
+    figure = Figure(figsize=(4.6 * len(attacks), 5.6), layout="constrained")
     grid = figure.add_gridspec(2, len(attacks), height_ratios=[1, 3.2])
     top = figure.add_subplot(grid[0, :])
     top.bar(range(classes), [clean.get(label, np.nan) for label in range(classes)], color=COLORS[0])
-    top.set_xticks(range(classes), class_names)
+    top.set_xticks(range(classes), class_names, fontsize=7)
     top.set_ylim(0, high)
     top.set_ylabel("vote variance")
     top.set_title("originals, by class (axis as the color scale below)")
@@ -318,7 +318,7 @@ def _detectors(section: Section, metrics: Mapping[str, Any], results: DefenseRes
             f"the best of the {metrics['defenses'][ENSEMBLE]['passes']} passes of the ensemble ({WORDS[many['score']]}) {_auc(many)}: {verdict}. "
             "Each is the best of several scores on these very images."
         )
-    figure, axes = new_figure(3.7 * len(attacks), 3.3, 1, len(attacks))
+    figure, axes = new_figure(3.7 * len(attacks), 3.9, 1, len(attacks))
     lines = (
         (NONE, "max_probability"),
         (NONE, "logit_margin"),
@@ -340,7 +340,7 @@ def _detectors(section: Section, metrics: Mapping[str, Any], results: DefenseRes
         plot.set_title(attack)
         plot.set_xlabel("false positive rate")
     axes[0, 0].set_ylabel("true positive rate")
-    axes[0, -1].legend(fontsize=6.5, loc="lower right")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=7)
     section.figure(
         "detection", figure, "ROC curves with the whole test split as negatives, mistakes included (static)."
     )

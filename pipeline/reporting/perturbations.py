@@ -161,7 +161,7 @@ def _success(
         f"Success of the attacks, measured on the stored float32 images. The paper made {EXAMPLES_PER_DATASET:,} per dataset.",
     )
     classes = len(class_names)
-    figure, axes = new_figure(7.6, 3.6, 1, 2)
+    figure, axes = new_figure(9.2, 4.2, 1, 2)
     pairs = sets["minimal"].pairs
     heatmap(
         axes[0, 0], pair_matrix(pairs, "success_rate", classes), class_names, "share fooled (minimal)", low=0, high=1
@@ -335,7 +335,7 @@ def _structure(
 ) -> None:
     section.heading("Structure")
     minimal = sets["minimal"]
-    figure, axes = new_figure(7.6, 3.6, 1, 2)
+    figure, axes = new_figure(9.2, 4.2, 1, 2)
     heatmap(
         axes[0, 0], pair_matrix(minimal.pairs, "class_correlation", len(class_names)), class_names,
         "correlation with class difference", low=-1, high=1, colors=DIVERGING,

@@ -74,7 +74,7 @@ def heatmap(
             red, green, blue, _ = image.cmap(norm(value))
             dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
             axes.text(
-                column, row, form.format(value), ha="center", va="center", fontsize=6.5,
+                column, row, form.format(value), ha="center", va="center", fontsize=5.5,
                 color="white" if dark else "black",
             )  # fmt: skip
     figure = axes.figure
