@@ -4,6 +4,7 @@ import io
 from collections.abc import Mapping
 from pathlib import Path
 
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from pipeline.artifacts.storage import replacing
@@ -27,7 +28,8 @@ def write_page(path: Path, html: str) -> None:
 def as_png(figure: Figure) -> bytes:
     """The figure as PNG bytes that hold no version and no time."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
+    # `savefig` would draw everything twice: once for the layout only.
+    FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})  # type: ignore[no-untyped-call]
     return buffer.getvalue()
 
 

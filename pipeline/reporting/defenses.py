@@ -7,25 +7,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
+from pipeline.reporting.outcomes import STATIC, WORDS, attacks_on, by_pair, outcome_table, pairs_figure
 from pipeline.reporting.section import Section, percent, rate
 from pipeline.reporting.style import COLORS, heatmap, label_ticks, new_figure
 
 ENSEMBLE, RIVAL, NONE = "dropout_ensemble", "gaussian_noise_ensemble", "undefended"
-WORDS = {
-    NONE: "undefended, one pass",
-    ENSEMBLE: "dropout ensemble",
-    RIVAL: "Gaussian noise ensemble",
+SCORES = {
     "vote_variance": "vote variance",
     "score_variance": "score variance",
     "predictive_entropy": "predictive entropy",
     "mutual_information": "mutual information",
     "max_probability": "maximum probability",
     "logit_margin": "logit margin",
-    "clean": "attacked originals",
-    "clean_all": "whole test split",
-    "noise": "noise of equal norm",
 }
 
 
@@ -43,12 +37,10 @@ class DefenseResults:
 def dropout_section(metrics: Mapping[str, Any], results: DefenseResults, class_names: tuple[str, ...]) -> Section:
     """Figures 5 to 7, the curves, the rival and the detectors, with the paper's claims beside them."""
     section = Section("Defense 1: dropout ensemble")
-    attacks = [name for name in metrics["attacks"] if name in metrics["defenses"][ENSEMBLE]]
-    section.text(
-        "Every figure of this section is static: the adversarial images were made against the undefended classifier, "
-        "as in the paper, by an attacker who does not know of the defense. None of them is a measure of robustness."
-    )
-    _outcomes(section, metrics, attacks)
+    attacks = attacks_on(metrics, ENSEMBLE)
+    section.text(STATIC)
+    outcome_table(section, metrics, (NONE, ENSEMBLE, RIVAL))
+    _rival(section, metrics, attacks)
     _claims(section, metrics, results, attacks, class_names)
     ensemble = results.evaluations[ENSEMBLE]
     section.figure(
@@ -57,21 +49,11 @@ def dropout_section(metrics: Mapping[str, Any], results: DefenseResults, class_n
         "Figure 5. Votes of the passes for one original image and for its adversarial images (chosen: a recovered minimal image of median vote variance); blue: the original class, orange: the target class.",
     )
     for outcome in ("thwarted", "recovered"):
-        figure, axes = new_figure(4.6 * len(attacks), 4.2, 1, len(attacks))
-        for plot, attack in zip(axes[0], attacks, strict=True):
-            heatmap(
-                plot,
-                _by_pair(ensemble, attack, outcome, len(class_names)),
-                class_names,
-                f"{outcome}, {attack}",
-                low=0,
-                high=1,
-            )
         name = "figure_6_thwarted" if outcome == "thwarted" else "recovered"
         words = "did not get the target" if outcome == "thwarted" else "got the original label back"
         section.figure(
             name,
-            figure,
+            pairs_figure(ensemble, attacks, outcome, class_names),
             f"{'Figure 6. ' if outcome == 'thwarted' else ''}Share of adversarial images for which the dropout ensemble {words} (static), per (original label, target label).",
         )
     section.figure(
@@ -85,26 +67,8 @@ def dropout_section(metrics: Mapping[str, Any], results: DefenseResults, class_n
     return section
 
 
-def _outcomes(section: Section, metrics: Mapping[str, Any], attacks: Sequence[str]) -> None:
-    header = ["defense", "test split right", "attacked originals right"]
-    header += [f"{attack}: {outcome}" for attack in attacks for outcome in ("thwarted", "recovered")]
-    rows = [
-        [
-            WORDS.get(name, name) + (f", {entry['passes']} passes" if entry["passes"] > 1 else ""),
-            rate(entry["test_accuracy"]),
-            rate(entry["clean_accuracy"]),
-            *(rate(entry[attack][outcome]) for attack in attacks for outcome in ("thwarted", "recovered")),
-        ]
-        for name, entry in metrics["defenses"].items()
-    ]
-    entry = metrics["defenses"][ENSEMBLE]
-    section.table(
-        header,
-        rows,
-        f"Static setting, test split only: {entry['originals']:,} originals. Thwarted: not classified as the target. "
-        "Recovered: classified as the original label.",
-    )
-    rival, ours = metrics["defenses"][RIVAL], entry
+def _rival(section: Section, metrics: Mapping[str, Any], attacks: Sequence[str]) -> None:
+    rival, ours = metrics["defenses"][RIVAL], metrics["defenses"][ENSEMBLE]
     for attack in attacks:
         mine, its = ours[attack]["recovered"], rival[attack]["recovered"]
         verdict = (
@@ -131,7 +95,7 @@ def _claims(
     ensemble = results.evaluations[ENSEMBLE]
     rows = []
     variance = {name: float(group["vote_variance"].mean()) for name, group in ensemble.groupby("attack")}
-    pairs = _by_pair(ensemble, "minimal", "thwarted", len(class_names))
+    pairs = by_pair(ensemble, "minimal", "thwarted", len(class_names))
     above = int((pairs[np.isfinite(pairs)] > 0.6).sum())
     rows.append(
         [
@@ -178,15 +142,6 @@ def _claims(
     )
 
 
-def _by_pair(evaluation: pd.DataFrame, attack: str, column: str, classes: int) -> NDArray[np.float64]:
-    chosen = evaluation[evaluation["attack"] == attack]
-    means = chosen.groupby([chosen["label"].astype(int), chosen["target_label"].astype(int)])[column].mean()
-    matrix = np.full((classes, classes), np.nan)
-    for (label, target), value in means.items():
-        matrix[label, target] = value
-    return matrix
-
-
 def _votes(ensemble: pd.DataFrame, attacks: Sequence[str], class_names: tuple[str, ...]) -> Figure:
     """A minimal image of median vote variance among those that are recovered and are in every set."""
     minimal = ensemble[ensemble["attack"] == "minimal"]
@@ -214,7 +169,7 @@ def _votes(ensemble: pd.DataFrame, attacks: Sequence[str], class_names: tuple[st
 def _variances(ensemble: pd.DataFrame, attacks: Sequence[str], class_names: tuple[str, ...]) -> Figure:
     classes = len(class_names)
     clean = ensemble[ensemble["attack"] == "clean"].groupby("label")["vote_variance"].mean()
-    matrices = {attack: _by_pair(ensemble, attack, "vote_variance", classes) for attack in attacks}
+    matrices = {attack: by_pair(ensemble, attack, "vote_variance", classes) for attack in attacks}
     high = max(float(np.nanmax(matrix)) for matrix in matrices.values())
     high = max(high, float(clean.max()))
     figure = Figure(figsize=(4.6 * len(attacks), 5.6), layout="constrained")
@@ -290,7 +245,7 @@ def _detectors(section: Section, metrics: Mapping[str, Any], results: DefenseRes
             by = group.set_index("negatives")
             cells = [_auc(by.loc[n]) for n in ("clean", "clean_all", "noise")]
             cells += [percent(by.loc["clean", f"tpr_at_fpr_{limit}"]) for limit in ("0.01", "0.05")]
-            rows.append([f"{WORDS[str(defense)]}: {WORDS[str(score)]}", *cells])
+            rows.append([f"{WORDS.get(str(defense), defense)}: {SCORES[str(score)]}", *cells])
         section.table(
             [
                 "detector",
@@ -314,8 +269,8 @@ def _detectors(section: Section, metrics: Mapping[str, Any], results: DefenseRes
             else "too close to call"
         )
         section.text(
-            f"{attack}, whole test split as negatives: the best score of a single undefended pass ({WORDS[cheap['score']]}) reaches AUC {_auc(cheap)}, "
-            f"the best of the {metrics['defenses'][ENSEMBLE]['passes']} passes of the ensemble ({WORDS[many['score']]}) {_auc(many)}: {verdict}. "
+            f"{attack}, whole test split as negatives: the best score of a single undefended pass ({SCORES[cheap['score']]}) reaches AUC {_auc(cheap)}, "
+            f"the best of the {metrics['defenses'][ENSEMBLE]['passes']} passes of the ensemble ({SCORES[many['score']]}) {_auc(many)}: {verdict}. "
             "Each is the best of several scores on these very images."
         )
     figure, axes = new_figure(3.7 * len(attacks), 3.9, 1, len(attacks))
@@ -335,7 +290,7 @@ def _detectors(section: Section, metrics: Mapping[str, Any], results: DefenseRes
                 & (curves["attack"] == attack)
                 & (curves["negatives"] == "clean_all")
             ]
-            plot.plot(line["fpr"], line["tpr"], color=color, label=f"{WORDS[defense]}: {WORDS[score]}")
+            plot.plot(line["fpr"], line["tpr"], color=color, label=f"{WORDS[defense]}: {SCORES[score]}")
         plot.plot([0, 1], [0, 1], color="#bbbbbb", linestyle=":")
         plot.set_title(attack)
         plot.set_xlabel("false positive rate")

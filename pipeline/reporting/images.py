@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -55,26 +56,30 @@ def image_grid(
 ) -> Figure:
     """One row of images (n, c, h, w) per name, with `columns` above; rows with negative values are
     perturbations: symmetric around gray (color) or blue to red (one channel)."""
-    count = len(rows[0])
-    figure, axes = new_figure(0.3 + 0.95 * count, 0.5 + 1.05 * len(rows), len(rows), count)
-    for i, images in enumerate(rows):
+    count, side = len(rows[0]), rows[0].shape[3]
+    # One picture on one pair of axes: a pair of axes per image took ten times as long.
+    gap = max(1, round(side / 12))
+    labels, colored = [], []
+    for name, images in zip(names, rows, strict=True):
         limit = float(np.abs(images).max()) or 1.0
-        for j, image in enumerate(images):
-            plot = axes[i, j]
-            signed = images.min() < 0
-            if image.shape[0] == 3:
-                plot.imshow(np.clip(0.5 + 0.5 * image / limit if signed else image, 0, 1).transpose(1, 2, 0))
-            elif signed:
-                plot.imshow(image[0], cmap=DIVERGING, vmin=-limit, vmax=limit)
-            else:
-                plot.imshow(image[0], cmap="gray", vmin=0, vmax=1)
-            plot.set_xticks([])
-            plot.set_yticks([])
-            plot.spines[:].set_visible(False)
-            if j == 0:
-                plot.set_ylabel(f"{names[i]}\n(±{limit:.2g})" if signed else names[i])
-            if i == 0 and columns is not None:
-                plot.set_title(columns[j], fontsize=8)
+        signed = images.min() < 0
+        labels.append(f"{name}\n(±{limit:.2g})" if signed else name)
+        if images.shape[1] == 3:
+            colored.append(np.clip(0.5 + 0.5 * images / limit if signed else images, 0, 1))
+        else:
+            shades = colormaps[DIVERGING if signed else "gray"](
+                0.5 + 0.5 * images[:, 0] / limit if signed else images[:, 0]
+            )
+            colored.append(shades[..., :3].transpose(0, 3, 1, 2))
+    figure, axes = new_figure(0.9 + 0.72 * count, 0.6 + 0.74 * len(rows))
+    plot = axes[0, 0]
+    plot.imshow(tile(np.stack(colored).astype(np.float32), gap), interpolation="nearest")
+    plot.set_yticks(np.arange(len(rows)) * (side + gap) + side / 2 - 0.5, labels)
+    centers = np.arange(count) * (side + gap) + side / 2 - 0.5
+    plot.set_xticks(centers, columns if columns is not None else [""] * count, fontsize=8)
+    plot.xaxis.tick_top()
+    plot.tick_params(length=0)
+    plot.spines[:].set_visible(False)
     figure.suptitle(title, fontsize=10)
     return figure
 

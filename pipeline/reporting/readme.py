@@ -3,10 +3,20 @@
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.reporting.outcomes import WORDS
 from pipeline.reporting.paper_numbers import TABLE_1
 from pipeline.reporting.section import number, rate
 
 START, END = "<!-- results: written by `make readme` from reports/metrics -->", "<!-- end of results -->"
+
+DEFENSES = (
+    "dropout_ensemble",
+    "gaussian_noise_ensemble",
+    "autoencoder_ensemble",
+    "autoencoder_ensemble_tuned",
+    "autoencoder_without_dropout",
+    "gaussian_blur",
+)
 
 
 def results_table(metrics: Mapping[str, Mapping[str, Any]]) -> str:
@@ -34,17 +44,16 @@ def results_table(metrics: Mapping[str, Mapping[str, Any]]) -> str:
         "correlation of mean perturbation with class difference",
         lambda _, m: f"{m['attacks']['minimal']['class_correlation_mean']:.2f}",
     )
-    for defense, words in (
-        ("dropout_ensemble", "dropout ensemble"),
-        ("gaussian_noise_ensemble", "Gaussian noise ensemble"),
-    ):
+    for defense in DEFENSES:
+        words = WORDS[defense]
         row(f"{words}: attacked originals right", lambda _, m, d=defense: rate(m["defenses"][d]["clean_accuracy"]))
         for attack in ("minimal", "extended"):
-            for outcome in ("thwarted", "recovered"):
-                row(
-                    f"{words}: {attack} {outcome} (static)",
-                    lambda _, m, d=defense, a=attack, o=outcome: rate(m["defenses"][d][a][o]),
-                )
+            row(
+                f"{words}: {attack}, thwarted / recovered (static)",
+                lambda _, m, d=defense, a=attack: " / ".join(
+                    rate(m["defenses"][d][a][outcome]) for outcome in ("thwarted", "recovered")
+                ),
+            )
     return "\n".join("| " + " | ".join(cells) + " |" for cells in rows)
 
 

@@ -73,10 +73,11 @@ def heatmap(
         if np.isfinite(value):
             red, green, blue, _ = image.cmap(norm(value))
             dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
-            axes.text(
+            number = axes.text(
                 column, row, form.format(value), ha="center", va="center", fontsize=5.5,
                 color="white" if dark else "black",
             )  # fmt: skip
+            number.set_in_layout(False)  # it lies inside the axes; measuring a hundred of them takes long
     figure = axes.figure
     assert figure is not None
     figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03)

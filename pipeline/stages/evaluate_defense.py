@@ -1,6 +1,6 @@
 """Judge a defense on the test split: clean images, adversarial sets, and random noise of their size.
 
-Reads:  the images file, the attacked classifier, the adversarial sets.
+Reads:  the images file, the attacked classifier, what the defense has learned, the adversarial sets.
 Writes: one row per (image, set); images of a set that fooled nobody are left out.
 Params: defenses.<defense>.<dataset>, seed.
 Cost:   the defense's passes over (test split + test-split part of the sets).
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from pipeline.artifacts.adversarial import open_adversarial
 from pipeline.artifacts.checkpoint import load_classifier
+from pipeline.artifacts.defenses import load_defended
 from pipeline.artifacts.evaluations import write_evaluation
 from pipeline.artifacts.images import read_description, read_split
 from pipeline.devices import batching, choose_device, keep_freed_memory
@@ -67,7 +68,8 @@ def main(arguments: argparse.Namespace) -> None:
     keep_freed_memory()
     device = choose_device()
     batch_size = batching(device).predict
-    classifier = place(load_classifier(arguments.classifier), device)
+    classifier = load_classifier(arguments.classifier)
+    defended = place(load_defended(arguments.weights, arguments.classifier, classifier), device)
     frames = []
     with bar(0, f"{name} {dataset}", "image") as progress:
         for part in _parts(arguments.images, {attack: given[attack] for attack in wanted}, seed, batch_size):
@@ -75,7 +77,7 @@ def main(arguments: argparse.Namespace) -> None:
             names = dataset, name, part.attack
             frame = evaluate(
                 partial(function, **settings),
-                classifier,
+                defended,
                 part.images,
                 batch_size,
                 lambda batch, names=names: generator(device, seed, *names, batch),  # type: ignore[misc]
@@ -140,6 +142,7 @@ if __name__ == "__main__":
         defense="name of the defense: a file in pipeline/defenses",
         images="path of the images file (read)",
         classifier="path of the attacked classifier (read)",
+        weights="path of what the defense has learned, or of the classifier if nothing (read)",
         sets="paths of the adversarial sets (read)",
         out="path of the evaluation (written)",
     )

@@ -3,26 +3,35 @@
 Reads:  the metrics, the learning and calibration curves, the statistics and the sets of every attack,
         the evaluations of every defense and what was measured on them.
 Writes: the figures, and one HTML page that holds them.
-Params: none.
+Params: evaluations (which defenses are judged).
 """
 
 import argparse
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from pipeline.artifacts.adversarial import open_adversarial
 from pipeline.artifacts.curves import read_curves
-from pipeline.artifacts.evaluations import read_evaluation
+from pipeline.artifacts.evaluations import read_evaluations
 from pipeline.artifacts.metrics import read_metrics
 from pipeline.artifacts.pages import as_png, read_template, write_figures, write_page
+from pipeline.artifacts.restorations import read_restorations
 from pipeline.artifacts.statistics import attacks_in, read_frame, read_mean_images
+from pipeline.metrics.autoencoder_trials import AutoencoderTrial
 from pipeline.metrics.calibration import ExtraStepsTrial, StepSizeTrial
 from pipeline.metrics.defense_trials import DefenseTrial
+from pipeline.metrics.restorations import RestorationError
+from pipeline.params import read_block
+from pipeline.reporting.autoencoder import AutoencoderResults, RestoredExamples, autoencoder_section
 from pipeline.reporting.defenses import DefenseResults, dropout_section
+from pipeline.reporting.outcomes import overview_section
 from pipeline.reporting.page import render_page
 from pipeline.reporting.perturbations import Statistics, attacks_section, classifier_section
 from pipeline.stages.command import run
+
+AUTOENCODER_CURVES = ("epoch", "split", "loss", "accuracy", "reconstruction_error")
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -34,10 +43,18 @@ def main(arguments: argparse.Namespace) -> None:
         read_curves(arguments.step_sizes, StepSizeTrial.__dataclass_fields__),
         read_curves(arguments.extra_steps, ExtraStepsTrial.__dataclass_fields__),
     )
+    evaluations = {
+        name: frame
+        for name, (frame, _) in read_evaluations(
+            arguments.evaluations, read_block(arguments.params, "evaluations")
+        ).items()
+    }
     sections = [
         classifier_section(metrics, read_curves(arguments.curves, ("epoch", "split", "loss", "accuracy"))),
         attacks_section(metrics, sets, calibration, tuple(about["class_names"])),
-        dropout_section(metrics, _defenses(arguments), tuple(about["class_names"])),
+        dropout_section(metrics, _dropout(arguments, evaluations), tuple(about["class_names"])),
+        autoencoder_section(metrics, _autoencoder(arguments, evaluations), tuple(about["class_names"])),
+        overview_section(metrics),
     ]
     pictures = {name: as_png(figure) for section in sections for name, figure in section.figures.items()}
     write_figures(arguments.figures, pictures)
@@ -45,17 +62,32 @@ def main(arguments: argparse.Namespace) -> None:
     write_page(arguments.report, render_page(read_template(arguments.template), title, sections, pictures))
 
 
-def _defenses(arguments: argparse.Namespace) -> DefenseResults:
-    evaluations = {}
-    for path in arguments.evaluations:
-        evaluation, about = read_evaluation(path)
-        evaluations[about["defense"]] = evaluation
+def _dropout(arguments: argparse.Namespace, evaluations: dict[str, pd.DataFrame]) -> DefenseResults:
     return DefenseResults(
         evaluations=evaluations,
         trials=read_curves(arguments.defense_trials, DefenseTrial.__dataclass_fields__),
         trace=read_frame(arguments.trace, "trace")[0],
         detection=read_frame(arguments.detection, "detection")[0],
         curves=read_frame(arguments.detection_curves, "roc")[0],
+    )
+
+
+def _autoencoder(arguments: argparse.Namespace, evaluations: dict[str, pd.DataFrame]) -> AutoencoderResults:
+    found = read_restorations(arguments.restored)
+    return AutoencoderResults(
+        evaluations=evaluations,
+        trials=read_curves(arguments.autoencoder_trials, AutoencoderTrial.__dataclass_fields__),
+        errors=read_curves(arguments.restorations, RestorationError.__dataclass_fields__),
+        curves={path.stem: read_curves(path, AUTOENCODER_CURVES) for path in arguments.defense_curves},
+        examples=RestoredExamples(
+            inputs=dict(zip(found.kinds, found.inputs, strict=True)),
+            restored={
+                method: dict(zip(found.kinds, kinds, strict=True))
+                for method, kinds in zip(found.methods, found.restored, strict=True)
+            },
+            labels=found.labels,
+            target_labels=found.target_labels,
+        ),
     )
 
 
@@ -103,8 +135,12 @@ if __name__ == "__main__":
         adversarial="path of the folder of adversarial sets (read)",
         step_sizes="path of the curve over step sizes (read)",
         extra_steps="path of the curve over extra steps (read)",
-        evaluations="paths of the defenses' evaluations (read)",
+        evaluations="path of the folder of evaluations, a file per defense (read)",
         defense_trials="path of the trials of the defenses' strengths (read)",
+        autoencoder_trials="path of the trials of autoencoders (read)",
+        restorations="path of the table of restoration errors (read)",
+        restored="path of the restored examples (read)",
+        defense_curves="paths of the autoencoders' learning curves (read)",
         trace="path of the dropout ensemble's curves (read)",
         detection="path of the detection table (read)",
         detection_curves="path of the ROC curves (read)",

@@ -3,19 +3,21 @@
 Reads:  the images file's description, the statistics of every attack, the evaluations of every defense,
         the detection table, the calibration curves.
 Writes: the metrics.
-Params: seed, classifier.<dataset> and sources.<dataset>, to be shown beside the results.
+Params: seed, classifier.<dataset>, sources.<dataset>, trainings: to be shown beside the results.
 """
 
 import argparse
 
 from pipeline.artifacts.curves import read_curves
-from pipeline.artifacts.evaluations import read_evaluation
+from pipeline.artifacts.evaluations import read_evaluations
 from pipeline.artifacts.images import read_description
 from pipeline.artifacts.metrics import write_metrics
 from pipeline.artifacts.statistics import attacks_in, read_frame
 from pipeline.devices import choose_device, describe_device
+from pipeline.metrics.autoencoder_trials import AutoencoderTrial, summarize_autoencoder_trials
 from pipeline.metrics.calibration import ExtraStepsTrial, StepSizeTrial, summarize_calibration
 from pipeline.metrics.defense_trials import DefenseTrial, summarize_trials
+from pipeline.metrics.restorations import RestorationError, summarize_restorations
 from pipeline.metrics.summary import rounded, summarize_attack, summarize_detection, summarize_evaluation
 from pipeline.params import read_block
 from pipeline.stages.command import run
@@ -30,15 +32,20 @@ def main(arguments: argparse.Namespace) -> None:
         pairs, _ = read_frame(folder / "pairs.parquet", "pairs")
         profile, _ = read_frame(folder / "profile.parquet", "profile")
         attacks[name] = summarize_attack(examples, pairs, profile, about["params"])
+    listed = read_block(arguments.params, "evaluations")
     defenses, settings = {}, {}
-    for path in arguments.evaluations:
-        evaluation, about = read_evaluation(path)
-        settings[about["defense"]] = about["arguments"]
-        defenses[about["defense"]] = {"arguments": about["arguments"], **summarize_evaluation(evaluation)}
+    for name, (evaluation, about) in read_evaluations(arguments.evaluations, listed).items():
+        settings[name] = about["arguments"]
+        defenses[name] = {"arguments": about["arguments"], **summarize_evaluation(evaluation)}
     used = {
         "dropout_ensemble": settings["dropout_ensemble"]["rate"],
         "gaussian_noise_ensemble": settings["gaussian_noise_ensemble"]["sigma"],
     }
+    trainings = {
+        name: read_block(arguments.params, f"trainings.{name}.{arguments.dataset}")
+        for name in read_block(arguments.params, "trainings")
+    }
+    errors = read_curves(arguments.restorations, RestorationError.__dataclass_fields__)
     metrics = {
         "run": {
             "dataset": arguments.dataset,
@@ -62,6 +69,12 @@ def main(arguments: argparse.Namespace) -> None:
         "defense_trials": summarize_trials(
             read_curves(arguments.defense_trials, DefenseTrial.__dataclass_fields__), used
         ),
+        "trainings": trainings,
+        "autoencoder_trials": summarize_autoencoder_trials(
+            read_curves(arguments.autoencoder_trials, AutoencoderTrial.__dataclass_fields__),
+            {name: training["architecture"]["dropout"] for name, training in trainings.items()},
+        ),
+        "restorations": summarize_restorations(errors, settings["gaussian_blur"]["sigma"]),
         "detection": summarize_detection(read_frame(arguments.detection, "detection")[0]),
     }
     write_metrics(arguments.metrics, rounded(metrics))
@@ -76,8 +89,10 @@ if __name__ == "__main__":
         perturbations="path of the folder of statistics, a folder per attack (read)",
         step_sizes="path of the curve over step sizes (read)",
         extra_steps="path of the curve over extra steps (read)",
-        evaluations="paths of the defenses' evaluations (read)",
+        evaluations="path of the folder of evaluations, a file per defense (read)",
         defense_trials="path of the trials of the defenses' strengths (read)",
+        autoencoder_trials="path of the trials of autoencoders (read)",
+        restorations="path of the table of restoration errors (read)",
         detection="path of the detection table (read)",
         metrics="path of the metrics (written)",
     )

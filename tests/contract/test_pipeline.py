@@ -1,4 +1,4 @@
-"""dvc.yaml says the truth: deps are import closures, paths in commands are deps or outs, rooms stay shut."""
+"""dvc.yaml says the truth: code is depended on, paths in commands are deps or outs, rooms stay shut."""
 
 import ast
 import re
@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from tests.import_closure import ROOT, closure, imported
+from pipeline.artifacts.code import imported
+from tests.root import ROOT
 
 STAGES: dict[str, Any] = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
 ROOMS = ("attacks", "models", "defenses", "training", "metrics")
@@ -23,21 +24,13 @@ def paths(entries: list[Any]) -> set[str]:
     return {entry if isinstance(entry, str) else next(iter(entry)) for entry in entries}
 
 
-@pytest.mark.parametrize("name", STAGES)
-def test_code_dependencies_are_the_import_closure(name: str) -> None:
-    listed = {path for path in paths(body(name)["deps"]) if path.endswith(".py")}
-    by_name = {path for path in listed if "${" in path}
-    assert listed - by_name == closure(ROOT / f"pipeline/stages/{name}.py")
-
-
-@pytest.mark.parametrize("name", STAGES)
-def test_what_is_loaded_by_name_brings_nothing_unlisted(name: str) -> None:
-    listed = {path for path in paths(body(name)["deps"]) if path.endswith(".py")}
-    for pattern in (path for path in listed if "${" in path):
-        folder = ROOT / Path(pattern).parent
-        keys = YAML(typ="safe").load((ROOT / "params.yaml").read_text())[folder.name]
-        for key in keys:
-            assert closure(folder / f"{key}.py") - {f"pipeline/{folder.name}/{key}.py"} <= listed, key
+@pytest.mark.parametrize("name", [name for name in STAGES if name != "fingerprint_code"])
+def test_every_stage_depends_on_its_code_and_on_what_it_loads_by_name(name: str) -> None:
+    source = (ROOT / f"pipeline/stages/{name}.py").read_text()
+    rooms = re.findall(r'load_by_name\("(\w+)"', source)
+    expected = {f"data/code/stages/{name}.json"}
+    expected |= {f"data/code/{room}/${{item.{room.rstrip('s')}}}.json" for room in rooms}
+    assert {path for path in paths(body(name)["deps"]) if path.startswith("data/code/")} == expected
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -49,7 +42,7 @@ def test_paths_in_commands_are_deps_or_outs(name: str) -> None:
             assert word in known, word
     # And the other way: no dep or out that the command is not told of, code apart.
     for path in known:
-        if not path.endswith(".py"):
+        if not path.startswith("data/code/"):
             assert path in stage["cmd"].split(), path
 
 
@@ -66,7 +59,9 @@ def test_core_rooms_do_no_input_or_output(room: str) -> None:
     for path in (ROOT / "pipeline" / room).glob("*.py"):
         tops = {name.split(".")[0] for name in _imports(path)}
         assert not tops & shut, path
-        assert not any(str(file.parent.name) in ("artifacts", "stages") for file in imported(path)), path
+        assert not any(
+            str(file.parent.name) in ("artifacts", "stages") for file in imported(path, ROOT / "pipeline")
+        ), path
 
 
 def test_reporting_reads_no_files_and_needs_no_torch() -> None:
@@ -79,7 +74,7 @@ def test_nobody_imports_stages_and_only_artifacts_opens_files() -> None:
     for path in (ROOT / "pipeline").rglob("*.py"):
         if path.parent.name == "stages":
             continue
-        assert not any(file.parent.name == "stages" for file in imported(path)), path
+        assert not any(file.parent.name == "stages" for file in imported(path, ROOT / "pipeline")), path
         if path.parent.name != "artifacts" and path.name not in ("params.py", "devices.py"):
             assert not re.search(r"\bopen\(|read_text|write_text|read_bytes", path.read_text()), path
 

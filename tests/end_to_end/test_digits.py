@@ -14,13 +14,15 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from ruamel.yaml import YAML
 
+from pipeline.artifacts.defenses import load_autoencoder
 from pipeline.perturbation_stats import PerturbationStats
-from tests.import_closure import ROOT
+from tests.root import ROOT
 
 TARGET = "render_report@digits"
-STAGES = 15
+STAGES = 24
 
 
 class Tree:
@@ -44,6 +46,13 @@ class Tree:
         params["calibration"]["digits"]["originals"] = 5
         for defense in ("dropout_ensemble", "gaussian_noise_ensemble"):
             params["defenses"][defense]["digits"]["arguments"]["passes"] = 5
+        for defense in ("autoencoder_ensemble", "autoencoder_ensemble_tuned"):
+            params["defenses"][defense]["digits"]["arguments"]["passes"] = 3
+            params["trainings"][defense]["digits"]["training"]["epochs"] = 2
+        trials = params["autoencoder_trials"]["digits"]
+        trials["originals"] = 10
+        for family in trials["families"].values():
+            family["training"]["epochs"] = 1
         params["traces"]["dropout_ensemble"]["digits"] = {"originals": 20, "passes": [1, 5], "extra_steps": [1, 3]}
         self.write_params(params)
         self.run("git", "init", "--quiet")
@@ -137,8 +146,12 @@ def test_artifacts_keep_the_contract(tree: Tree) -> None:
     } <= set(evaluation)  # fmt: skip
     assert evaluation["votes"].map(sum).eq(evaluation["passes"]).all()
     assert evaluation.loc[evaluation["attack"] == "clean", "target_label"].isna().all()
-    curves = pd.read_csv(data / "curves/digits/classifier.csv")
-    assert list(curves) == ["epoch", "split", "loss", "accuracy"]
+    for model in ("classifier", "autoencoder_ensemble", "autoencoder_ensemble_tuned"):
+        curves = pd.read_csv(data / f"curves/digits/{model}.csv")
+        assert list(curves)[:4] == ["epoch", "split", "loss", "accuracy"]
+    autoencoder = load_autoencoder(data / "defenses/digits/autoencoder_ensemble.safetensors")
+    with torch.inference_mode():
+        assert autoencoder(torch.rand(2, 1, 8, 8)).shape == (2, 1, 8, 8)
 
 
 def test_metrics_equal_a_computation_from_the_images(tree: Tree) -> None:
@@ -162,30 +175,38 @@ def test_second_run_does_nothing_and_quickly(tree: Tree) -> None:
     assert time.perf_counter() - started < 6
 
 
-def test_forced_run_gives_the_same_bytes(tree: Tree) -> None:
-    before = tree.hashes()
+def test_after_a_kill_in_between_a_forced_run_gives_the_same_bytes(tree: Tree) -> None:
+    expected = tree.hashes()
+    kill_after(25, [sys.executable, "-m", "dvc", "repro", "--force", TARGET], tree.folder)
     assert len(tree.repro("--force")) == STAGES
-    assert tree.hashes() == before
+    assert tree.hashes() == expected
+    assert tree.repro() == set()
 
 
 def test_a_change_reruns_its_own_branch(tree: Tree) -> None:
     tree.edit("pipeline/reporting/report.html.j2", "Every number", "Each number")
-    assert tree.repro() == {TARGET}
+    assert tree.repro() == {"fingerprint_code", TARGET}
     params = YAML(typ="safe").load((tree.folder / "params.yaml").read_text())
     params["attacks"]["extended"]["digits"]["extra_steps"] += 1
     tree.write_params(params)
     defenses = {f"evaluate_defense@digits-{name}" for name in params["defenses"]}
     branch = {
         "generate_adversarial@digits-extended",
+        "calibrate_autoencoder@digits",
+        "train_defense@digits-autoencoder_ensemble",
+        "train_defense@digits-autoencoder_ensemble_tuned",
+        "measure_restoration@digits",
         "measure_perturbations@digits-extended",
         "measure_detection@digits",
         "summarize@digits",
         TARGET,
     }
     assert tree.repro() == branch | defenses
+    # A comment changes nothing; other code that gives the same set runs that stage, and nothing below it.
     tree.edit("pipeline/attacks/extended.py", '"""Extended', '# a comment\n"""Extended')
-    # The set is made again, comes out the same, and so nothing below it runs.
-    assert tree.repro() == {"generate_adversarial@digits-extended"}
+    assert tree.repro() == {"fingerprint_code"}
+    tree.edit("pipeline/attacks/extended.py", "import torch\n", "import math  # noqa: F401\n\nimport torch\n")
+    assert tree.repro() == {"fingerprint_code", "generate_adversarial@digits-extended"}
 
 
 def test_killed_while_generating_it_goes_on_and_gives_the_same_bytes(tree: Tree) -> None:
@@ -208,12 +229,66 @@ def test_killed_while_generating_it_goes_on_and_gives_the_same_bytes(tree: Tree)
     assert tree.hashes() == expected
 
 
-def test_killed_in_between_the_pipeline_finishes_with_the_same_bytes(tree: Tree) -> None:
-    expected = tree.hashes()
-    kill_after(25, [sys.executable, "-m", "dvc", "repro", "--force", TARGET], tree.folder)
-    tree.repro()
-    assert tree.hashes() == expected
-    assert tree.repro() == set()
+TRAIN = [
+    sys.executable, "-m", "pipeline.stages.train_defense", "--dataset", "digits", "--defense", "autoencoder_ensemble",
+    "--images", "data/images/digits.h5", "--classifier", "data/classifiers/digits.safetensors",
+]  # fmt: skip
+
+
+def test_nothing_of_the_test_split_is_seen_in_training_or_choosing(tree: Tree) -> None:
+    """Everything of the test split replaced by noise: the same weights, the same trials, byte by byte."""
+    spoiled = tree.folder / "spoiled"
+    random = np.random.default_rng(0)
+    for name in ("adversarial/digits/minimal.h5", "adversarial/digits/extended.h5", "images/digits.h5"):
+        (spoiled / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(tree.folder / "data" / name, spoiled / name)
+        with h5py.File(spoiled / name, "r+") as file:
+            if name.startswith("images"):
+                file["test/images"][:] = random.integers(0, 256, file["test/images"].shape)
+                file["test/labels"][:] = random.integers(0, 10, file["test/labels"].shape)
+                continue
+            test = file["source_split"][:] == 1
+            assert 0 < test.sum() < len(test)
+            file["originals"][test] = random.integers(0, 256, (test.sum(), 1, 8, 8))
+            rows = test[file["original_row"][:]]
+            file["images"][rows] = random.uniform(size=(rows.sum(), 1, 8, 8))
+            file["source_index"][test] = random.permutation(test.sum())
+    images = ["--images", "spoiled/images/digits.h5", "--classifier", "data/classifiers/digits.safetensors"]
+    sets = [f"spoiled/adversarial/digits/{attack}.h5" for attack in ("minimal", "extended")]
+    tree.run(
+        *TRAIN[:7], *images, "--sets", *sets,
+        "--weights", "spoiled/weights.safetensors", "--curves", "spoiled/curves.csv",
+    )  # fmt: skip
+    tree.run(
+        sys.executable, "-m", "pipeline.stages.calibrate_autoencoder", "--dataset", "digits", *images,
+        "--minimal", sets[0], "--extended", sets[1], "--trials", "spoiled/trials.csv",
+    )  # fmt: skip
+    for made, kept in (
+        ("weights.safetensors", "defenses/digits/autoencoder_ensemble.safetensors"),
+        ("curves.csv", "curves/digits/autoencoder_ensemble.csv"),
+        ("trials.csv", "calibrations/digits/autoencoder.csv"),
+    ):
+        assert (spoiled / made).read_bytes() == (tree.folder / "data" / kept).read_bytes(), made
+
+
+def test_a_killed_training_leaves_nothing_and_starts_again_with_the_same_bytes(tree: Tree) -> None:
+    weights, curves = "data/defenses/digits/autoencoder_ensemble.safetensors", "again/curves.csv"
+    expected = (tree.folder / weights).read_bytes()
+    (tree.folder / weights).unlink()
+    sets = [f"data/adversarial/digits/{attack}.h5" for attack in ("minimal", "extended")]
+    command = [*TRAIN, "--sets", *sets, "--weights", weights, "--curves", curves]
+    process = subprocess.Popen(command, cwd=tree.folder, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    seen = ""
+    while not re.search(r"[1-9]\d*/\d+ \[", seen):  # the bar has moved
+        seen += process.stderr.read(1)
+        assert process.poll() is None, "it finished before it could be killed"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stderr.close()
+    assert not list((tree.folder / "data/defenses/digits").glob("autoencoder_ensemble.*"))
+    tree.run(*command)
+    assert (tree.folder / weights).read_bytes() == expected
 
 
 def kill_after(seconds: float, command: list[str], folder: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.artifacts.metrics import read_metrics
 from pipeline.reporting.readme import with_results
-from tests.import_closure import ROOT
+from tests.root import ROOT
 
 DATASETS = ("digits", "mnist", "cifar10")
 

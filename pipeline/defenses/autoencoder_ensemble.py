@@ -1,0 +1,33 @@
+"""Dropout-enabled autoencoder ensemble: passes through an autoencoder with dropout on, a vote each (Section 3.2)."""
+
+from typing import Annotated
+
+import torch
+from torch import Tensor
+
+from pipeline.models.autoencoder import RestoringClassifier
+from pipeline.models.dropout import sampling
+from pipeline.ranges import Range
+
+
+def autoencoder_ensemble(
+    classifier: RestoringClassifier,
+    images: Tensor,
+    generator: torch.Generator,
+    *,
+    passes: Annotated[int, Range(1, 10000)] = 20,
+) -> Tensor:
+    """Logits of `passes` passes, float (n, passes, k): the autoencoder with dropout on, then the classifier.
+
+    Dropout has the rate it was trained with; the classifier's own stays off, and batch norm is in the mode that
+    the models are in (evaluation, as loaded). Masks are independent per image and pass. Each image is encoded once:
+    dropout begins behind the encoder.
+
+    images : float (n, c, h, w) in [0, 1].
+
+    The paper gives neither passes nor rate; the rate was chosen on validation images (params.yaml).
+    """
+    autoencoder = classifier.autoencoder
+    codes = autoencoder.encoder(images)
+    with sampling(autoencoder, generator):
+        return torch.stack([classifier.classifier(autoencoder.restore(images, codes)) for _ in range(passes)], dim=1)

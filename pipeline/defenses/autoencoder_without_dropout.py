@@ -1,0 +1,12 @@
+"""The autoencoder with its dropout off, one pass: what does the dropout cost and buy? Not in the paper."""
+
+import torch
+from torch import Tensor
+
+from pipeline.models.autoencoder import RestoringClassifier
+
+
+def autoencoder_without_dropout(classifier: RestoringClassifier, images: Tensor, generator: torch.Generator) -> Tensor:
+    """Logits of one pass, float (n, 1, k), for images (n, c, h, w) in [0, 1]."""
+    logits: Tensor = classifier(images)
+    return logits[:, None]

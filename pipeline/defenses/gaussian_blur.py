@@ -1,0 +1,34 @@
+"""A Gaussian blur before the classifier: what an autoencoder must beat. Not in the paper."""
+
+from typing import Annotated
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pipeline.ranges import Range
+
+
+def gaussian_blur(
+    classifier: nn.Module, images: Tensor, generator: torch.Generator, *, sigma: Annotated[float, Range(0, 20)]
+) -> Tensor:
+    """Logits of one pass over the blurred images, float (n, 1, k), for images (n, c, h, w) in [0, 1].
+
+    sigma : in pixels. The one used has the reconstruction error of `autoencoder_ensemble` (params.yaml).
+    """
+    logits: Tensor = classifier(blur(images, sigma))
+    return logits[:, None]
+
+
+def blur(images: Tensor, sigma: float) -> Tensor:
+    """Images (n, c, h, w) convolved with a Gaussian of `sigma` pixels, cut off at 4 sigma, edges repeated."""
+    if sigma == 0:
+        return images
+    reach = max(1, round(4 * sigma))
+    distances = torch.arange(-reach, reach + 1, device=images.device, dtype=images.dtype)
+    kernel = torch.exp(-0.5 * (distances / sigma).square())
+    kernel = kernel / kernel.sum()
+    channels = images.shape[1]
+    padded = functional.pad(images, (reach, reach, reach, reach), mode="replicate")
+    rows = functional.conv2d(padded, kernel.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)
+    return functional.conv2d(rows, kernel.view(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)

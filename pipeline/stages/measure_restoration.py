@@ -1,0 +1,143 @@
+"""What the autoencoders make of images, beside a blur: errors on validation images, and examples to look at.
+
+Reads:  the images file (which training images are validation images), the attacked classifier, the minimal and
+        extended sets, both autoencoders.
+Writes: each method's error on validation originals, one target each; restored test images, one of each class.
+Params: restorations.<dataset>, defenses.gaussian_blur.<dataset>.arguments, seed.
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.artifacts.adversarial import open_adversarial
+from pipeline.artifacts.checkpoint import load_classifier
+from pipeline.artifacts.curves import write_curves
+from pipeline.artifacts.defenses import load_autoencoder
+from pipeline.artifacts.images import read_split
+from pipeline.artifacts.pairs import open_pairs
+from pipeline.artifacts.restorations import Restorations, write_restorations
+from pipeline.defenses.gaussian_blur import blur, gaussian_blur
+from pipeline.devices import choose_device, keep_freed_memory
+from pipeline.metrics.restorations import ATTACKS, BLUR, RestorationError
+from pipeline.metrics.sources import one_row_per_original
+from pipeline.metrics.splits import validation_mask
+from pipeline.models.dropout import sampling
+from pipeline.models.inference import place, predict, to_unit_interval
+from pipeline.params import arguments_for, check_value, read_block
+from pipeline.randomness import derive_seed, generator
+from pipeline.ranges import Range
+from pipeline.stages.command import run
+
+BATCH = 256
+Method = Callable[[Tensor], Tensor]
+
+
+def main(arguments: argparse.Namespace) -> None:
+    dataset, params = arguments.dataset, arguments.params
+    where = f"restorations.{dataset}.sigmas"
+    sigmas = check_value(read_block(params, where), tuple[Annotated[float, Range(0, 20)], ...], where)
+    where = f"defenses.gaussian_blur.{dataset}.arguments"
+    used = arguments_for(gaussian_blur, read_block(params, where), where)["sigma"]
+    seed = check_value(read_block(params, "seed"), int, "seed")
+
+    keep_freed_memory()
+    device = choose_device()
+    classifier = place(load_classifier(arguments.classifier), device)
+    held_out = validation_mask(read_split(arguments.images, "train").labels, seed, dataset)
+    sets = dict(zip(ATTACKS, (arguments.minimal, arguments.extended), strict=True))
+    methods = {path.stem: _restoring(path, device, seed, dataset) for path in arguments.weights}
+
+    errors = []
+    for kind in ("clean", *ATTACKS):
+        with open_pairs([sets.get(kind, arguments.minimal)], held_out, device) as pairs:
+            random = np.random.default_rng(derive_seed(seed, dataset, "restorations"))
+            rows = torch.from_numpy(np.sort(one_row_per_original(pairs.original_row.numpy(), random)))
+            originals = to_unit_interval(pairs.originals[pairs.original_row[rows].to(device)], classifier)
+            inputs = originals if kind == "clean" else to_unit_interval(pairs.images(rows), classifier)
+        blurs = {sigma: (lambda images, sigma=sigma: blur(images, sigma)) for sigma in sigmas}
+        tried = [("nothing", 0.0, lambda images: images)]
+        tried += [(name, 0.0, method) for name, method in methods.items()]
+        tried += [(BLUR, sigma, method) for sigma, method in blurs.items()]
+        for name, sigma, method in tried:
+            error = (_apply(method, inputs) - originals).square().mean().item()
+            errors.append(RestorationError(name, sigma, kind, len(rows), error))
+
+    originals_, labels, targets, inputs_ = _examples(sets)
+    methods[BLUR] = lambda images: blur(images, used)
+    restored = {
+        name: [_apply(method, to_unit_interval(torch.from_numpy(kind), classifier)) for kind in inputs_]
+        for name, method in methods.items()
+    }
+    predicted = [
+        [predict(classifier, one, BATCH).argmax(1).cpu().numpy() for one in kinds] for kinds in restored.values()
+    ]
+    examples = Restorations(
+        kinds=("clean", *ATTACKS),
+        methods=tuple(methods),
+        originals=originals_,
+        labels=labels,
+        target_labels=targets,
+        inputs=inputs_,
+        restored=np.stack([np.stack([one.cpu().numpy() for one in kinds]) for kinds in restored.values()]),
+        predicted=np.array(predicted, np.uint8),
+    )
+    write_restorations(arguments.examples, examples)
+    write_curves(arguments.errors, errors)
+
+
+def _restoring(path: Path, device: torch.device, seed: int, dataset: str) -> Method:
+    """One pass of the autoencoder with dropout on; the same masks at each call."""
+    autoencoder = place(load_autoencoder(path), device)
+
+    def restore(images: Tensor) -> Tensor:
+        with sampling(autoencoder, generator(device, seed, dataset, path.stem, "restorations")):
+            return torch.cat([autoencoder(part) for part in images.split(BATCH)])
+
+    return restore
+
+
+def _apply(method: Method, images: Tensor) -> Tensor:
+    with torch.inference_mode():
+        return method(images)
+
+
+def _examples(sets: dict[str, Path]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Of each class, the first test original that every set fooled towards the next class."""
+    fooled = []
+    for path in sets.values():
+        with open_adversarial(path) as set_:
+            sources, classes = set_.sources, len(set_.identity.class_names)
+            test = sources.source_split[sources.original_row] == 1
+            fooled.append(set_.is_adversarial & test & (sources.target_labels == (sources.labels + 1) % classes))
+    both = np.flatnonzero(np.logical_and.reduce(fooled))
+    _, first = np.unique(sources.labels[both], return_index=True)
+    rows = np.sort(both[first])  # HDF5 reads sorted rows only
+    rows_by_label = np.argsort(sources.labels[rows])
+    inputs = []
+    for path in sets.values():
+        with open_adversarial(path) as set_:
+            originals = set_.originals(rows)[rows_by_label]
+            inputs.append(set_.images(rows)[rows_by_label])
+    labels, targets = (values[rows][rows_by_label] for values in (sources.labels, sources.target_labels))
+    return originals, labels, targets, np.stack([originals, *inputs])
+
+
+if __name__ == "__main__":
+    run(
+        main,
+        __doc__,
+        dataset="name of the dataset",
+        images="path of the images file (read)",
+        classifier="path of the attacked classifier (read)",
+        minimal="path of the minimal adversarial set (read)",
+        extended="path of the extended adversarial set (read)",
+        weights="paths of the autoencoders (read)",
+        errors="path of the table of errors (written)",
+        examples="path of the restored examples (written)",
+    )

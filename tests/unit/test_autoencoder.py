@@ -1,0 +1,338 @@
+"""The autoencoder, its training, its ensemble, and the blur beside it."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+from torch import Tensor, nn
+
+from pipeline.artifacts.checkpoint import load_classifier, save_classifier
+from pipeline.artifacts.defenses import load_autoencoder, load_defended, save_autoencoder
+from pipeline.artifacts.pairs import open_pairs
+from pipeline.defenses.autoencoder_ensemble import autoencoder_ensemble
+from pipeline.defenses.autoencoder_ensemble_tuned import autoencoder_ensemble_tuned
+from pipeline.defenses.autoencoder_without_dropout import autoencoder_without_dropout
+from pipeline.defenses.gaussian_blur import blur, gaussian_blur
+from pipeline.errors import PipelineError
+from pipeline.metrics.autoencoder_trials import AutoencoderTrial, choose_dropout
+from pipeline.metrics.restorations import RestorationError, choose_blur, summarize_restorations
+from pipeline.models.autoencoder import Autoencoder, RestoringClassifier
+from pipeline.models.classifier import Classifier
+from pipeline.models.dropout import Dropout, sampling
+from pipeline.training.autoencoder import Pairs, fit_autoencoder
+from tests.sets import make_set
+
+CPU = torch.device("cpu")
+SETTINGS = {
+    "epochs": 3, "patience": 3, "batch_size": 16, "learning_rate": 5e-3, "clean_share": 0.0, "classifier_weight": 0.0,
+    "flip": False,
+}  # fmt: skip
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def make_autoencoder(side: int = 8, dropout: float = 0.3, residual: bool = False) -> Autoencoder:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Autoencoder((1, side, side), channels=(8, 16), dropout=dropout, residual=residual)
+
+
+def make_classifier(side: int = 8) -> Classifier:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        model = Classifier((1, side, side), 3, channels=(8,), dropout=0.5)
+    return model.eval().requires_grad_(False)
+
+
+def make_pairs(count: int = 40, seed: int = 3) -> Pairs:
+    """Originals of smooth brightness, three noisy images of each."""
+    random = seeded(seed)
+    shades = torch.rand(count, 1, 1, 1, generator=random).expand(-1, 1, 8, 8)
+    originals = (shades * 255).to(torch.uint8)
+    rows = torch.arange(count).repeat_interleave(3)
+    noise = torch.randn(len(rows), 1, 8, 8, generator=random) * 0.2
+    images = (originals[rows] / 255 + noise).clamp(0, 1)
+    labels = torch.zeros(count, dtype=torch.int64)
+    return Pairs(images.__getitem__, rows, torch.ones(len(rows), dtype=torch.int64), originals, labels)
+
+
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize(("channels", "side"), [(1, 8), (1, 28), (3, 32)])
+def test_shape_and_range(channels: int, side: int, residual: bool) -> None:
+    model = Autoencoder((channels, side, side), channels=(4, 8, 16), dropout=0.1, residual=residual).eval()
+    images = torch.rand(3, channels, side, side, generator=seeded())
+    images[0], images[1] = 0, 1
+    with torch.inference_mode(), sampling(model, seeded()):
+        restored = model(images)
+    assert restored.shape == images.shape
+    assert restored.min() >= 0
+    assert restored.max() <= 1
+    assert torch.isfinite(restored).all()
+
+
+def test_it_is_purely_convolutional() -> None:
+    kinds = {type(module) for module in make_autoencoder().modules() if not list(module.children())}
+    assert kinds == {nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.ReLU, Dropout}
+
+
+def test_a_size_that_cannot_be_halved_is_refused() -> None:
+    with pytest.raises(PipelineError, match=r"a 28x28 image cannot be halved 3 times"):
+        Autoencoder((1, 28, 28), channels=(4, 4, 4, 4), dropout=0.0, residual=False)
+
+
+def test_a_residual_decoder_of_zeros_gives_the_image_back() -> None:
+    model = make_autoencoder(residual=True).eval()
+    nn.init.zeros_(model.decoder[-1].weight)
+    nn.init.zeros_(model.decoder[-1].bias)
+    images = torch.rand(5, 1, 8, 8, generator=seeded())
+    with torch.inference_mode():
+        torch.testing.assert_close(model(images), images, atol=1.1e-3, rtol=0)
+
+
+def test_ensemble_passes_are_the_whole_model_with_dropout_of_the_autoencoder_alone() -> None:
+    model = RestoringClassifier(make_autoencoder(), make_classifier()).eval()
+    images = torch.rand(4, 1, 8, 8, generator=seeded())
+    with torch.inference_mode():
+        logits = autoencoder_ensemble(model, images, seeded(5), passes=3)
+        again = autoencoder_ensemble_tuned(model, images, seeded(5), passes=3)
+        with sampling(model.autoencoder, seeded(5)):
+            expected = torch.stack([model.classifier(model.autoencoder(images)) for _ in range(3)], dim=1)
+    assert logits.shape == (4, 3, 3)
+    torch.testing.assert_close(logits, expected)
+    assert torch.equal(logits, again)
+    assert not torch.equal(logits[:, 0], logits[:, 1])
+    assert all(layer.generator is None for layer in model.modules() if isinstance(layer, Dropout))
+
+
+def test_without_dropout_it_is_one_plain_pass() -> None:
+    model = RestoringClassifier(make_autoencoder(), make_classifier()).eval()
+    images = torch.rand(4, 1, 8, 8, generator=seeded())
+    with torch.inference_mode():
+        logits = autoencoder_without_dropout(model, images, seeded())
+        torch.testing.assert_close(logits[:, 0], model(images))
+
+
+def test_masks_differ_between_images_of_a_batch() -> None:
+    model = RestoringClassifier(make_autoencoder(), make_classifier()).eval()
+    one = torch.rand(1, 1, 8, 8, generator=seeded()).expand(2, 1, 8, 8)
+    with torch.inference_mode():
+        logits = autoencoder_ensemble(model, one, seeded(), passes=1)
+    assert not torch.equal(logits[0], logits[1])
+
+
+@pytest.mark.parametrize("sigma", [0.4, 1.0, 2.5])
+def test_blur_equals_scipys(sigma: float) -> None:
+    images = torch.rand(2, 3, 16, 16, generator=seeded(), dtype=torch.float64)
+    expected = gaussian_filter(images.numpy(), sigma, mode="nearest", truncate=4.0, axes=(2, 3))
+    np.testing.assert_allclose(blur(images, sigma).numpy(), expected, atol=1e-12)
+
+
+def test_no_blur_is_the_classifier_itself() -> None:
+    classifier, images = make_classifier(), torch.rand(2, 1, 8, 8, generator=seeded())
+    assert blur(images, 0) is images
+    torch.testing.assert_close(gaussian_blur(classifier, images, seeded(), sigma=0)[:, 0], classifier(images))
+
+
+class Training:
+    """A run of `fit_autoencoder` on the small pairs."""
+
+    def __init__(self, residual: bool = False, **changes: object) -> None:
+        self.model, self.classifier = make_autoencoder(residual=residual), make_classifier()
+        self.before = {name: value.clone() for name, value in self.classifier.state_dict().items()}
+        self.done = 0
+        pairs, validation = make_pairs(), make_pairs(10, 4)
+        self.epochs = list(
+            fit_autoencoder(
+                self.model, self.classifier, pairs, validation, seeded(9), self.advance, **{**SETTINGS, **changes}
+            )
+        )
+
+    def advance(self, count: int) -> None:
+        self.done += count
+
+    def figures(self, split: str, what: str) -> list[float]:
+        return [getattr(epoch, what) for epoch in self.epochs if epoch.split == split]
+
+
+def test_training_takes_noise_off_and_leaves_the_classifier_alone() -> None:
+    training = Training(epochs=20, patience=20)
+    errors = training.figures("validation", "reconstruction_error")
+    assert errors[-1] < 0.5 * 0.2**2
+    assert errors[-1] < errors[0] / 3
+    assert training.done == 20 * 120
+    for name, value in training.classifier.state_dict().items():
+        assert torch.equal(value, training.before[name])
+
+
+@pytest.mark.parametrize("changes", [{}, {"clean_share": 0.5, "classifier_weight": 0.1, "flip": True}])
+def test_same_seed_same_weights(changes: dict[str, object]) -> None:
+    one, other = Training(**changes), Training(**changes)
+    for name, value in one.model.state_dict().items():
+        assert torch.equal(value, other.model.state_dict()[name])
+
+
+def test_the_loss_is_error_plus_weighted_distance_of_the_logits() -> None:
+    training = Training(classifier_weight=0.5, epochs=1, patience=1)
+    plain = training.figures("validation", "reconstruction_error")[0]
+    assert training.figures("validation", "loss")[0] > plain
+    assert Training(epochs=1).figures("validation", "loss")[0] == pytest.approx(
+        Training(epochs=1).figures("validation", "reconstruction_error")[0]
+    )
+
+
+def test_the_classifiers_term_brings_the_logits_nearer() -> None:
+    def distance(training: Training) -> float:
+        validation = make_pairs(10, 4)
+        originals = validation.originals / 255
+        with torch.inference_mode():
+            restored = training.model.eval()(validation.images(torch.arange(30)))
+            difference = training.classifier(restored) - training.classifier(originals)[validation.original_row]
+        return float(difference.abs().mean())
+
+    assert distance(Training(epochs=10, classifier_weight=1.0)) < distance(Training(epochs=10))
+
+
+def test_with_clean_images_only_the_adversarial_ones_are_not_looked_at() -> None:
+    def broken(rows: Tensor) -> Tensor:
+        return torch.full((len(rows), 1, 8, 8), 0.5)
+
+    pairs = make_pairs()
+    blind = Pairs(broken, pairs.original_row, pairs.target_labels, pairs.originals, pairs.labels)
+    weights = []
+    for training in (pairs, blind):
+        model = make_autoencoder()
+        settings = {**SETTINGS, "clean_share": 1.0, "epochs": 1}
+        list(fit_autoencoder(model, make_classifier(), training, make_pairs(10, 4), seeded(), **settings))
+        weights.append(model.state_dict())
+    for name, value in weights[0].items():
+        assert torch.equal(value, weights[1][name])
+
+
+def test_it_stops_early_and_keeps_the_best_epoch() -> None:
+    # A training set of wrong originals: validation gets worse with every epoch but the first ones.
+    pairs, validation = make_pairs(), make_pairs(10, 4)
+    wrong = Pairs(pairs.images, pairs.original_row, pairs.target_labels, 255 - pairs.originals, pairs.labels)
+    model, settings = make_autoencoder(), {**SETTINGS, "epochs": 30, "patience": 2}
+    epochs = list(fit_autoencoder(model, make_classifier(), wrong, validation, seeded(), **settings))
+    losses = [epoch.loss for epoch in epochs if epoch.split == "validation"]
+    best = int(np.argmin(losses))
+    assert len(losses) == best + 1 + 2 < 30
+    model.eval()
+    with torch.inference_mode(), sampling(model, seeded()):
+        restored = model(validation.images(torch.arange(30)))
+    error = (restored - validation.originals[validation.original_row] / 255).square().mean().item()
+    assert error == pytest.approx(losses[best], rel=0.1)
+
+
+def test_a_diverged_training_says_so() -> None:
+    pairs = make_pairs()
+    broken = Pairs(lambda rows: pairs.images(rows) * math.nan, *list(vars(pairs).values())[1:])
+    with pytest.raises(PipelineError, match=r"training diverged in epoch 1: the loss is nan; lower learning_rate"):
+        list(fit_autoencoder(make_autoencoder(), make_classifier(), broken, make_pairs(10, 4), seeded(), **SETTINGS))
+
+
+def test_pairs_hold_fooled_train_images_and_no_others(tmp_path: Path) -> None:
+    path = tmp_path / "minimal.h5"
+    sources, images, margins = make_set(path)
+    wanted = np.array([True, False, True])
+    usable = (sources.original_row != 1) & (sources.original_row < 3) & (margins > 0)
+    rows = np.flatnonzero(usable)
+    with open_pairs([path, path], wanted, CPU) as pairs:
+        found = pairs.images(torch.arange(len(pairs)))
+        assert len(pairs) == 2 * len(rows)
+        np.testing.assert_array_equal(found, np.concatenate([images[rows], images[rows]]))
+        np.testing.assert_array_equal(pairs.target_labels, np.tile(sources.target_labels[rows], 2))
+        np.testing.assert_array_equal(
+            pairs.originals[pairs.original_row], np.tile(sources.originals[sources.original_row[rows]], (2, 1, 1, 1))
+        )
+        np.testing.assert_array_equal(pairs.labels[pairs.original_row], np.tile(sources.labels[rows], 2))
+        assert len(pairs.originals) == 2
+    with open_pairs([path], wanted, CPU, originals=1) as pairs:
+        assert len(pairs.originals) == 1
+    with (
+        pytest.raises(PipelineError, match="expected fooled images of the train split, found none"),
+        open_pairs([path], np.zeros(3, bool), CPU),
+    ):
+        pass
+
+
+def test_streamed_batches_are_those_in_memory(tmp_path: Path) -> None:
+    path = tmp_path / "minimal.h5"
+    make_set(path)
+    wanted = np.ones(3, bool)
+    with open_pairs([path, path], wanted, CPU) as held, open_pairs([path, path], wanted, CPU, memory_limit=0) as read:
+        rows = torch.randperm(len(held), generator=seeded())
+        assert not isinstance(getattr(read.images, "__self__", None), Tensor)
+        for part in (rows, rows[:1], rows[3:5]):
+            assert torch.equal(held.images(part), read.images(part))
+
+
+def test_weights_come_back_and_other_files_are_refused(tmp_path: Path) -> None:
+    model, classifier = make_autoencoder(residual=True).eval(), make_classifier()
+    weights, other = tmp_path / "a.safetensors", tmp_path / "c.safetensors"
+    save_autoencoder(weights, model)
+    save_classifier(other, classifier)
+    images = torch.rand(2, 1, 8, 8, generator=seeded())
+    with torch.inference_mode():
+        assert torch.equal(load_autoencoder(weights)(images), model(images))
+        loaded = load_classifier(other)
+        assert load_defended(other, other, loaded) is loaded
+        defended = load_defended(weights, other, loaded)
+        assert torch.equal(defended(images), classifier(model(images)))
+    with pytest.raises(PipelineError, match="expected the weights and architecture of a trained autoencoder"):
+        load_autoencoder(other)
+    with pytest.raises(PipelineError, match="no such file; expected a trained autoencoder"):
+        load_autoencoder(tmp_path / "nothing")
+    first = weights.read_bytes()
+    save_autoencoder(weights, model)
+    assert weights.read_bytes() == first
+
+
+def trial(defense: str, varied: str, dropout: float, shares: tuple[float, float, float], passes: int = 20) -> dict:
+    clean, minimal, extended = shares
+    return vars(AutoencoderTrial(defense, varied, dropout, 0, 0, 10, 1, 10, passes, clean, 1, minimal, 1, extended))
+
+
+def test_dropout_is_the_largest_that_costs_little() -> None:
+    trials = pd.DataFrame(
+        [
+            trial("a", "base", 0.1, (0.9, 0.9, 0.9)),
+            trial("a", "dropout", 0.0, (0.99, 0.99, 0.99)),
+            trial("a", "dropout", 0.2, (0.91, 0.89, 0.88)),
+            trial("a", "dropout", 0.4, (0.95, 0.8, 0.8)),
+            trial("a", "clean_share", 0.4, (1, 1, 1)),  # varied in something else
+            trial("a", "dropout", 0.6, (1, 1, 1), passes=1),  # fewer passes
+            trial("b", "base", 0.3, (0.5, 0.5, 0.5)),
+        ]
+    )
+    assert choose_dropout(trials) == {"a": 0.2, "b": 0.3}
+
+
+def test_blur_is_the_one_of_nearest_error() -> None:
+    def error(method: str, sigma: float, kind: str, value: float) -> dict:
+        return vars(RestorationError(method, sigma, kind, 10, value))
+
+    errors = pd.DataFrame(
+        [
+            error(method, sigma, kind, value * scale)
+            for method, sigma, value in [
+                ("nothing", 0, 0.1), ("autoencoder_ensemble", 0, 1.0), ("gaussian_blur", 0.5, 0.7),
+                ("gaussian_blur", 1, 1.2),
+            ]
+            for kind, scale in [("clean", 0.01), ("minimal", 1), ("extended", 2)]
+        ]
+    )  # fmt: skip
+    assert choose_blur(errors) == 1
+    summary = summarize_restorations(errors, used=0.5)
+    assert summary["blur_sigma"] == {"by_rule": 1, "used": 0.5}
+    assert summary["reconstruction_error"]["gaussian_blur"] == pytest.approx(
+        {"clean": 0.007, "minimal": 0.7, "extended": 1.4}
+    )
+    json.dumps(summary)
