@@ -22,7 +22,7 @@ def make_set(path: Path) -> tuple[Sources, NDArray[np.float32], NDArray[np.float
     sources = Sources(
         originals=random.integers(0, 256, (6, 1, 4, 4), np.uint8),
         source_split=np.array([0, 0, 0, 1, 1, 1], np.uint8),
-        source_index=np.arange(6, dtype=np.int32),
+        source_index=np.array([4, 2, 0, 1, 3, 5], np.int32),
         original_row=rows,
         labels=labels[rows],
         target_labels=targets,

@@ -12,6 +12,7 @@ import tokenize
 from pathlib import Path
 
 from pipeline.artifacts.storage import replacing
+from pipeline.errors import PipelineError
 
 ROOMS = ("stages", "attacks", "defenses")
 
@@ -50,12 +51,17 @@ def closure(script: Path, package: Path) -> set[Path]:
 
 
 def imported(script: Path, package: Path) -> set[Path]:
-    """Files of `package` that the script imports directly, `__init__.py` of packages included."""
+    """Files of `package` that the script imports directly, and the `__init__.py` of every package on the way.
+
+    Raises PipelineError at a relative import, which this does not follow.
+    """
     found = set()
     for node in ast.walk(ast.parse(script.read_text())):
         names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            raise PipelineError(f"{script}:{node.lineno}: expected absolute imports, found a relative one")
         elif isinstance(node, ast.ImportFrom) and node.module:
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         for name in names:
@@ -63,7 +69,8 @@ def imported(script: Path, package: Path) -> set[Path]:
             if parts[0] != package.name:
                 continue
             module = package.joinpath(*parts[1:])
-            found |= {path for path in (module.with_suffix(".py"), module / "__init__.py") if path.is_file()}
+            on_the_way = [package.joinpath(*parts[1:end], "__init__.py") for end in range(1, len(parts) + 1)]
+            found |= {path for path in (module.with_suffix(".py"), *on_the_way) if path.is_file()}
     return found
 
 
@@ -73,19 +80,22 @@ def substance(source: str) -> str:
     Made of positions in the text alone, so that every version of Python gives the same.
     """
     lines = source.splitlines()
+    kept: set[int] = set()  # lines inside strings of several lines stay as they are
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
             row, column = token.start
             lines[row - 1] = lines[row - 1][:column]
+        elif token.end[0] > token.start[0] and token.type not in (tokenize.NL, tokenize.NEWLINE):
+            kept.update(range(token.start[0] - 1, token.end[0]))
     for node in ast.walk(ast.parse(source)):
         if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) or not node.body:
             continue
         first = node.body[0]
-        if not (
-            isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)
-        ):
+        if not (isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)):
             continue
-        rows = slice(first.lineno - 1, first.end_lineno)
-        if not lines[first.lineno - 1][: first.col_offset].strip():  # else it shares its line with code
-            lines[rows] = [""] * len(lines[rows])
-    return "\n".join(line.rstrip() for line in lines if line.strip())
+        if isinstance(first.value.value, str) and not lines[first.lineno - 1][: first.col_offset].strip():
+            rows = range(first.lineno - 1, first.end_lineno or first.lineno)
+            kept.difference_update(rows)
+            for row in rows:
+                lines[row] = ""
+    return "\n".join(line if i in kept else line.rstrip() for i, line in enumerate(lines) if i in kept or line.strip())

@@ -27,7 +27,9 @@ def load_defended(path: Path, classifier_path: Path, classifier: nn.Module) -> n
 
     A defense that learns nothing names the classifier's own file.
     """
-    return classifier if path == classifier_path else RestoringClassifier(load_autoencoder(path), classifier)
+    if path.resolve() == classifier_path.resolve():
+        return classifier
+    return RestoringClassifier(load_autoencoder(path), classifier)
 
 
 def _build(architecture: dict[str, Any]) -> Autoencoder:

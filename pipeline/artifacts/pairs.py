@@ -43,11 +43,14 @@ def open_pairs(
         if not sum(map(len, rows)):
             raise PipelineError(f"{paths[0]}: expected fooled images of the train split, found none")
         index = np.concatenate([_index(set_, found) for set_, found in zip(sets, rows, strict=True)])
-        pictures = [set_.sources.originals[set_.sources.original_row[r]] for set_, r in zip(sets, rows, strict=True)]
         labels = np.concatenate([set_.sources.labels[found] for set_, found in zip(sets, rows, strict=True)])
         targets = np.concatenate([set_.sources.target_labels[found] for set_, found in zip(sets, rows, strict=True)])
         _, first, original_row = np.unique(index, return_index=True, return_inverse=True)
-        shape = pictures[0].shape[1:]
+        number = np.concatenate([np.full(len(found), i) for i, found in enumerate(rows)])
+        places = np.concatenate([set_.sources.original_row[found] for set_, found in zip(sets, rows, strict=True)])
+        # One picture per original: the first row that has it says in which set, and where in it.
+        pictures = np.stack([sets[number[row]].sources.originals[places[row]] for row in first])
+        shape = pictures.shape[1:]
         read: Callable[[Tensor], Tensor]
         if len(index) * int(np.prod(shape)) * 4 <= memory_limit:
             read = _load(sets, rows, shape, device).__getitem__
@@ -57,7 +60,7 @@ def open_pairs(
             images=read,
             original_row=torch.from_numpy(original_row),
             target_labels=torch.from_numpy(targets).to(torch.int64),
-            originals=torch.from_numpy(np.concatenate(pictures)[first]).to(device),
+            originals=torch.from_numpy(pictures).to(device),
             labels=torch.from_numpy(labels[first]).to(device, torch.int64),
         )
 
@@ -65,7 +68,10 @@ def open_pairs(
 def _usable(set_: AdversarialSet, wanted: NDArray[np.bool_]) -> NDArray[np.bool_]:
     sources = set_.sources
     usable = sources.source_split == 0
-    usable[usable] = wanted[sources.source_index[usable]]
+    index = sources.source_index[usable]
+    if len(index) and index.max() >= len(wanted):
+        raise PipelineError(f"adversarial set of {set_.identity.dataset}: its originals are not of this images file")
+    usable[usable] = wanted[index]
     chosen: NDArray[np.bool_] = set_.is_adversarial & usable[sources.original_row]
     return chosen
 

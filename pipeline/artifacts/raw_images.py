@@ -198,6 +198,7 @@ def _checked(path: Path, md5: str) -> bytes:
 
 def _download(folder: Path, dataset: str, fetch: Callable[[Path], Any]) -> None:
     """Download into a temporary folder and move what came into `folder`: all of it or nothing."""
+    made = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as temporary:
@@ -205,6 +206,8 @@ def _download(folder: Path, dataset: str, fetch: Callable[[Path], Any]) -> None:
             for path in Path(temporary).iterdir():
                 shutil.move(path, folder / path.name)
     except (OSError, RuntimeError) as error:
+        if made and folder.exists() and not any(folder.iterdir()):
+            folder.rmdir()
         reason = " ".join(str(error).split())
         raise PipelineError(
             f"{dataset}: no raw files in {folder}, and the download failed ({reason}). Three ways to get them: "

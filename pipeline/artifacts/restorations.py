@@ -12,12 +12,10 @@ from pipeline.artifacts.storage import reading, replacing, write_attributes
 
 SCHEMA, VERSION = "restorations", 1
 DATASETS = {
-    "originals": "float32",
     "labels": "uint8",
     "target_labels": "uint8",
     "inputs": "float32",
     "restored": "float32",
-    "predicted": "uint8",
 }
 
 
@@ -25,18 +23,15 @@ DATASETS = {
 class Restorations:
     """e originals, s kinds of input made from each ("clean" is the original itself), m methods.
 
-    originals float32 (e, c, h, w), labels and target_labels uint8 (e,); inputs (s, e, c, h, w);
-    restored (m, s, e, c, h, w) and predicted uint8 (m, s, e), of one pass each.
+    labels and target_labels uint8 (e,); inputs float32 (s, e, c, h, w); restored (m, s, e, c, h, w), one pass each.
     """
 
     kinds: tuple[str, ...]
     methods: tuple[str, ...]
-    originals: NDArray[np.float32]
     labels: NDArray[np.uint8]
     target_labels: NDArray[np.uint8]
     inputs: NDArray[np.float32]
     restored: NDArray[np.float32]
-    predicted: NDArray[np.uint8]
 
 
 def write_restorations(path: Path, examples: Restorations) -> None:

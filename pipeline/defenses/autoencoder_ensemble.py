@@ -7,11 +7,12 @@ from torch import Tensor
 
 from pipeline.models.autoencoder import RestoringClassifier
 from pipeline.models.dropout import sampling
+from pipeline.models.modes import evaluation_mode
 from pipeline.ranges import Range
 
 
 def autoencoder_ensemble(
-    classifier: RestoringClassifier,
+    defended: RestoringClassifier,
     images: Tensor,
     generator: torch.Generator,
     *,
@@ -19,15 +20,16 @@ def autoencoder_ensemble(
 ) -> Tensor:
     """Logits of `passes` passes, float (n, passes, k): the autoencoder with dropout on, then the classifier.
 
-    Dropout has the rate it was trained with; the classifier's own stays off, and batch norm is in the mode that
-    the models are in (evaluation, as loaded). Masks are independent per image and pass. Each image is encoded once:
-    dropout begins behind the encoder.
+    Dropout has the rate it was trained with; the classifier's own stays off, and batch norm runs in evaluation mode,
+    whatever mode the models are in; modes are restored afterwards. Masks are independent per image and pass. Each
+    image is encoded once: dropout begins behind the encoder.
 
     images : float (n, c, h, w) in [0, 1].
 
     The paper gives neither passes nor rate; the rate was chosen on validation images (params.yaml).
     """
-    autoencoder = classifier.autoencoder
-    codes = autoencoder.encoder(images)
-    with sampling(autoencoder, generator):
-        return torch.stack([classifier.classifier(autoencoder.restore(images, codes)) for _ in range(passes)], dim=1)
+    autoencoder, classifier = defended.autoencoder, defended.classifier
+    with evaluation_mode(defended):
+        codes = autoencoder.encoder(images)
+        with sampling(autoencoder, generator):
+            return torch.stack([classifier(autoencoder.restore(images, codes)) for _ in range(passes)], dim=1)

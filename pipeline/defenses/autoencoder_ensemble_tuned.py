@@ -1,7 +1,7 @@
-"""The autoencoder ensemble at its best: it corrects the image, learns from the classifier, and sees clean images too.
+"""The autoencoder ensemble at its best: it learns from the classifier, and sees clean images too.
 
-Not in the paper: a residual connection, a term of the loss on the classifier's logits, originals among the inputs,
-and mirrored images (params.yaml). How it predicts is the paper's ensemble.
+Not in the paper: a term of the loss on the classifier's logits, originals among the inputs, and on MNIST and CIFAR-10
+a residual connection (params.yaml, trainings). How it predicts is the paper's ensemble.
 """
 
 from pipeline.defenses.autoencoder_ensemble import autoencoder_ensemble

@@ -4,9 +4,11 @@ import torch
 from torch import Tensor
 
 from pipeline.models.autoencoder import RestoringClassifier
+from pipeline.models.modes import evaluation_mode
 
 
-def autoencoder_without_dropout(classifier: RestoringClassifier, images: Tensor, generator: torch.Generator) -> Tensor:
-    """Logits of one pass, float (n, 1, k), for images (n, c, h, w) in [0, 1]."""
-    logits: Tensor = classifier(images)
+def autoencoder_without_dropout(defended: RestoringClassifier, images: Tensor, generator: torch.Generator) -> Tensor:
+    """Logits of one pass, float (n, 1, k), for images (n, c, h, w) in [0, 1]; in evaluation mode, then as before."""
+    with evaluation_mode(defended):
+        logits: Tensor = defended(images)
     return logits[:, None]

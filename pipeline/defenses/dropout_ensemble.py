@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.models.dropout import Dropout, sampling
+from pipeline.models.modes import evaluation_mode
 from pipeline.ranges import Range
 
 
@@ -29,15 +30,10 @@ def dropout_ensemble(
     The paper gives neither passes nor rate; ours were chosen on validation images (params.yaml).
     """
     before, behind = split_at_first_dropout(classifier)
-    modes = [(module, module.training) for module in classifier.modules()]
-    try:
-        classifier.eval()
+    with evaluation_mode(classifier):
         kept = before(images)
         with sampling(behind, generator, rate):
             return torch.stack([behind(kept) for _ in range(passes)], dim=1)
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def split_at_first_dropout(classifier: nn.Module) -> tuple[nn.Sequential, nn.Sequential]:

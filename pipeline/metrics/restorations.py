@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pipeline.errors import PipelineError
+
 BLUR, REFERENCE = "gaussian_blur", "autoencoder_ensemble"
-ATTACKS = ("minimal", "extended")
 
 
 @dataclass(frozen=True)
@@ -25,14 +26,19 @@ class RestorationError:
 
 
 def choose_blur(errors: pd.DataFrame) -> float:
-    """Of the sigmas tried, the one whose error on adversarial images is nearest to the autoencoder's, as a ratio.
+    """Of the sigmas tried, the one whose error on originals is nearest to the autoencoder's, as a ratio.
 
-    errors: a row per RestorationError; minimal and extended images count alike.
+    On originals, because there a blur's error grows with sigma and can have any size; on adversarial images even the
+    best blur may be farther off than the autoencoder. errors: a row per RestorationError.
+    Raises PipelineError if the nearest is the first or last tried: then a nearer one may lie outside.
     """
-    adversarial = errors[errors["kind"].isin(ATTACKS)]
-    aim = adversarial.loc[adversarial["method"] == REFERENCE, "reconstruction_error"].mean()
-    tried = adversarial[adversarial["method"] == BLUR].groupby("sigma")["reconstruction_error"].mean()
-    return float(np.log(tried / aim).abs().idxmin())
+    clean = errors[errors["kind"] == "clean"]
+    aim = clean.loc[clean["method"] == REFERENCE, "reconstruction_error"].mean()
+    tried = clean[clean["method"] == BLUR].set_index("sigma")["reconstruction_error"]
+    chosen = float(np.log(tried / aim).abs().idxmin())
+    if chosen in (tried.index.min(), tried.index.max()):
+        raise PipelineError(f"restorations.<dataset>.sigmas: {chosen:g} is nearest and at the end: try more beyond it")
+    return chosen
 
 
 def summarize_restorations(errors: pd.DataFrame, used: float) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from pipeline.errors import PipelineError
 from pipeline.models.dropout import Dropout
 from pipeline.ranges import Range
 
+EDGE = 1e-3  # a residual autoencoder takes darker pixels for this, and lighter ones for 1 minus this
+
 
 class Autoencoder(nn.Module):
     """Images in [0, 1], float32 (n, c, h, w), to restored images of the same shape in [0, 1].
@@ -20,7 +22,7 @@ class Autoencoder(nn.Module):
     from the innermost on, so that an ensemble encodes an image once and decodes it once per pass.
 
     residual : the last layer gives a correction of the image instead of the image itself. The paper
-        describes no such connection: `autoencoder_ensemble` has none, `autoencoder_ensemble_tuned` has.
+        describes no such connection.
 
     The paper gives the kinds of layers but neither widths nor where dropout stands; these are ours.
     """
@@ -65,8 +67,10 @@ class Autoencoder(nn.Module):
         """The restored images, from the images and what the encoder made of them."""
         decoded: Tensor = self.decoder(codes)
         if self.residual:
-            # An image's own logit, finite at black and white, moved by the decoder.
-            decoded = decoded + torch.logit(images, eps=1e-3)
+            # An image's own logit, moved by the decoder. Clamped to be finite at black and white, with the
+            # gradient of the unclamped: a defense should not owe anything to gradients that vanish.
+            inside = images.clamp(EDGE, 1 - EDGE).detach() + (images - images.detach())
+            decoded = decoded + torch.logit(inside)
         return decoded.sigmoid()
 
 

@@ -55,13 +55,13 @@ def image_grid(
     rows: Sequence[Floats], names: Sequence[str], title: str, columns: Sequence[str] | None = None
 ) -> Figure:
     """One row of images (n, c, h, w) per name, with `columns` above; rows with negative values are
-    perturbations: symmetric around gray (color) or blue to red (one channel)."""
+    perturbations: symmetric around gray (color) or blue to red (one channel), all on one scale."""
     count, side = len(rows[0]), rows[0].shape[3]
     # One picture on one pair of axes: a pair of axes per image took ten times as long.
     gap = max(1, round(side / 12))
+    limit = max((float(np.abs(images).max()) for images in rows if images.min() < 0), default=1.0)
     labels, colored = [], []
     for name, images in zip(names, rows, strict=True):
-        limit = float(np.abs(images).max()) or 1.0
         signed = images.min() < 0
         labels.append(f"{name}\n(±{limit:.2g})" if signed else name)
         if images.shape[1] == 3:

@@ -56,3 +56,9 @@ def rate(entry: dict[str, float], digits: int = 1) -> str:
 def number(value: float) -> str:
     """Three significant digits, as in the paper's Table 1."""
     return "0" if value == 0 else f"{value:.3g}" if abs(value) >= 1e-3 else f"{value:.2e}"
+
+
+def points(entry: dict[str, float]) -> str:
+    """A difference of rates {value, low, high} as "-1.2 points [-2.0, -0.4]"."""
+    value, low, high = (f"{100 * entry[end]:+.1f}" for end in ("value", "low", "high"))
+    return f"{value} points [{low}, {high}]"

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,7 @@ from pipeline.errors import PipelineError
 from pipeline.metrics.evaluation import Labels, evaluate, judge
 from pipeline.metrics.noise import add_noise_of_norm
 from pipeline.metrics.sources import one_row_per_original
+from pipeline.models.autoencoder import RestoringClassifier
 from pipeline.models.inference import place
 from pipeline.params import arguments_for, check_value, read_block
 from pipeline.progress import bar
@@ -70,6 +71,12 @@ def main(arguments: argparse.Namespace) -> None:
     batch_size = batching(device).predict
     classifier = load_classifier(arguments.classifier)
     defended = place(load_defended(arguments.weights, arguments.classifier, classifier), device)
+    first, *_ = get_type_hints(function).values()
+    if (first is RestoringClassifier) != isinstance(defended, RestoringClassifier):
+        expected = "an autoencoder's file" if first is RestoringClassifier else "the classifier's file"
+        raise PipelineError(
+            f"evaluations.{dataset}-{name}.weights: {name} expects {expected}, found {arguments.weights}"
+        )
     frames = []
     with bar(0, f"{name} {dataset}", "image") as progress:
         for part in _parts(arguments.images, {attack: given[attack] for attack in wanted}, seed, batch_size):

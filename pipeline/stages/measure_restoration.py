@@ -13,6 +13,7 @@ from typing import Annotated
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.artifacts.adversarial import open_adversarial
@@ -24,18 +25,22 @@ from pipeline.artifacts.pairs import open_pairs
 from pipeline.artifacts.restorations import Restorations, write_restorations
 from pipeline.defenses.gaussian_blur import blur, gaussian_blur
 from pipeline.devices import choose_device, keep_freed_memory
-from pipeline.metrics.restorations import ATTACKS, BLUR, RestorationError
+from pipeline.errors import PipelineError
+from pipeline.metrics.restorations import BLUR, RestorationError
 from pipeline.metrics.sources import one_row_per_original
 from pipeline.metrics.splits import validation_mask
 from pipeline.models.dropout import sampling
-from pipeline.models.inference import place, predict, to_unit_interval
+from pipeline.models.inference import place, to_unit_interval
 from pipeline.params import arguments_for, check_value, read_block
 from pipeline.randomness import derive_seed, generator
 from pipeline.ranges import Range
 from pipeline.stages.command import run
 
 BATCH = 256
+ATTACKS = ("minimal", "extended")
 Method = Callable[[Tensor], Tensor]
+Labels = NDArray[np.uint8]
+Floats = NDArray[np.float32]
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -44,6 +49,8 @@ def main(arguments: argparse.Namespace) -> None:
     sigmas = check_value(read_block(params, where), tuple[Annotated[float, Range(0, 20)], ...], where)
     where = f"defenses.gaussian_blur.{dataset}.arguments"
     used = arguments_for(gaussian_blur, read_block(params, where), where)["sigma"]
+    if used not in sigmas:
+        raise PipelineError(f"{where}.sigma: expected one of restorations.{dataset}.sigmas, found {used:g}")
     seed = check_value(read_block(params, "seed"), int, "seed")
 
     keep_freed_memory()
@@ -52,40 +59,37 @@ def main(arguments: argparse.Namespace) -> None:
     held_out = validation_mask(read_split(arguments.images, "train").labels, seed, dataset)
     sets = dict(zip(ATTACKS, (arguments.minimal, arguments.extended), strict=True))
     methods = {path.stem: _restoring(path, device, seed, dataset) for path in arguments.weights}
+    without_dropout = place(load_autoencoder(arguments.weights[0]), device)
 
     errors = []
     for kind in ("clean", *ATTACKS):
         with open_pairs([sets.get(kind, arguments.minimal)], held_out, device) as pairs:
-            random = np.random.default_rng(derive_seed(seed, dataset, "restorations"))
+            random = np.random.default_rng(derive_seed(seed, dataset, "restorations", kind))
             rows = torch.from_numpy(np.sort(one_row_per_original(pairs.original_row.numpy(), random)))
             originals = to_unit_interval(pairs.originals[pairs.original_row[rows].to(device)], classifier)
             inputs = originals if kind == "clean" else to_unit_interval(pairs.images(rows), classifier)
         blurs = {sigma: (lambda images, sigma=sigma: blur(images, sigma)) for sigma in sigmas}
         tried = [("nothing", 0.0, lambda images: images)]
         tried += [(name, 0.0, method) for name, method in methods.items()]
+        tried.append(("autoencoder_without_dropout", 0.0, without_dropout))
         tried += [(BLUR, sigma, method) for sigma, method in blurs.items()]
         for name, sigma, method in tried:
             error = (_apply(method, inputs) - originals).square().mean().item()
             errors.append(RestorationError(name, sigma, kind, len(rows), error))
 
-    originals_, labels, targets, inputs_ = _examples(sets)
+    labels, targets, shown = _examples(sets)
     methods[BLUR] = lambda images: blur(images, used)
     restored = {
-        name: [_apply(method, to_unit_interval(torch.from_numpy(kind), classifier)) for kind in inputs_]
+        name: [_apply(method, to_unit_interval(torch.from_numpy(images), classifier)) for images in shown]
         for name, method in methods.items()
     }
-    predicted = [
-        [predict(classifier, one, BATCH).argmax(1).cpu().numpy() for one in kinds] for kinds in restored.values()
-    ]
     examples = Restorations(
         kinds=("clean", *ATTACKS),
         methods=tuple(methods),
-        originals=originals_,
         labels=labels,
         target_labels=targets,
-        inputs=inputs_,
+        inputs=shown,
         restored=np.stack([np.stack([one.cpu().numpy() for one in kinds]) for kinds in restored.values()]),
-        predicted=np.array(predicted, np.uint8),
     )
     write_restorations(arguments.examples, examples)
     write_curves(arguments.errors, errors)
@@ -107,8 +111,11 @@ def _apply(method: Method, images: Tensor) -> Tensor:
         return method(images)
 
 
-def _examples(sets: dict[str, Path]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Of each class, the first test original that every set fooled towards the next class."""
+def _examples(sets: dict[str, Path]) -> tuple[Labels, Labels, Floats]:
+    """Of each class the first test original that every set fooled towards the next class: labels, targets, images.
+
+    The images are the originals and those of each set, (1 + sets, e, c, h, w).
+    """
     fooled = []
     for path in sets.values():
         with open_adversarial(path) as set_:
@@ -116,6 +123,8 @@ def _examples(sets: dict[str, Path]) -> tuple[np.ndarray, np.ndarray, np.ndarray
             test = sources.source_split[sources.original_row] == 1
             fooled.append(set_.is_adversarial & test & (sources.target_labels == (sources.labels + 1) % classes))
     both = np.flatnonzero(np.logical_and.reduce(fooled))
+    if not len(both):
+        raise PipelineError(f"{', '.join(map(str, sets.values()))}: no test image that all of them fooled")
     _, first = np.unique(sources.labels[both], return_index=True)
     rows = np.sort(both[first])  # HDF5 reads sorted rows only
     rows_by_label = np.argsort(sources.labels[rows])
@@ -125,7 +134,7 @@ def _examples(sets: dict[str, Path]) -> tuple[np.ndarray, np.ndarray, np.ndarray
             originals = set_.originals(rows)[rows_by_label]
             inputs.append(set_.images(rows)[rows_by_label])
     labels, targets = (values[rows][rows_by_label] for values in (sources.labels, sources.target_labels))
-    return originals, labels, targets, np.stack([originals, *inputs])
+    return labels, targets, np.stack([originals, *inputs])
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from pipeline.metrics.defense_trials import DefenseTrial
 from pipeline.metrics.restorations import RestorationError
 from pipeline.params import read_block
 from pipeline.reporting.autoencoder import AutoencoderResults, RestoredExamples, autoencoder_section
-from pipeline.reporting.defenses import DefenseResults, dropout_section
+from pipeline.reporting.defenses import DefenseResults, detection_section, dropout_section
 from pipeline.reporting.outcomes import overview_section
 from pipeline.reporting.page import render_page
 from pipeline.reporting.perturbations import Statistics, attacks_section, classifier_section
@@ -49,11 +49,13 @@ def main(arguments: argparse.Namespace) -> None:
             arguments.evaluations, read_block(arguments.params, "evaluations")
         ).items()
     }
+    dropout = _dropout(arguments, evaluations)
     sections = [
         classifier_section(metrics, read_curves(arguments.curves, ("epoch", "split", "loss", "accuracy"))),
         attacks_section(metrics, sets, calibration, tuple(about["class_names"])),
-        dropout_section(metrics, _dropout(arguments, evaluations), tuple(about["class_names"])),
+        dropout_section(metrics, dropout, tuple(about["class_names"])),
         autoencoder_section(metrics, _autoencoder(arguments, evaluations), tuple(about["class_names"])),
+        detection_section(metrics, dropout),
         overview_section(metrics),
     ]
     pictures = {name: as_png(figure) for section in sections for name, figure in section.figures.items()}
@@ -86,7 +88,6 @@ def _autoencoder(arguments: argparse.Namespace, evaluations: dict[str, pd.DataFr
                 for method, kinds in zip(found.methods, found.restored, strict=True)
             },
             labels=found.labels,
-            target_labels=found.target_labels,
         ),
     )
 

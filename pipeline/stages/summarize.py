@@ -7,6 +7,7 @@ Params: seed, classifier.<dataset>, sources.<dataset>, trainings: to be shown be
 """
 
 import argparse
+from pathlib import Path
 
 from pipeline.artifacts.curves import read_curves
 from pipeline.artifacts.evaluations import read_evaluations
@@ -18,9 +19,22 @@ from pipeline.metrics.autoencoder_trials import AutoencoderTrial, summarize_auto
 from pipeline.metrics.calibration import ExtraStepsTrial, StepSizeTrial, summarize_calibration
 from pipeline.metrics.defense_trials import DefenseTrial, summarize_trials
 from pipeline.metrics.restorations import RestorationError, summarize_restorations
-from pipeline.metrics.summary import rounded, summarize_attack, summarize_detection, summarize_evaluation
+from pipeline.metrics.summary import (
+    compare_evaluations,
+    rounded,
+    summarize_attack,
+    summarize_detection,
+    summarize_evaluation,
+)
 from pipeline.params import read_block
 from pipeline.stages.command import run
+
+# What training buys, one pass each; what dropout buys.
+COMPARED = (
+    ("autoencoder_without_dropout", "gaussian_blur"),
+    ("autoencoder_ensemble", "autoencoder_without_dropout"),
+)
+TRIED = ("autoencoder_ensemble", "autoencoder_ensemble_tuned")
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -34,16 +48,23 @@ def main(arguments: argparse.Namespace) -> None:
         attacks[name] = summarize_attack(examples, pairs, profile, about["params"])
     listed = read_block(arguments.params, "evaluations")
     defenses, settings = {}, {}
-    for name, (evaluation, about) in read_evaluations(arguments.evaluations, listed).items():
+    evaluations = read_evaluations(arguments.evaluations, listed)
+    for name, (evaluation, about) in evaluations.items():
         settings[name] = about["arguments"]
         defenses[name] = {"arguments": about["arguments"], **summarize_evaluation(evaluation)}
     used = {
         "dropout_ensemble": settings["dropout_ensemble"]["rate"],
         "gaussian_noise_ensemble": settings["gaussian_noise_ensemble"]["sigma"],
     }
+    learned = {Path(entry["weights"]) for entry in listed.values() if entry["dataset"] == arguments.dataset}
     trainings = {
-        name: read_block(arguments.params, f"trainings.{name}.{arguments.dataset}")
-        for name in read_block(arguments.params, "trainings")
+        path.name: read_block(arguments.params, f"trainings.{path.name}.{arguments.dataset}")
+        for path in sorted(learned)
+        if path.parts[0] == "defenses"
+    }
+    comparisons = {
+        f"{one}_minus_{other}": compare_evaluations(evaluations[one][0], evaluations[other][0])
+        for one, other in COMPARED
     }
     errors = read_curves(arguments.restorations, RestorationError.__dataclass_fields__)
     metrics = {
@@ -69,10 +90,11 @@ def main(arguments: argparse.Namespace) -> None:
         "defense_trials": summarize_trials(
             read_curves(arguments.defense_trials, DefenseTrial.__dataclass_fields__), used
         ),
+        "comparisons": comparisons,
         "trainings": trainings,
         "autoencoder_trials": summarize_autoencoder_trials(
             read_curves(arguments.autoencoder_trials, AutoencoderTrial.__dataclass_fields__),
-            {name: training["architecture"]["dropout"] for name, training in trainings.items()},
+            {name: trainings[name]["architecture"]["dropout"] for name in TRIED},
         ),
         "restorations": summarize_restorations(errors, settings["gaussian_blur"]["sigma"]),
         "detection": summarize_detection(read_frame(arguments.detection, "detection")[0]),

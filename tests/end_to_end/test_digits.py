@@ -229,14 +229,15 @@ def test_killed_while_generating_it_goes_on_and_gives_the_same_bytes(tree: Tree)
     assert tree.hashes() == expected
 
 
-TRAIN = [
-    sys.executable, "-m", "pipeline.stages.train_defense", "--dataset", "digits", "--defense", "autoencoder_ensemble",
-    "--images", "data/images/digits.h5", "--classifier", "data/classifiers/digits.safetensors",
-]  # fmt: skip
+def train(defense: str) -> list[str]:
+    return [
+        sys.executable, "-m", "pipeline.stages.train_defense", "--dataset", "digits", "--defense", defense,
+        "--classifier", "data/classifiers/digits.safetensors",
+    ]  # fmt: skip
 
 
 def test_nothing_of_the_test_split_is_seen_in_training_or_choosing(tree: Tree) -> None:
-    """Everything of the test split replaced by noise: the same weights, the same trials, byte by byte."""
+    """All of the test split replaced by noise: the same weights, trials and errors, byte by byte."""
     spoiled = tree.folder / "spoiled"
     random = np.random.default_rng(0)
     for name in ("adversarial/digits/minimal.h5", "adversarial/digits/extended.h5", "images/digits.h5"):
@@ -250,24 +251,35 @@ def test_nothing_of_the_test_split_is_seen_in_training_or_choosing(tree: Tree) -
             test = file["source_split"][:] == 1
             assert 0 < test.sum() < len(test)
             file["originals"][test] = random.integers(0, 256, (test.sum(), 1, 8, 8))
+            file["source_index"][test] = random.permutation(test.sum())
             rows = test[file["original_row"][:]]
             file["images"][rows] = random.uniform(size=(rows.sum(), 1, 8, 8))
-            file["source_index"][test] = random.permutation(test.sum())
-    images = ["--images", "spoiled/images/digits.h5", "--classifier", "data/classifiers/digits.safetensors"]
+            file["is_adversarial"][rows] = True
+            file["steps"][rows] = random.integers(0, 9, rows.sum())
+            file["margin"][rows] = random.normal(size=rows.sum())
+            labels = random.integers(0, 10, rows.sum())
+            file["labels"][rows] = labels
+            file["target_labels"][rows] = (labels + 1) % 10
+    images = ["--images", "spoiled/images/digits.h5"]
     sets = [f"spoiled/adversarial/digits/{attack}.h5" for attack in ("minimal", "extended")]
+    defenses = ("autoencoder_ensemble", "autoencoder_ensemble_tuned")
+    for defense in defenses:
+        weights, curves = f"spoiled/{defense}.safetensors", f"spoiled/{defense}.csv"
+        tree.run(*train(defense), *images, "--sets", *sets, "--weights", weights, "--curves", curves)
+    both = ["--dataset", "digits", *images, "--classifier", "data/classifiers/digits.safetensors"]
+    both += ["--minimal", sets[0], "--extended", sets[1]]
+    stage = [sys.executable, "-m", "pipeline.stages.calibrate_autoencoder"]
+    tree.run(*stage, *both, "--trials", "spoiled/trials.csv")
+    stage = [sys.executable, "-m", "pipeline.stages.measure_restoration"]
+    weights = [f"spoiled/{defense}.safetensors" for defense in defenses]
     tree.run(
-        *TRAIN[:7], *images, "--sets", *sets,
-        "--weights", "spoiled/weights.safetensors", "--curves", "spoiled/curves.csv",
-    )  # fmt: skip
-    tree.run(
-        sys.executable, "-m", "pipeline.stages.calibrate_autoencoder", "--dataset", "digits", *images,
-        "--minimal", sets[0], "--extended", sets[1], "--trials", "spoiled/trials.csv",
-    )  # fmt: skip
-    for made, kept in (
-        ("weights.safetensors", "defenses/digits/autoencoder_ensemble.safetensors"),
-        ("curves.csv", "curves/digits/autoencoder_ensemble.csv"),
-        ("trials.csv", "calibrations/digits/autoencoder.csv"),
-    ):
+        *stage, *both, "--weights", *weights, "--errors", "spoiled/errors.csv", "--examples", "spoiled/examples.h5"
+    )
+    same = {"trials.csv": "calibrations/digits/autoencoder.csv", "errors.csv": "restorations/digits/errors.csv"}
+    for defense in defenses:
+        same[f"{defense}.safetensors"] = f"defenses/digits/{defense}.safetensors"
+        same[f"{defense}.csv"] = f"curves/digits/{defense}.csv"
+    for made, kept in same.items():
         assert (spoiled / made).read_bytes() == (tree.folder / "data" / kept).read_bytes(), made
 
 
@@ -276,7 +288,17 @@ def test_a_killed_training_leaves_nothing_and_starts_again_with_the_same_bytes(t
     expected = (tree.folder / weights).read_bytes()
     (tree.folder / weights).unlink()
     sets = [f"data/adversarial/digits/{attack}.h5" for attack in ("minimal", "extended")]
-    command = [*TRAIN, "--sets", *sets, "--weights", weights, "--curves", curves]
+    command = [
+        *train("autoencoder_ensemble"),
+        "--images",
+        "data/images/digits.h5",
+        "--sets",
+        *sets,
+        "--weights",
+        weights,
+        "--curves",
+        curves,
+    ]
     process = subprocess.Popen(command, cwd=tree.folder, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     seen = ""

@@ -32,7 +32,10 @@ def test_attacks_succeed(metrics: dict[str, Any], dataset: str, attack: str) -> 
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_choices_are_those_of_their_rules(metrics: dict[str, Any], dataset: str) -> None:
     entry = metrics[dataset]
-    for choice in (*entry["calibration"].values(), *entry["defense_trials"].values()):
+    choices = [entry["restorations"]["blur_sigma"]]
+    for block in ("calibration", "defense_trials", "autoencoder_trials"):
+        choices += entry[block].values()
+    for choice in choices:
         assert choice["used"] == choice["by_rule"]
 
 
@@ -59,6 +62,27 @@ def test_dropout_ensemble_keeps_the_papers_main_claims(metrics: dict[str, Any]) 
         assert ensemble["extended"]["thwarted"]["value"] < ensemble["minimal"]["thwarted"]["value"]
 
 
+def test_autoencoder_ensemble_reproduces_the_papers_trade_off(metrics: dict[str, Any]) -> None:
+    """Issue 4: at least half of the minimal images thwarted with at least 70 % of the originals right."""
+    ensemble = metrics["cifar10"]["defenses"]["autoencoder_ensemble"]
+    assert ensemble["minimal"]["thwarted"]["value"] >= 0.5
+    assert ensemble["clean_accuracy"]["value"] >= 0.7
+    assert ensemble["passes"] == 20
+    for entry in metrics.values():
+        autoencoder, dropout = (entry["defenses"][name] for name in ("autoencoder_ensemble", "dropout_ensemble"))
+        assert autoencoder["extended"]["recovered"]["low"] > dropout["extended"]["recovered"]["high"]
+
+
+@pytest.mark.parametrize(("dataset", "recovered", "clean"), [("cifar10", 0.8, 0.88), ("mnist", 0.9, 0.98)])
+def test_tuned_autoencoder_ensemble_beats_it(
+    metrics: dict[str, Any], dataset: str, recovered: float, clean: float
+) -> None:
+    tuned = metrics[dataset]["defenses"]["autoencoder_ensemble_tuned"]
+    assert tuned["clean_accuracy"]["value"] >= clean
+    for attack in ("minimal", "extended"):
+        assert tuned[attack]["recovered"]["value"] >= recovered
+
+
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_every_rate_has_its_interval_and_setting(metrics: dict[str, Any], dataset: str) -> None:
     for name, entry in metrics[dataset]["defenses"].items():
@@ -78,5 +102,5 @@ def test_readme_shows_the_committed_numbers(metrics: dict[str, Any]) -> None:
 def test_figures_are_committed() -> None:
     for dataset in DATASETS:
         names = {path.stem for path in (ROOT / "reports/figures" / dataset).glob("*.png")}
-        for number in range(1, 8):
+        for number in range(1, 9):
             assert any(name.startswith(f"figure_{number}_") for name in names), (dataset, number)

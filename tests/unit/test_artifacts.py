@@ -174,11 +174,11 @@ def test_broken_classifiers_are_refused_by_name(tmp_path: Path) -> None:
     other = Classifier((1, 8, 8), 3, channels=(4,), dropout=0.0)
     other.architecture["channels"] = [8]
     save_classifier(path, other)
-    with pytest.raises(PipelineError, match="expected a classifier's weights") as caught:
+    with pytest.raises(PipelineError, match="expected the weights and architecture of a trained classifier") as caught:
         load_classifier(path)
     assert "\n" not in str(caught.value)
     save_file({"a": torch.zeros(1)}, path)
-    with pytest.raises(PipelineError, match="expected a classifier's weights"):
+    with pytest.raises(PipelineError, match="expected the weights and architecture of a trained classifier"):
         load_classifier(path)
 
 

@@ -2,8 +2,10 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 from pipeline.artifacts.checkpoint import load_classifier, save_classifier
 from pipeline.artifacts.defenses import load_autoencoder, load_defended, save_autoencoder
 from pipeline.artifacts.pairs import open_pairs
+from pipeline.artifacts.restorations import Restorations, read_restorations, write_restorations
 from pipeline.defenses.autoencoder_ensemble import autoencoder_ensemble
 from pipeline.defenses.autoencoder_ensemble_tuned import autoencoder_ensemble_tuned
 from pipeline.defenses.autoencoder_without_dropout import autoencoder_without_dropout
@@ -21,6 +24,7 @@ from pipeline.defenses.gaussian_blur import blur, gaussian_blur
 from pipeline.errors import PipelineError
 from pipeline.metrics.autoencoder_trials import AutoencoderTrial, choose_dropout
 from pipeline.metrics.restorations import RestorationError, choose_blur, summarize_restorations
+from pipeline.metrics.summary import compare_evaluations
 from pipeline.models.autoencoder import Autoencoder, RestoringClassifier
 from pipeline.models.classifier import Classifier
 from pipeline.models.dropout import Dropout, sampling
@@ -119,6 +123,32 @@ def test_without_dropout_it_is_one_plain_pass() -> None:
         torch.testing.assert_close(logits[:, 0], model(images))
 
 
+def test_the_mode_does_not_matter_and_is_restored() -> None:
+    model = RestoringClassifier(make_autoencoder(), make_classifier()).eval()
+    images = torch.rand(4, 1, 8, 8, generator=seeded())
+    with torch.inference_mode():
+        expected = autoencoder_ensemble(model, images, seeded(), passes=2)
+        plain = autoencoder_without_dropout(model, images, seeded())
+        model.train()
+        before = {name: value.clone() for name, value in model.state_dict().items()}
+        assert torch.equal(autoencoder_ensemble(model, images, seeded(), passes=2), expected)
+        assert torch.equal(autoencoder_without_dropout(model, images, seeded()), plain)
+    assert all(module.training for module in model.modules())
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+def test_gradients_do_not_vanish_at_black_and_white() -> None:
+    model = make_autoencoder(residual=True).eval().requires_grad_(False)
+    nn.init.zeros_(model.decoder[-1].weight)
+    images = torch.tensor([0.0, 0.0005, 0.5, 0.9999, 1.0]).view(5, 1, 1, 1).expand(5, 1, 8, 8).clone()
+    expected = torch.logit(images, eps=1e-3).sigmoid()
+    restored = model(images.requires_grad_())
+    (gradient,) = torch.autograd.grad(restored.sum(), images)
+    assert gradient.abs().min() > 0.5
+    torch.testing.assert_close(restored.detach(), (expected.logit() + model.decoder[-1].bias).sigmoid())
+
+
 def test_masks_differ_between_images_of_a_batch() -> None:
     model = RestoringClassifier(make_autoencoder(), make_classifier()).eval()
     one = torch.rand(1, 1, 8, 8, generator=seeded()).expand(2, 1, 8, 8)
@@ -180,11 +210,35 @@ def test_same_seed_same_weights(changes: dict[str, object]) -> None:
 
 def test_the_loss_is_error_plus_weighted_distance_of_the_logits() -> None:
     training = Training(classifier_weight=0.5, epochs=1, patience=1)
-    plain = training.figures("validation", "reconstruction_error")[0]
-    assert training.figures("validation", "loss")[0] > plain
-    assert Training(epochs=1).figures("validation", "loss")[0] == pytest.approx(
-        Training(epochs=1).figures("validation", "reconstruction_error")[0]
+    validation = make_pairs(10, 4)
+    originals = validation.originals / 255
+    # Dropout on originals: the masks of "validation_clean" follow those of "validation", so turn it off.
+    model = make_autoencoder(dropout=0.0)
+    settings = {**SETTINGS, "epochs": 1, "classifier_weight": 0.5}
+    epochs = list(fit_autoencoder(model, training.classifier, make_pairs(), validation, seeded(9), **settings))
+    with torch.inference_mode():
+        restored = model.eval()(originals)
+        error = (restored - originals).square().mean()
+        difference = (training.classifier(restored) - training.classifier(originals)).abs()
+        distance = torch.where(difference < 1, 0.5 * difference.square(), difference - 0.5).mean()
+    assert epochs[-1].split == "validation_clean"
+    assert epochs[-1].reconstruction_error == pytest.approx(error.item(), rel=1e-4)
+    assert epochs[-1].loss == pytest.approx((error + 0.5 * distance).item(), rel=1e-4)
+
+
+def test_a_mirrored_input_is_compared_with_its_mirrored_original() -> None:
+    """With inputs that are their originals and a decoder that gives them back, there is nothing to lose."""
+    pairs = make_pairs()
+    slope = (torch.linspace(30, 220, 8).to(torch.uint8)).expand(40, 1, 8, 8).clone()  # looks different mirrored
+    same = Pairs(
+        lambda rows: slope[pairs.original_row[rows]] / 255, pairs.original_row, pairs.target_labels, slope, pairs.labels
     )
+    model = make_autoencoder(residual=True, dropout=0.0)
+    nn.init.zeros_(model.decoder[-1].weight)
+    nn.init.zeros_(model.decoder[-1].bias)
+    settings = {**SETTINGS, "epochs": 1, "classifier_weight": 1.0, "flip": True, "learning_rate": 1e-12}
+    epochs = list(fit_autoencoder(model, make_classifier(), same, same, seeded(), **settings))
+    assert epochs[0].loss < 1e-6
 
 
 def test_the_classifiers_term_brings_the_logits_nearer() -> None:
@@ -239,34 +293,54 @@ def test_a_diverged_training_says_so() -> None:
 
 
 def test_pairs_hold_fooled_train_images_and_no_others(tmp_path: Path) -> None:
-    path = tmp_path / "minimal.h5"
+    path, other = tmp_path / "minimal.h5", tmp_path / "extended.h5"
     sources, images, margins = make_set(path)
-    wanted = np.array([True, False, True])
-    usable = (sources.original_row != 1) & (sources.original_row < 3) & (margins > 0)
-    rows = np.flatnonzero(usable)
-    with open_pairs([path, path], wanted, CPU) as pairs:
-        found = pairs.images(torch.arange(len(pairs)))
-        assert len(pairs) == 2 * len(rows)
-        np.testing.assert_array_equal(found, np.concatenate([images[rows], images[rows]]))
-        np.testing.assert_array_equal(pairs.target_labels, np.tile(sources.target_labels[rows], 2))
+    shutil.copy(path, other)
+    with h5py.File(other, "r+") as file:  # another set of the same originals, fooled elsewhere
+        file["is_adversarial"][:] = file["is_adversarial"][:][::-1]
+    wanted = np.array([True, False, False, False, True])  # originals 2 and 0 of the set; 1 is number 2
+    train = (sources.original_row == 0) | (sources.original_row == 2)
+    rows = [np.flatnonzero(train & (margins > 0)), np.flatnonzero(train & (margins[::-1] > 0))]
+    assert not np.array_equal(*rows)
+    both = np.concatenate(rows)
+    with open_pairs([path, other], wanted, CPU) as pairs:
+        np.testing.assert_array_equal(pairs.images(torch.arange(len(pairs))), images[both])
+        np.testing.assert_array_equal(pairs.target_labels, sources.target_labels[both])
         np.testing.assert_array_equal(
-            pairs.originals[pairs.original_row], np.tile(sources.originals[sources.original_row[rows]], (2, 1, 1, 1))
+            pairs.originals[pairs.original_row], sources.originals[sources.original_row[both]]
         )
-        np.testing.assert_array_equal(pairs.labels[pairs.original_row], np.tile(sources.labels[rows], 2))
+        np.testing.assert_array_equal(pairs.labels[pairs.original_row], sources.labels[both])
         assert len(pairs.originals) == 2
     with open_pairs([path], wanted, CPU, originals=1) as pairs:
         assert len(pairs.originals) == 1
     with (
         pytest.raises(PipelineError, match="expected fooled images of the train split, found none"),
-        open_pairs([path], np.zeros(3, bool), CPU),
+        open_pairs([path], np.zeros(5, bool), CPU),
     ):
         pass
+    with pytest.raises(PipelineError, match="not of this images file"), open_pairs([path], np.ones(3, bool), CPU):
+        pass
+
+
+def test_an_original_is_on_one_side_of_the_validation_split(tmp_path: Path) -> None:
+    path = tmp_path / "minimal.h5"
+    sources, images, margins = make_set(path)
+    held_out = np.array([False, False, True, False, False])
+    with open_pairs([path], held_out, CPU) as validation, open_pairs([path], ~held_out, CPU) as training:
+        kept = {image.numpy().tobytes() for image in validation.originals}
+        seen = {image.numpy().tobytes() for image in training.originals}
+        assert not kept & seen
+        assert kept | seen == {image.tobytes() for image in sources.originals[sources.source_split == 0]}
+        fooled = (sources.source_split[sources.original_row] == 0) & (margins > 0)
+        assert len(validation) + len(training) == fooled.sum()
+        found = torch.cat([part.images(torch.arange(len(part))) for part in (validation, training)])
+        assert {image.numpy().tobytes() for image in found} == {image.tobytes() for image in images[fooled]}
 
 
 def test_streamed_batches_are_those_in_memory(tmp_path: Path) -> None:
     path = tmp_path / "minimal.h5"
     make_set(path)
-    wanted = np.ones(3, bool)
+    wanted = np.ones(5, bool)
     with open_pairs([path, path], wanted, CPU) as held, open_pairs([path, path], wanted, CPU, memory_limit=0) as read:
         rows = torch.randperm(len(held), generator=seeded())
         assert not isinstance(getattr(read.images, "__self__", None), Tensor)
@@ -315,24 +389,61 @@ def test_dropout_is_the_largest_that_costs_little() -> None:
     assert choose_dropout(trials) == {"a": 0.2, "b": 0.3}
 
 
-def test_blur_is_the_one_of_nearest_error() -> None:
-    def error(method: str, sigma: float, kind: str, value: float) -> dict:
-        return vars(RestorationError(method, sigma, kind, 10, value))
+def error(method: str, sigma: float, kind: str, value: float) -> dict:
+    return vars(RestorationError(method, sigma, kind, 10, value))
 
-    errors = pd.DataFrame(
-        [
-            error(method, sigma, kind, value * scale)
-            for method, sigma, value in [
-                ("nothing", 0, 0.1), ("autoencoder_ensemble", 0, 1.0), ("gaussian_blur", 0.5, 0.7),
-                ("gaussian_blur", 1, 1.2),
-            ]
-            for kind, scale in [("clean", 0.01), ("minimal", 1), ("extended", 2)]
-        ]
-    )  # fmt: skip
+
+def errors_of(blurs: dict[float, float]) -> pd.DataFrame:
+    """The autoencoder's error on originals is 1, the blurs' as given; on adversarial images all is tenfold."""
+    methods = [("nothing", 0.0, 0.1), ("autoencoder_ensemble", 0.0, 1.0)]
+    methods += [("gaussian_blur", sigma, value) for sigma, value in blurs.items()]
+    kinds = {"clean": 1, "minimal": 10, "extended": 10}
+    return pd.DataFrame(
+        [error(name, sigma, kind, scale * value) for name, sigma, value in methods for kind, scale in kinds.items()]
+    )
+
+
+def test_blur_is_the_one_of_nearest_error_on_originals() -> None:
+    errors = errors_of({0.4: 0.1, 0.5: 0.7, 1.0: 1.2, 2.0: 9.0})
     assert choose_blur(errors) == 1
     summary = summarize_restorations(errors, used=0.5)
     assert summary["blur_sigma"] == {"by_rule": 1, "used": 0.5}
-    assert summary["reconstruction_error"]["gaussian_blur"] == pytest.approx(
-        {"clean": 0.007, "minimal": 0.7, "extended": 1.4}
-    )
+    assert summary["reconstruction_error"]["gaussian_blur"] == {"clean": 0.7, "minimal": 7, "extended": 7}
     json.dumps(summary)
+    with pytest.raises(PipelineError, match=r"0\.5 is nearest and at the end: try more beyond it"):
+        choose_blur(errors_of({0.3: 0.1, 0.5: 0.7}))
+
+
+def test_restorations_come_back_and_broken_files_are_refused(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    written = Restorations(
+        ("clean", "minimal"), ("a", "b", "c"), np.arange(4, dtype=np.uint8), np.ones(4, np.uint8),
+        random.random((2, 4, 1, 8, 8), np.float32), random.random((3, 2, 4, 1, 8, 8), np.float32),
+    )  # fmt: skip
+    path = tmp_path / "examples.h5"
+    write_restorations(path, written)
+    found = read_restorations(path)
+    assert (found.kinds, found.methods) == (written.kinds, written.methods)
+    np.testing.assert_array_equal(found.restored, written.restored)
+    np.testing.assert_array_equal(found.inputs, written.inputs)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(PipelineError, match="expected an HDF5 file"):
+        read_restorations(path)
+
+
+def test_defenses_are_compared_image_by_image() -> None:
+    def evaluation(recovered: list[bool]) -> pd.DataFrame:
+        attacks = ["clean_all", "clean", "clean", *["minimal"] * 4, "noise_minimal"]
+        frame = pd.DataFrame(
+            {"attack": attacks, "row": [0, 0, 1, 0, 1, 2, 3, 0], "original_row": [0, 0, 1, 0, 0, 1, 1, 0]}
+        )
+        return frame.assign(recovered=[True, True, True, *recovered, True], thwarted=[None] * 3 + recovered + [None])
+
+    one, other = evaluation([True, True, True, False]), evaluation([True, False, False, False])
+    compared = compare_evaluations(one, other)
+    assert set(compared) == {"clean", "minimal"}
+    assert compared["minimal"]["recovered"] == {"value": 0.5, "low": 0.5, "high": 0.5}
+    assert compared["minimal"]["thwarted"] == compared["minimal"]["recovered"]
+    assert compared["clean"]["recovered"]["value"] == 0
+    with pytest.raises(PipelineError, match="the same images of 'minimal'"):
+        compare_evaluations(one, other[other["row"] != 3])

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.artifacts.code import closure, substance, write_fingerprints
+from pipeline.errors import PipelineError
 from tests.root import ROOT
 
 SOURCE = '''"""Module."""
@@ -34,7 +35,7 @@ def test_the_closure_is_what_python_loads(stage: str) -> None:
     package = ROOT / "pipeline"
     found = closure(package / f"stages/{stage}.py", package)
     expected = {Path(path) for path in loaded.stdout.split()}
-    assert {path for path in expected if path.name != "__init__.py"} == found
+    assert {path for path in expected if path.name != "__init__.py" or substance(path.read_text())} == found
 
 
 def test_comments_docstrings_and_blank_lines_do_not_count() -> None:
@@ -57,6 +58,25 @@ def test_everything_else_counts(old: str, new: str) -> None:
 
 def test_a_docstring_that_shares_its_line_with_code_leaves_the_code() -> None:
     assert "def short" in substance('def short(): "nothing"\n')
+
+
+def test_lines_inside_strings_count_as_they_are() -> None:
+    text = 'words = """one\n\n# two  \nthree"""\n'
+    assert substance(text) == text.rstrip("\n")
+    assert substance(text) != substance(text.replace("# two  ", "# two"))
+
+
+def test_a_package_on_the_way_counts_and_a_relative_import_is_refused(tmp_path: Path) -> None:
+    package = tmp_path / "pipeline"
+    (package / "stages").mkdir(parents=True)
+    (package / "stages/__init__.py").write_text("loaded = True\n")
+    (package / "stages/one.py").write_text("import pipeline.stages.two\n")
+    (package / "stages/two.py").write_text("")
+    found = closure(package / "stages/one.py", package)
+    assert {path.name for path in found} == {"one.py", "two.py", "__init__.py"}
+    (package / "stages/two.py").write_text("from . import one\n")
+    with pytest.raises(PipelineError, match=r"two.py:1: expected absolute imports"):
+        closure(package / "stages/one.py", package)
 
 
 def test_an_edit_changes_the_files_of_what_imports_it(tmp_path: Path) -> None:

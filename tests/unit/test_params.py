@@ -10,19 +10,26 @@ import pytest
 from pipeline.attacks.calibration import calibrate
 from pipeline.attacks.extended import extended
 from pipeline.attacks.minimal import minimal
+from pipeline.defenses.gaussian_blur import gaussian_blur
 from pipeline.errors import PipelineError
+from pipeline.models.autoencoder import Autoencoder
 from pipeline.models.classifier import Classifier
 from pipeline.params import arguments_for, check_value, parameters_of, read_block
 from pipeline.ranges import Range
+from pipeline.training.autoencoder import fit_autoencoder
 from pipeline.training.classifier import fit_classifier
 
 PARAMS = Path("params.yaml")
+BY_DATASET = ("images", "classifier", "sources", "calibration", "defense_trials", "autoencoder_trials", "restorations")
 BLOCKS: list[tuple[str, Callable[..., Any], dict[str, Any]]] = [
     ("attacks.minimal.digits", minimal, {}),
     ("attacks.extended.digits", extended, {"step_size": 0.1}),
     ("classifier.digits.architecture", Classifier, {}),
     ("classifier.digits.training", fit_classifier, {}),
     ("calibration.digits.trials", calibrate, {}),
+    ("defenses.gaussian_blur.digits.arguments", gaussian_blur, {}),
+    ("trainings.autoencoder_ensemble.digits.architecture", Autoencoder, {}),
+    ("trainings.autoencoder_ensemble_tuned.digits.training", fit_autoencoder, {}),
 ]
 
 
@@ -107,5 +114,5 @@ def test_missing_keys_and_files_are_named(tmp_path: Path) -> None:
 
 
 def test_every_dataset_has_every_block() -> None:
-    for dataset, block in itertools.product(read_block(PARAMS, "datasets"), ("classifier", "sources", "calibration")):
+    for dataset, block in itertools.product(read_block(PARAMS, "datasets"), BY_DATASET):
         read_block(PARAMS, f"{block}.{dataset}")
