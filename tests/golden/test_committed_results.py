@@ -39,6 +39,12 @@ def test_choices_are_those_of_their_rules(metrics: dict[str, Any], dataset: str)
         assert choice["used"] == choice["by_rule"]
 
 
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_the_blur_has_about_the_autoencoders_error(metrics: dict[str, Any], dataset: str) -> None:
+    errors = metrics[dataset]["restorations"]["reconstruction_error"]
+    assert errors["gaussian_blur"]["clean"] == pytest.approx(errors["autoencoder_ensemble"]["clean"], rel=0.3)
+
+
 def test_ratio_of_norms_is_near_the_papers(metrics: dict[str, Any]) -> None:
     attacks = metrics["cifar10"]["attacks"]
     assert attacks["extended"]["l2"]["mean"] / attacks["minimal"]["l2"]["mean"] == pytest.approx(

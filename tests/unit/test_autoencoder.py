@@ -410,8 +410,6 @@ def test_blur_is_the_one_of_nearest_error_on_originals() -> None:
     assert summary["blur_sigma"] == {"by_rule": 1, "used": 0.5}
     assert summary["reconstruction_error"]["gaussian_blur"] == {"clean": 0.7, "minimal": 7, "extended": 7}
     json.dumps(summary)
-    with pytest.raises(PipelineError, match=r"0\.5 is nearest and at the end: try more beyond it"):
-        choose_blur(errors_of({0.3: 0.1, 0.5: 0.7}))
 
 
 def test_restorations_come_back_and_broken_files_are_refused(tmp_path: Path) -> None:
