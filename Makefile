@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 .PHONY: demo reproduce test lint readme bench
 
-demo: $(READY)  ## the whole pipeline on digits, in about two minutes
+demo: $(READY)  ## the whole pipeline on digits, in a few minutes
 	$(RUN) dvc repro render_report@digits
 	@echo "The report: $(CURDIR)/reports/digits.html"
 
