@@ -172,7 +172,7 @@ def test_metrics_equal_a_computation_from_the_images(tree: Tree) -> None:
 def test_second_run_does_nothing_and_quickly(tree: Tree) -> None:
     started = time.perf_counter()
     assert tree.repro() == set()
-    assert time.perf_counter() - started < 6
+    assert time.perf_counter() - started < 12  # 5 s on 2 idle cores: DVC reads params.yaml anew for each stage
 
 
 def test_killed_in_between_the_pipeline_finishes_with_the_same_bytes(tree: Tree) -> None:
