@@ -6,6 +6,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from pipeline.models.modes import evaluation_mode
+
 
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[nn.Module]:
@@ -13,16 +15,14 @@ def frozen(model: nn.Module) -> Iterator[nn.Module]:
 
     Modes and gradient flags are restored afterwards, also after an exception.
     """
-    modes = [(module, module.training) for module in model.modules()]
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    try:
-        model.eval().requires_grad_(False)
-        yield model
-    finally:
-        for module, training in modes:
-            module.training = training
-        for parameter, flag in flags:
-            parameter.requires_grad_(flag)
+    with evaluation_mode(model):
+        try:
+            model.requires_grad_(False)
+            yield model
+        finally:
+            for parameter, flag in flags:
+                parameter.requires_grad_(flag)
 
 
 def target_score_gradients(model: nn.Module, images: Tensor, target_labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,10 +1,13 @@
 """How near a method brings an image to its original, and the blur that comes as near."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
+from torch import Tensor
 
 BLUR, REFERENCE = "gaussian_blur", "autoencoder_ensemble"
 
@@ -21,6 +24,17 @@ class RestorationError:
     kind: str
     originals: int
     reconstruction_error: float
+
+
+def measure_errors(
+    methods: Mapping[tuple[str, float], Callable[[Tensor], Tensor]], inputs: Tensor, originals: Tensor, kind: str
+) -> list[RestorationError]:
+    """The error of each method, by (name, sigma), on inputs of one kind and their originals, (n, c, h, w) each."""
+    with torch.inference_mode():
+        return [
+            RestorationError(name, sigma, kind, len(inputs), (method(inputs) - originals).square().mean().item())
+            for (name, sigma), method in methods.items()
+        ]
 
 
 def choose_blur(errors: pd.DataFrame) -> float:

@@ -8,7 +8,7 @@ Params: autoencoder_trials.<dataset>, seed.
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
@@ -22,10 +22,8 @@ from pipeline.artifacts.pairs import open_pairs
 from pipeline.defenses.autoencoder_ensemble import autoencoder_ensemble
 from pipeline.devices import batching, choose_device, keep_freed_memory
 from pipeline.errors import PipelineError
-from pipeline.metrics.autoencoder_trials import AutoencoderTrial
-from pipeline.metrics.sources import one_row_per_original
+from pipeline.metrics.autoencoder_trials import AutoencoderTrial, Judged, judge, one_of_each
 from pipeline.metrics.splits import validation_mask
-from pipeline.metrics.votes import summarize_passes
 from pipeline.models.autoencoder import Autoencoder, RestoringClassifier
 from pipeline.models.inference import place, to_unit_interval
 from pipeline.params import arguments_for, check_value, read_block
@@ -33,9 +31,7 @@ from pipeline.progress import bar
 from pipeline.randomness import derive_seed, generator, seeded_initialization
 from pipeline.ranges import Range
 from pipeline.stages.command import run
-from pipeline.training.autoencoder import Pairs, fit_autoencoder
-
-ATTACKS = ("minimal", "extended")
+from pipeline.training.autoencoder import fit_autoencoder
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -66,8 +62,12 @@ def main(arguments: argparse.Namespace) -> None:
     ):
         channels, height, width = pairs.originals.shape[1:]
         random = np.random.default_rng(derive_seed(seed, dataset, "autoencoder trials"))
-        judged = {attack: _one_of_each(part, random) for attack, part in zip(ATTACKS, (minimal, extended), strict=True)}
-        judged["clean"] = Judged(validation.originals, validation.labels.cpu(), None)
+        judged = {}
+        for attack, part in (("minimal", minimal), ("extended", extended)):
+            rows = one_of_each(part.original_row, random)
+            labels = part.labels.cpu()[part.original_row[rows]]
+            judged[attack] = Judged(part.images(rows), labels, part.target_labels[rows])
+        judged["clean"] = Judged(validation.originals, validation.labels.cpu())
         total = sum(training["epochs"] for _, _, _, training in wanted) * len(pairs)
         with bar(total, f"calibrate_autoencoder {dataset}", "image") as progress:
             for name, varied, architecture, training in wanted:
@@ -80,9 +80,8 @@ def main(arguments: argparse.Namespace) -> None:
                     progress.set_postfix({f"{epoch.split} accuracy": f"{epoch.accuracy:.4f}"}, refresh=False)
                 defended = RestoringClassifier(model.eval(), classifier)
                 draws = generator(device, seed, dataset, "autoencoder trial", "passes")
-                logits = {what: _logits(defended, part.images, draws, max(passes)) for what, part in judged.items()}
-                for count in sorted(passes):
-                    shares = _shares(logits, judged, count)
+                ensemble = partial(_passes, defended, draws, max(passes))
+                for count, shares in judge(ensemble, judged, passes, batching(device).predict):
                     trials.append(
                         AutoencoderTrial(
                             defense=name,
@@ -100,13 +99,8 @@ def main(arguments: argparse.Namespace) -> None:
     write_curves(arguments.trials, trials)
 
 
-@dataclass(frozen=True)
-class Judged:
-    """Validation images of one kind: uint8 or float (n, c, h, w), int64 (n,) labels and targets, on the CPU."""
-
-    images: Tensor
-    labels: Tensor
-    target_labels: Tensor | None
+def _passes(defended: RestoringClassifier, draws: torch.Generator, passes: int, images: Tensor) -> Tensor:
+    return autoencoder_ensemble(defended, to_unit_interval(images, defended), draws, passes=passes)
 
 
 def _variations(family: Any, where: str) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
@@ -123,34 +117,6 @@ def _variations(family: Any, where: str) -> Iterator[tuple[str, dict[str, Any], 
         tried.append(blocks)
         architecture = arguments_for(Autoencoder, blocks[0], f"{where}.architecture")
         yield varied, architecture, arguments_for(fit_autoencoder, blocks[1], f"{where}.training")
-
-
-def _one_of_each(pairs: Pairs, random: np.random.Generator) -> Judged:
-    """One adversarial image of each original, its target drawn at random."""
-    rows = torch.from_numpy(np.sort(one_row_per_original(pairs.original_row.numpy(), random)))
-    labels = pairs.labels.cpu()[pairs.original_row[rows]]
-    return Judged(pairs.images(rows), labels, pairs.target_labels[rows])
-
-
-def _logits(model: RestoringClassifier, images: Tensor, draws: torch.Generator, passes: int) -> Tensor:
-    with torch.inference_mode():
-        parts = images.split(batching(draws.device).predict)
-        return torch.cat(
-            [autoencoder_ensemble(model, to_unit_interval(part, model), draws, passes=passes).cpu() for part in parts]
-        )
-
-
-def _shares(logits: dict[str, Tensor], judged: dict[str, Judged], passes: int) -> dict[str, float]:
-    shares = {}
-    for what, part in judged.items():
-        predicted = summarize_passes(logits[what][:, :passes])["predicted"]
-        right = (predicted == part.labels).float().mean().item()
-        if part.target_labels is None:
-            shares["clean_accuracy"] = right
-        else:
-            shares[f"{what}_recovered"] = right
-            shares[f"{what}_thwarted"] = (predicted != part.target_labels).float().mean().item()
-    return shares
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.artifacts.adversarial import open_adversarial
+from pipeline.artifacts.adversarial import choose_sets, open_adversarial
 from pipeline.artifacts.checkpoint import load_classifier
 from pipeline.artifacts.defenses import load_defended
 from pipeline.artifacts.evaluations import write_evaluation
@@ -61,10 +61,7 @@ def main(arguments: argparse.Namespace) -> None:
     settings = arguments_for(function, read_block(params, f"{where}.arguments"), f"{where}.arguments")
     wanted = check_value(read_block(params, f"{where}.sets"), list[str], f"{where}.sets")
     seed = check_value(read_block(params, "seed"), int, "seed")
-    given = {path.stem: path for path in arguments.sets}
-    for attack in wanted:
-        if attack not in given:
-            raise PipelineError(f"{where}.sets: expected some of {', '.join(given)} (see dvc.yaml), found '{attack}'")
+    sets = choose_sets(arguments.sets, wanted, f"{where}.sets")
 
     keep_freed_memory()
     device = choose_device()
@@ -79,7 +76,7 @@ def main(arguments: argparse.Namespace) -> None:
         )
     frames = []
     with bar(0, f"{name} {dataset}", "image") as progress:
-        for part in _parts(arguments.images, {attack: given[attack] for attack in wanted}, seed, batch_size):
+        for part in _parts(arguments.images, sets, seed, batch_size):
             progress.total = progress.n + len(part.row)
             names = dataset, name, part.attack
             frame = evaluate(

@@ -8,6 +8,7 @@ Params: restorations.<dataset>, defenses.gaussian_blur.<dataset>.arguments, seed
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -24,11 +25,12 @@ from pipeline.artifacts.images import read_split
 from pipeline.artifacts.pairs import open_pairs
 from pipeline.artifacts.restorations import Restorations, write_restorations
 from pipeline.defenses.gaussian_blur import blur, gaussian_blur
-from pipeline.devices import choose_device, keep_freed_memory
+from pipeline.devices import batching, choose_device, keep_freed_memory
 from pipeline.errors import PipelineError
-from pipeline.metrics.restorations import BLUR, RestorationError
-from pipeline.metrics.sources import one_row_per_original
+from pipeline.metrics.autoencoder_trials import one_of_each
+from pipeline.metrics.restorations import BLUR, measure_errors
 from pipeline.metrics.splits import validation_mask
+from pipeline.models.autoencoder import Autoencoder
 from pipeline.models.dropout import sampling
 from pipeline.models.inference import place, to_unit_interval
 from pipeline.params import arguments_for, check_value, read_block
@@ -36,8 +38,6 @@ from pipeline.randomness import derive_seed, generator
 from pipeline.ranges import Range
 from pipeline.stages.command import run
 
-BATCH = 256
-ATTACKS = ("minimal", "extended")
 Method = Callable[[Tensor], Tensor]
 Labels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -57,58 +57,52 @@ def main(arguments: argparse.Namespace) -> None:
     device = choose_device()
     classifier = place(load_classifier(arguments.classifier), device)
     held_out = validation_mask(read_split(arguments.images, "train").labels, seed, dataset)
-    sets = dict(zip(ATTACKS, (arguments.minimal, arguments.extended), strict=True))
-    methods = {path.stem: _restoring(path, device, seed, dataset) for path in arguments.weights}
-    without_dropout = place(load_autoencoder(arguments.weights[0]), device)
+    sets = {"minimal": arguments.minimal, "extended": arguments.extended}
+    autoencoders = {path.stem: place(load_autoencoder(path), device) for path in arguments.weights}
+    batch_size = batching(device).predict
+    with_dropout = {
+        name: partial(_one_pass, model, batch_size, partial(generator, device, seed, dataset, name, "restorations"))
+        for name, model in autoencoders.items()
+    }
+    tried: dict[tuple[str, float], Method] = {("nothing", 0.0): lambda images: images}
+    tried |= {(name, 0.0): method for name, method in with_dropout.items()}
+    tried["autoencoder_without_dropout", 0.0] = autoencoders["autoencoder_ensemble"]
+    tried |= {(BLUR, sigma): partial(blur, sigma=sigma) for sigma in sigmas}
 
     errors = []
-    for kind in ("clean", *ATTACKS):
+    for kind in ("clean", *sets):
         with open_pairs([sets.get(kind, arguments.minimal)], held_out, device) as pairs:
             random = np.random.default_rng(derive_seed(seed, dataset, "restorations", kind))
-            rows = torch.from_numpy(np.sort(one_row_per_original(pairs.original_row.numpy(), random)))
+            rows = one_of_each(pairs.original_row, random)
             originals = to_unit_interval(pairs.originals[pairs.original_row[rows].to(device)], classifier)
             inputs = originals if kind == "clean" else to_unit_interval(pairs.images(rows), classifier)
-        blurs = {sigma: (lambda images, sigma=sigma: blur(images, sigma)) for sigma in sigmas}
-        tried = [("nothing", 0.0, lambda images: images)]
-        tried += [(name, 0.0, method) for name, method in methods.items()]
-        tried.append(("autoencoder_without_dropout", 0.0, without_dropout))
-        tried += [(BLUR, sigma, method) for sigma, method in blurs.items()]
-        for name, sigma, method in tried:
-            error = (_apply(method, inputs) - originals).square().mean().item()
-            errors.append(RestorationError(name, sigma, kind, len(rows), error))
+        errors += measure_errors(tried, inputs, originals, kind)
 
     labels, targets, shown = _examples(sets)
-    methods[BLUR] = lambda images: blur(images, used)
-    restored = {
-        name: [_apply(method, to_unit_interval(torch.from_numpy(images), classifier)) for images in shown]
-        for name, method in methods.items()
-    }
+    methods: dict[str, Method] = {**with_dropout, BLUR: partial(blur, sigma=used)}
+    with torch.inference_mode():
+        restored = [
+            [method(to_unit_interval(torch.from_numpy(images), classifier)).cpu().numpy() for images in shown]
+            for method in methods.values()
+        ]
     examples = Restorations(
-        kinds=("clean", *ATTACKS),
+        kinds=("clean", *sets),
         methods=tuple(methods),
         labels=labels,
         target_labels=targets,
         inputs=shown,
-        restored=np.stack([np.stack([one.cpu().numpy() for one in kinds]) for kinds in restored.values()]),
+        restored=np.array(restored),
     )
     write_restorations(arguments.examples, examples)
     write_curves(arguments.errors, errors)
 
 
-def _restoring(path: Path, device: torch.device, seed: int, dataset: str) -> Method:
-    """One pass of the autoencoder with dropout on; the same masks at each call."""
-    autoencoder = place(load_autoencoder(path), device)
-
-    def restore(images: Tensor) -> Tensor:
-        with sampling(autoencoder, generator(device, seed, dataset, path.stem, "restorations")):
-            return torch.cat([autoencoder(part) for part in images.split(BATCH)])
-
-    return restore
-
-
-def _apply(method: Method, images: Tensor) -> Tensor:
-    with torch.inference_mode():
-        return method(images)
+def _one_pass(
+    autoencoder: Autoencoder, batch_size: int, fresh: Callable[[], torch.Generator], images: Tensor
+) -> Tensor:
+    """The restored images with dropout on; the same masks at each call."""
+    with sampling(autoencoder, fresh()):
+        return torch.cat([autoencoder(part) for part in images.split(batch_size)])
 
 
 def _examples(sets: dict[str, Path]) -> tuple[Labels, Labels, Floats]:

@@ -22,7 +22,6 @@ from pipeline.artifacts.statistics import attacks_in, read_frame, read_mean_imag
 from pipeline.metrics.autoencoder_trials import AutoencoderTrial
 from pipeline.metrics.calibration import ExtraStepsTrial, StepSizeTrial
 from pipeline.metrics.defense_trials import DefenseTrial
-from pipeline.metrics.restorations import RestorationError
 from pipeline.params import read_block
 from pipeline.reporting.autoencoder import AutoencoderResults, RestoredExamples, autoencoder_section
 from pipeline.reporting.defenses import DefenseResults, detection_section, dropout_section
@@ -79,7 +78,6 @@ def _autoencoder(arguments: argparse.Namespace, evaluations: dict[str, pd.DataFr
     return AutoencoderResults(
         evaluations=evaluations,
         trials=read_curves(arguments.autoencoder_trials, AutoencoderTrial.__dataclass_fields__),
-        errors=read_curves(arguments.restorations, RestorationError.__dataclass_fields__),
         curves={path.stem: read_curves(path, AUTOENCODER_CURVES) for path in arguments.defense_curves},
         examples=RestoredExamples(
             inputs=dict(zip(found.kinds, found.inputs, strict=True)),
@@ -139,7 +137,6 @@ if __name__ == "__main__":
         evaluations="path of the folder of evaluations, a file per defense (read)",
         defense_trials="path of the trials of the defenses' strengths (read)",
         autoencoder_trials="path of the trials of autoencoders (read)",
-        restorations="path of the table of restoration errors (read)",
         restored="path of the restored examples (read)",
         defense_curves="paths of the autoencoders' learning curves (read)",
         trace="path of the dropout ensemble's curves (read)",

@@ -1,9 +1,10 @@
 """Average what was measured per example into one small file of numbers.
 
 Reads:  the images file's description, the statistics of every attack, the evaluations of every defense,
-        the detection table, the calibration curves.
+        the detection table, the tables of calibrations, of trials and of restoration errors.
 Writes: the metrics.
-Params: seed, classifier.<dataset>, sources.<dataset>, trainings: to be shown beside the results.
+Params: seed, classifier.<dataset>, sources.<dataset>, trainings.<defense>.<dataset>: shown beside the results;
+        evaluations (which defenses are judged).
 """
 
 import argparse

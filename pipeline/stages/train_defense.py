@@ -8,13 +8,13 @@ Params: trainings.<defense>.<dataset>, seed.
 
 import argparse
 
+from pipeline.artifacts.adversarial import choose_sets
 from pipeline.artifacts.checkpoint import load_classifier
 from pipeline.artifacts.curves import write_curves
 from pipeline.artifacts.defenses import save_autoencoder
 from pipeline.artifacts.images import read_split
 from pipeline.artifacts.pairs import open_pairs
 from pipeline.devices import choose_device, keep_freed_memory
-from pipeline.errors import PipelineError
 from pipeline.metrics.splits import validation_mask
 from pipeline.models.autoencoder import Autoencoder
 from pipeline.models.inference import place
@@ -32,11 +32,7 @@ def main(arguments: argparse.Namespace) -> None:
     training = arguments_for(fit_autoencoder, read_block(params, f"{where}.training"), f"{where}.training")
     wanted = check_value(read_block(params, f"{where}.sets"), list[str], f"{where}.sets")
     seed = check_value(read_block(params, "seed"), int, "seed")
-    given = {path.stem: path for path in arguments.sets}
-    for attack in wanted:
-        if attack not in given:
-            raise PipelineError(f"{where}.sets: expected some of {', '.join(given)} (see dvc.yaml), found '{attack}'")
-    sets = [given[attack] for attack in wanted]
+    sets = list(choose_sets(arguments.sets, wanted, f"{where}.sets").values())
 
     keep_freed_memory()
     device = choose_device()

@@ -209,17 +209,15 @@ def test_same_seed_same_weights(changes: dict[str, object]) -> None:
 
 
 def test_the_loss_is_error_plus_weighted_distance_of_the_logits() -> None:
-    training = Training(classifier_weight=0.5, epochs=1, patience=1)
-    validation = make_pairs(10, 4)
+    validation, classifier = make_pairs(10, 4), make_classifier()
     originals = validation.originals / 255
-    # Dropout on originals: the masks of "validation_clean" follow those of "validation", so turn it off.
-    model = make_autoencoder(dropout=0.0)
+    model = make_autoencoder(dropout=0.0)  # no masks to draw again
     settings = {**SETTINGS, "epochs": 1, "classifier_weight": 0.5}
-    epochs = list(fit_autoencoder(model, training.classifier, make_pairs(), validation, seeded(9), **settings))
+    epochs = list(fit_autoencoder(model, classifier, make_pairs(), validation, seeded(9), **settings))
     with torch.inference_mode():
         restored = model.eval()(originals)
         error = (restored - originals).square().mean()
-        difference = (training.classifier(restored) - training.classifier(originals)).abs()
+        difference = (classifier(restored) - classifier(originals)).abs()
         distance = torch.where(difference < 1, 0.5 * difference.square(), difference - 0.5).mean()
     assert epochs[-1].split == "validation_clean"
     assert epochs[-1].reconstruction_error == pytest.approx(error.item(), rel=1e-4)
