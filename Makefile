@@ -14,11 +14,12 @@ reproduce: $(READY)  ## all datasets: hours on a CPU
 	$(RUN) dvc repro
 	@echo "The reports: $(CURDIR)/reports/index.html"
 
-readme: $(READY)  ## the table of results, from the committed metrics
+readme: $(READY)  ## the tables of results and of speeds, from the committed metrics and benchmarks
 	$(RUN) PYTHONPATH=. python benchmarks/readme.py
 
-bench: $(READY)  ## after a full run: what the ensemble costs, how memory grows
-	$(RUN) PYTHONPATH=. python benchmarks/dropout_ensemble.py && PYTHONPATH=. python benchmarks/memory.py
+bench: $(READY)  ## after a full run: what the ensemble and the attacks cost, how memory grows
+	$(RUN) PYTHONPATH=. python benchmarks/dropout_ensemble.py && PYTHONPATH=. python benchmarks/memory.py && \
+	PYTHONPATH=. python benchmarks/attacks.py
 
 test: $(READY)
 	$(RUN) python -m pytest

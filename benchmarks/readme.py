@@ -1,9 +1,10 @@
-"""Write the README's table of results from the committed metrics: `make readme`."""
+"""Write the README's tables from the committed metrics and benchmarks: `make readme`."""
 
+import json
 from pathlib import Path
 
 from pipeline.artifacts.metrics import read_metrics
-from pipeline.reporting.readme import with_results
+from pipeline.reporting.readme import with_tables
 
 ROOT = Path(__file__).parents[1]
 ORDER = ("digits", "mnist", "cifar10")
@@ -12,7 +13,8 @@ ORDER = ("digits", "mnist", "cifar10")
 def main() -> None:
     path = ROOT / "README.md"
     metrics = {name: read_metrics(ROOT / f"reports/metrics/{name}.json") for name in ORDER}
-    path.write_text(with_results(path.read_text(), metrics))
+    speeds = json.loads((ROOT / "benchmarks/results/attacks.json").read_text())
+    path.write_text(with_tables(path.read_text(), metrics, speeds))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ one block, and this file does not change (nor, with it, every stage that depends
 
 import inspect
 import math
+import types
 import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,6 +18,8 @@ from ruamel.yaml.error import YAMLError
 
 from pipeline.errors import PipelineError
 from pipeline.ranges import Range
+
+UNIONS = (types.UnionType, typing.Union)  # int | None, Annotated[int, ...] | None
 
 
 def read_block(path: Path, key: str) -> Any:
@@ -86,6 +89,10 @@ def describe(annotation: Any) -> str:
         return f"a list of {describe(typing.get_args(annotation)[0])}"
     if origin is typing.Literal:
         return f"one of {', '.join(map(repr, typing.get_args(annotation)))}"
+    if origin in UNIONS:
+        return " or ".join(describe(part) for part in typing.get_args(annotation) if part is not types.NoneType)
+    if origin is dict:
+        return "a block"
     return {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}.get(
         annotation, str(annotation)
     )
@@ -111,6 +118,13 @@ def check_value(value: Any, annotation: Any, where: str) -> Any:
         if value not in typing.get_args(annotation):
             raise wrong
         return value
+    if origin in UNIONS:  # with None, which stands for "left out" and is not written
+        annotation, _ = typing.get_args(annotation)
+        return check_value(value, annotation, where)
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise wrong
+        return dict(value)
     if annotation is float:
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise wrong

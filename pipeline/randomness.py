@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 
 
@@ -27,3 +28,20 @@ def seeded_initialization(seed: int, *names: str | int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, *names, "initialization"))
         yield
+
+
+@contextmanager
+def seeded_globally(generator: torch.Generator) -> Iterator[None]:
+    """Inside the block, the global generators of PyTorch and NumPy are seeded from one draw of `generator`.
+
+    For libraries that know no generator argument; what the global ones were is put back afterwards.
+    """
+    seed = int(torch.randint(2**31, (1,), generator=generator, device=generator.device))
+    before = np.random.get_state()  # noqa: NPY002
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
+        try:
+            yield
+        finally:
+            np.random.set_state(before)  # noqa: NPY002

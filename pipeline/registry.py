@@ -1,8 +1,9 @@
 """Attacks and defenses by name: a file, and in it a function of the same name."""
 
+from collections.abc import Mapping
 from importlib import import_module
 from types import ModuleType
-from typing import Literal
+from typing import Any, Literal
 
 from pipeline.errors import PipelineError
 
@@ -19,3 +20,14 @@ def load_by_name(room: Literal["attacks", "defenses"], name: str) -> ModuleType:
     if not hasattr(module, name):
         raise PipelineError(f"{where}: expected a function '{name}', found none")
     return module
+
+
+def split_method(key: str, block: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """File name and arguments of the attack that a params block describes.
+
+    The file is called like the block, unless `method` says otherwise: "pgd_linf", or "foolbox:<AttackName>", which
+    hands the name on as the argument `name`. `budgets` is no argument of the attack, but of its curve.
+    """
+    arguments = {name: value for name, value in block.items() if name != "budgets"}
+    file, colon, name = str(arguments.pop("method", key)).partition(":")
+    return file, {"name": name, **arguments} if colon else arguments

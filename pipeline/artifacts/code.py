@@ -1,5 +1,8 @@
 """`data/code/<room>/<name>.json`: a checksum of every module that a script imports, directly or through others.
 
+Also `data/code/listed/<dataset>/<what>.json`: which defenses and attacks params.yaml lists, for stages that read what
+others wrote into a folder.
+
 DVC knows nothing of imports. These files tell it what each stage, attack and defense is made of, so that an edit
 reruns the stages that import the edited module, and no others.
 """
@@ -9,6 +12,7 @@ import hashlib
 import io
 import json
 import tokenize
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.artifacts.storage import replacing
@@ -17,26 +21,55 @@ from pipeline.errors import PipelineError
 ROOMS = ("stages", "attacks", "defenses")
 
 
-def write_fingerprints(package: Path, folder: Path) -> None:
-    """Write `folder/<room>/<name>.json` for every script of the rooms; files of scripts that are gone are removed."""
+def write_fingerprints(
+    package: Path, folder: Path, methods: Mapping[str, str], listed: Mapping[str, Mapping[str, Sequence[str]]]
+) -> None:
+    """Write `folder/<room>/<name>.json` for every script of the rooms; files of scripts that are gone are removed.
+
+    methods : the other attacks' names, and the file of each. listed : by dataset the lists that `read_listed` is to
+    give. Raises PipelineError if an attack's file is not there.
+    """
     checksums: dict[Path, str] = {}
     wanted = set()
+    for dataset, lists in listed.items():
+        for what, names in lists.items():
+            out = folder / "listed" / dataset / f"{what}.json"
+            wanted.add(out)
+            with replacing(out) as part:
+                part.write_text(json.dumps(names) + "\n")
     for room in ROOMS:
-        for script in sorted((package / room).glob("*.py")):
-            if script.name == "__init__.py":
-                continue
+        scripts = {path.stem: path for path in sorted((package / room).glob("*.py")) if path.name != "__init__.py"}
+        if room == "attacks":
+            for name, file in methods.items():
+                if file not in scripts:
+                    raise PipelineError(f"other_attacks.{name}: expected a file {package / room / file}.py, found none")
+            scripts |= {name: scripts[file] for name, file in methods.items()}
+        for name, script in scripts.items():
             modules = {}
             for path in closure(script, package):
                 if path not in checksums:
                     checksums[path] = hashlib.sha256(substance(path.read_text()).encode()).hexdigest()
                 modules[path.relative_to(package.parent).as_posix()] = checksums[path]
-            out = folder / room / f"{script.stem}.json"
+            out = folder / room / f"{name}.json"
             wanted.add(out)
             with replacing(out) as part:
                 part.write_text(json.dumps(modules, indent=1, sort_keys=True) + "\n")
     for path in folder.rglob("*.json"):
         if path not in wanted:
             path.unlink()
+
+
+def read_listed(path: Path) -> list[str]:
+    """One of the lists that `fingerprint_code` takes from params.yaml: names, in the params' order.
+
+    A folder as a dependency tells DVC when to run, but not what belongs in it; this does. Raises PipelineError if the
+    file is missing.
+    """
+    try:
+        names: list[str] = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise PipelineError(f"{path}: no such file: run dvc repro fingerprint_code") from None
+    return names
 
 
 def closure(script: Path, package: Path) -> set[Path]:

@@ -1,6 +1,6 @@
 """`data/evaluations/<dataset>/<defense>.parquet`: what a defense did with each image of each set."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,9 @@ def read_evaluation(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     return read_frame(path, SCHEMA)
 
 
-def read_evaluations(
-    folder: Path, listed: Mapping[str, Mapping[str, str]]
-) -> dict[str, tuple[pd.DataFrame, dict[str, Any]]]:
-    """The evaluations in `folder` by defense, in the order of `listed` (params.yaml, evaluations) for this dataset.
+def read_evaluations(folder: Path, defenses: Sequence[str]) -> dict[str, tuple[pd.DataFrame, dict[str, Any]]]:
+    """The evaluations in `folder` by defense, in the order of `defenses`; what is not listed there is left out.
 
-    What is not listed any more is left out. Raises PipelineError if one is missing: a folder as a dependency
-    tells DVC when to run, but not that all is there.
+    Raises PipelineError if one is missing.
     """
-    names = [entry["defense"] for entry in listed.values() if entry["dataset"] == folder.name]
-    return {name: read_evaluation(folder / f"{name}.parquet") for name in names}
+    return {name: read_evaluation(folder / f"{name}.parquet") for name in defenses}

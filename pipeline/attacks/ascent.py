@@ -1,6 +1,6 @@
 """Gradient ascent on images, with a model whose weights stay as they are (paper, Section 2.2)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -25,16 +25,20 @@ def frozen(model: nn.Module) -> Iterator[nn.Module]:
                 parameter.requires_grad_(flag)
 
 
-def target_score_gradients(model: nn.Module, images: Tensor, target_labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits F(x), (n, k), and the gradient of each image's target logit, (n, c, h, w).
+def score_gradients(model: nn.Module, images: Tensor, score: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    """Logits, (n, k), and the gradient of each image's score, (n, c, h, w); `score` maps logits to (n,).
 
     The scores are summed, not averaged, so that an image's gradient does not depend on its batch.
     """
     images = images.detach().requires_grad_()
     logits = model(images)
-    scores = logits.gather(1, target_labels[:, None]).sum()
-    (gradients,) = torch.autograd.grad(scores, images)
+    (gradients,) = torch.autograd.grad(score(logits).sum(), images)
     return logits.detach(), gradients
+
+
+def target_score_gradients(model: nn.Module, images: Tensor, target_labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits F(x), (n, k), and the gradient of each image's target logit, (n, c, h, w)."""
+    return score_gradients(model, images, lambda logits: logits.gather(1, target_labels[:, None]))
 
 
 def ascend(images: Tensor, gradients: Tensor, *, step_size: float) -> Tensor:

@@ -5,6 +5,7 @@ no gradients. The images are those of the attack's plain loop, up to the roundin
 composition brings (exactly those in float64, tested).
 """
 
+import inspect
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -27,6 +28,7 @@ def run_attack(
     target_labels: Tensor,
     batch_size: int,
     advance: Advance = lambda finished, fooled: None,
+    generator: torch.Generator | None = None,
     **arguments: Any,
 ) -> tuple[Tensor, Tensor]:
     """Attack `images[image_rows]` towards `target_labels`, in the model's precision.
@@ -37,6 +39,7 @@ def run_attack(
     images : uint8 or float (m, c, h, w) on the model's device; uint8 is divided by 255.
     image_rows, target_labels : int64 (n,), on the same device: one adversarial image per entry.
     advance : called with how many images finished and how many of them are fooled.
+    generator : for an attack that draws random numbers.
     arguments : the attack's keyword arguments.
 
     Returns
@@ -53,8 +56,9 @@ def run_attack(
         )
     results = []
     function = getattr(attack, attack.__name__.rpartition(".")[2])
+    draws = {"generator": generator} if "generator" in inspect.signature(function).parameters else {}
     for rows in torch.arange(len(target_labels), device=target_labels.device).split(batch_size):
-        found, steps = function(model, start(rows), target_labels[rows], **arguments)
+        found, steps = function(model, start(rows), target_labels[rows], **draws, **arguments)
         results.append((found, steps))
         with frozen(model):
             fooled = margins(predict(model, found, batch_size), target_labels[rows]) > 0

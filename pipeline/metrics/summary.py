@@ -86,6 +86,19 @@ def summarize_evaluation(evaluation: pd.DataFrame) -> dict[str, Any]:
     return metrics
 
 
+def l2_ratio(one: pd.DataFrame, other: pd.DataFrame) -> dict[str, float]:
+    """Quartiles of ||perturbation of one||_2 / ||perturbation of other||_2, where both fooled the classifier.
+
+    one, other : rows of `examples.parquet` of two sets; originals and targets that both have are compared.
+    """
+    pair = ["source_split", "source_index", "target_label"]
+    columns = [*pair, "l2"]
+    both = one.loc[one["is_adversarial"], columns].merge(other.loc[other["is_adversarial"], columns], on=pair)
+    both = both[both["l2_y"] > 0]
+    low, median, high = (both["l2_x"] / both["l2_y"]).quantile([0.25, 0.5, 0.75])
+    return {"images": len(both), "low_quartile": float(low), "median": float(median), "high_quartile": float(high)}
+
+
 def compare_evaluations(one: pd.DataFrame, other: pd.DataFrame) -> dict[str, Any]:
     """Rates of `one` minus those of `other`, image by image, on the attacked originals and the sets of both.
 

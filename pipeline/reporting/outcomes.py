@@ -20,6 +20,7 @@ WORDS = {
     "autoencoder_without_dropout": "paper's autoencoder, dropout off",
     "gaussian_blur": "Gaussian blur",
 }
+PAPER_ATTACKS = ("minimal", "extended")
 STATIC = (
     "Every figure of this section is static: the adversarial images were made against the undefended classifier, "
     "as in the paper, by an attacker who does not know of the defense. None of them is a measure of robustness."
@@ -27,8 +28,8 @@ STATIC = (
 
 
 def attacks_on(metrics: Mapping[str, Any], defense: str) -> list[str]:
-    """The attacks whose sets the defense was judged on."""
-    return [name for name in metrics["attacks"] if name in metrics["defenses"][defense]]
+    """Those of the paper's attacks whose sets the defense was judged on."""
+    return [name for name in PAPER_ATTACKS if name in metrics["defenses"][defense]]
 
 
 def outcome_table(section: Section, metrics: Mapping[str, Any], names: Iterable[str]) -> None:

@@ -1,6 +1,6 @@
 """The report's sections on the classifier and the adversarial sets (paper, Sections 2.1 to 2.3)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,6 +133,15 @@ def in_words(value: Any) -> str:
     )
 
 
+def table_1_rows(columns: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """The rows of Table 1, a column per set: each maps quantity and statistic to a number."""
+    return [
+        [f"{words}, {statistic}", *(number(column[quantity][statistic]) for column in columns)]
+        for quantity, words in (("pixel", "pixel value"), ("l1", "L1 norm"), ("l2", "L2 norm"))
+        for statistic in ("mean", "std", "min", "max")
+    ]
+
+
 def pair_matrix(pairs: pd.DataFrame, column: str, classes: int) -> NDArray[np.float64]:
     """A column of a pairs table as a (label, target label) matrix, NaN on the diagonal."""
     matrix = np.full((classes, classes), np.nan)
@@ -144,7 +153,8 @@ def _success(
     section: Section, metrics: Mapping[str, Any], sets: Mapping[str, Statistics], class_names: tuple[str, ...]
 ) -> None:
     rows = []
-    for name, attack in metrics["attacks"].items():
+    for name in sets:
+        attack = metrics["attacks"][name]
         rows.append(
             [
                 name,
@@ -188,12 +198,9 @@ def _table_1(section: Section, metrics: Mapping[str, Any], sets: Mapping[str, St
         if (dataset, name) in TABLE_1:
             header.append(f"{name}, paper")
             columns.append(TABLE_1[dataset, name])
-    rows = [
-        [f"{words}, {statistic}", *(number(column[quantity][statistic]) for column in columns)]
-        for quantity, words in (("pixel", "pixel value"), ("l1", "L1 norm"), ("l2", "L2 norm"))
-        for statistic in ("mean", "std", "min", "max")
-    ]
-    section.table(header, rows, "Table 1. Statistics of the perturbations; pixels in [0, 1], fooled images only.")
+    section.table(
+        header, table_1_rows(columns), "Table 1. Statistics of the perturbations; pixels in [0, 1], fooled images only."
+    )
     compared = [name for name in sets if (dataset, name) in TABLE_1]
     for name in compared:
         ours, paper = metrics["attacks"][name]["l2"], TABLE_1[dataset, name]["l2"]
@@ -325,7 +332,7 @@ def _sensitivity(section: Section, metrics: Mapping[str, Any], sets: Mapping[str
     )
     words = "; ".join(
         f"{name}: {attack['sensitivity_mean']:.3g} against {attack['noise_sensitivity_mean']:.3g} for noise ({attack['sensitivity_mean'] / attack['noise_sensitivity_mean']:.0f} times)"
-        for name, attack in metrics["attacks"].items()
+        for name, attack in ((name, metrics["attacks"][name]) for name in sets)
     )
     section.text(f"Mean sensitivity, logits per unit of L2 distance: {words}.")
 

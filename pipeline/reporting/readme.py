@@ -1,13 +1,16 @@
-"""The README's table of results, written from the committed metrics so that it cannot differ from them."""
+"""The README's tables, written from committed metrics and benchmarks so that they cannot differ from them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.reporting.outcomes import WORDS
 from pipeline.reporting.paper_numbers import TABLE_1
-from pipeline.reporting.section import number, rate
+from pipeline.reporting.section import number, percent, rate
 
-START, END = "<!-- results: written by `make readme` from reports/metrics -->", "<!-- end of results -->"
+RESULTS = "<!-- results: written by `make readme` from reports/metrics -->", "<!-- end of results -->"
+ATTACKS = "<!-- attacks: written by `make readme` from reports/metrics -->", "<!-- end of attacks -->"
+SPEEDS = "<!-- speeds: written by `make readme` from benchmarks/results/attacks.json -->", "<!-- end of speeds -->"
+SHOWN = ("dropout_ensemble", "autoencoder_ensemble", "autoencoder_ensemble_tuned")
 
 DEFENSES = (
     "dropout_ensemble",
@@ -54,13 +57,67 @@ def results_table(metrics: Mapping[str, Mapping[str, Any]]) -> str:
                     rate(m["defenses"][d][a][outcome]) for outcome in ("thwarted", "recovered")
                 ),
             )
+    return _markdown(rows)
+
+
+def attacks_table(metrics: Mapping[str, Mapping[str, Any]]) -> str:
+    """Markdown: a row per dataset and attack; its success, its size against DDN's, and what the ensembles recover."""
+    names = [f"{WORDS[defense]}: thwarted / recovered" for defense in SHOWN]
+    rows = [["dataset", "attack", "fooled", "median L2 over DDN's", *names]]
+    rows.append(["---"] * len(rows[0]))
+    for dataset, entry in metrics.items():
+        for attack, about in entry["attacks"].items():
+            ratio = about["l2_ratio"].get("ddn")
+            rows.append(
+                [
+                    dataset,
+                    attack,
+                    percent(about["success_rate"]["value"]),
+                    f"{ratio['median']:.2f}" if ratio and attack != "ddn" else "",
+                    *(
+                        " / ".join(
+                            percent(entry["defenses"][defense][attack][outcome]["value"])
+                            for outcome in ("thwarted", "recovered")
+                        )
+                        for defense in SHOWN
+                    ),
+                ]
+            )
+    return _markdown(rows)
+
+
+def speeds_table(records: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown: a row per dataset and attack, from the records of benchmarks/attacks.py."""
+    header = ["dataset", "attack", "images/s", "passes per image", "passes/s", "fooled", "median L2", "peak memory"]
+    rows = [header, ["---"] * len(header)]
+    for record in records:
+        rows.append(
+            [
+                record["dataset"],
+                record["attack"],
+                f"{record['images_per_second']:,.0f}",
+                f"{record['passes_per_image']:g}",
+                f"{record['passes_per_second']:,}",
+                percent(record["success_rate"]),
+                "" if record["l2_median"] is None else f"{record['l2_median']:g}",
+                f"{record['peak_memory_mib']:,} MiB",
+            ]
+        )
+    first = records[0]
+    return f"{_markdown(rows)}\n\n{first['images']} images each; {first['device']}, PyTorch {first['torch']}."
+
+
+def _markdown(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in rows)
 
 
-def with_results(readme: str, metrics: Mapping[str, Mapping[str, Any]]) -> str:
-    """The README's text with its table written anew. Raises ValueError if the markers are not there."""
-    before, start, rest = readme.partition(START)
-    _, end, after = rest.partition(END)
-    if not start or not end:
-        raise ValueError("the README has no markers for its results")
-    return f"{before}{START}\n{results_table(metrics)}\n{END}{after}"
+def with_tables(readme: str, metrics: Mapping[str, Mapping[str, Any]], speeds: Sequence[Mapping[str, Any]]) -> str:
+    """The README's text with its tables written anew. Raises ValueError if a table's markers are not there."""
+    tables = {RESULTS: results_table(metrics), ATTACKS: attacks_table(metrics), SPEEDS: speeds_table(speeds)}
+    for (first, last), table in tables.items():
+        before, start, rest = readme.partition(first)
+        _, end, after = rest.partition(last)
+        if not start or not end:
+            raise ValueError(f"the README has no markers {first} ... {last}")
+        readme = f"{before}{first}\n{table}\n{last}{after}"
+    return readme

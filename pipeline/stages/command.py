@@ -15,16 +15,17 @@ TIMES = Path(".work/stage_times.csv")
 def run(main: Callable[[argparse.Namespace], None], doc: str | None, **options: str) -> None:
     """Parse `--<option>` arguments, call `main`, and turn what a user can mend into one line.
 
-    `options` maps each option to its help text; all are required. An option whose help begins with
-    "path" is parsed to a Path, one that begins with "paths" to a list of them.
+    `options` maps each option to its help text; all are required but those whose help begins with "optional", which
+    are None when left out. After that word, an option whose help begins with "path" is parsed to a Path, one that
+    begins with "paths" to a list of them.
     """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, text in options.items():
-        kind = Path if text.startswith("path") else str
-        many = "+" if text.startswith("paths") else None
-        parser.add_argument(
-            f"--{name.replace('_', '-')}", required=True, type=kind, nargs=many, help=text, metavar=name.upper()
-        )
+        words = text.removeprefix("optional ")
+        kind = Path if words.startswith("path") else str
+        many = "+" if words.startswith("paths") else None
+        option, needed = f"--{name.replace('_', '-')}", words == text
+        parser.add_argument(option, required=needed, type=kind, nargs=many, help=text, metavar=name.upper())
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="default: %(default)s")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     arguments = parser.parse_args()

@@ -1,8 +1,9 @@
 """Judge a defense on the test split: clean images, adversarial sets, and random noise of their size.
 
-Reads:  the images file, the attacked classifier, what the defense has learned, the adversarial sets.
+Reads:  the images file, the attacked classifier, what the defense has learned, the adversarial sets. With
+        --other-attacks the sets of the attacks listed there, and nothing but them is judged.
 Writes: one row per (image, set); images of a set that fooled nobody are left out.
-Params: defenses.<defense>.<dataset>, seed.
+Params: defenses.<defense>.<dataset> (its `sets` not with --other-attacks), seed.
 Cost:   the defense's passes over (test split + test-split part of the sets).
 """
 
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from pipeline.artifacts.adversarial import choose_sets, open_adversarial
 from pipeline.artifacts.checkpoint import load_classifier
+from pipeline.artifacts.code import read_listed
 from pipeline.artifacts.defenses import load_defended
 from pipeline.artifacts.evaluations import write_evaluation
 from pipeline.artifacts.images import read_description, read_split
@@ -59,9 +61,14 @@ def main(arguments: argparse.Namespace) -> None:
     where = f"defenses.{name}.{dataset}"
     function = getattr(load_by_name("defenses", name), name)
     settings = arguments_for(function, read_block(params, f"{where}.arguments"), f"{where}.arguments")
-    wanted = check_value(read_block(params, f"{where}.sets"), list[str], f"{where}.sets")
     seed = check_value(read_block(params, "seed"), int, "seed")
-    sets = choose_sets(arguments.sets, wanted, f"{where}.sets")
+    if arguments.other_attacks:
+        names = read_listed(arguments.other_attacks)
+        given = [path for folder in arguments.sets for path in sorted(folder.glob("*.h5"))]
+        sets = choose_sets(given, names, "other_attacks")
+    else:
+        names = check_value(read_block(params, f"{where}.sets"), list[str], f"{where}.sets")
+        sets = choose_sets(arguments.sets, names, f"{where}.sets")
 
     keep_freed_memory()
     device = choose_device()
@@ -76,15 +83,15 @@ def main(arguments: argparse.Namespace) -> None:
         )
     frames = []
     with bar(0, f"{name} {dataset}", "image") as progress:
-        for part in _parts(arguments.images, sets, seed, batch_size):
+        for part in _parts(None if arguments.other_attacks else arguments.images, sets, seed, batch_size):
             progress.total = progress.n + len(part.row)
-            names = dataset, name, part.attack
+            words = dataset, name, part.attack
             frame = evaluate(
                 partial(function, **settings),
                 defended,
                 part.images,
                 batch_size,
-                lambda batch, names=names: generator(device, seed, *names, batch),  # type: ignore[misc]
+                lambda batch, words=words: generator(device, seed, *words, batch),  # type: ignore[misc]
                 part.first_batch,
                 progress.update,
             )
@@ -102,11 +109,15 @@ def main(arguments: argparse.Namespace) -> None:
     write_evaluation(arguments.out, pd.concat(frames, ignore_index=True), about)
 
 
-def _parts(images: Path, sets: Mapping[str, Path], seed: int, batch_size: int) -> Iterator[Part]:
-    """The whole test split; the attacked originals of it; each set's images of it, and noise of their norms."""
-    test = read_split(images, "test")
-    everything = np.arange(len(test.labels))
-    yield Part("clean_all", torch.from_numpy(test.images), everything, everything, test.labels)
+def _parts(images: Path | None, sets: Mapping[str, Path], seed: int, batch_size: int) -> Iterator[Part]:
+    """The whole test split; the attacked originals of it; each set's images of it, and noise of their norms.
+
+    Without images, the sets' images of the test split alone.
+    """
+    if images:
+        test = read_split(images, "test")
+        everything = np.arange(len(test.labels))
+        yield Part("clean_all", torch.from_numpy(test.images), everything, everything, test.labels)
     for position, (attack, path) in enumerate(sets.items()):
         with open_adversarial(path) as set_:
             sources = set_.sources
@@ -114,7 +125,7 @@ def _parts(images: Path, sets: Mapping[str, Path], seed: int, batch_size: int) -
             originals, first = np.unique(sources.original_row[rows], return_index=True)
             labels = sources.labels[rows[first]]
             pictures = torch.from_numpy(sources.originals[originals])
-            if position == 0:
+            if images and position == 0:
                 yield Part("clean", pictures, originals, originals, labels)
             norms = np.zeros(len(rows), np.float32)
             for start in range(0, len(rows), BATCHES * batch_size):
@@ -130,6 +141,8 @@ def _parts(images: Path, sets: Mapping[str, Path], seed: int, batch_size: int) -
                     sources.target_labels[rows[part]],
                     start // batch_size,
                 )
+            if not images:
+                continue
             dataset = set_.identity.dataset
             random = np.random.default_rng(derive_seed(seed, dataset, attack, "noise norms"))
             chosen = one_row_per_original(sources.original_row[rows], random)
@@ -147,6 +160,7 @@ if __name__ == "__main__":
         images="path of the images file (read)",
         classifier="path of the attacked classifier (read)",
         weights="path of what the defense has learned, or of the classifier if nothing (read)",
-        sets="paths of the adversarial sets (read)",
+        sets="paths of the adversarial sets (read); with --other-attacks, of their folder",
+        other_attacks="optional path of the list of attacks whose sets are judged (read)",
         out="path of the evaluation (written)",
     )

@@ -3,8 +3,9 @@
 Reads:  where the attack starts: an images file (source images are then selected from it) or another
         adversarial set (its images are carried on); the classifier.
 Writes: the adversarial set.
-Params: attacks.<attack>.<dataset>, sources.<dataset>, seed. An attack that starts from a set takes
-        what its own block does not say from that set's parameters.
+Params: the attack's block (--block), how many sources (--sources), seed. An attack that starts from a set takes
+        what its own block does not say from that set's parameters; `method` in a block names the attack's file where
+        that is not called like the set.
 Cost:   about one forward and backward pass per image and step. An interrupted run goes on where it was.
 """
 
@@ -39,9 +40,9 @@ from pipeline.metrics.sources import every_target, select_sources
 from pipeline.models.inference import place, predict
 from pipeline.params import arguments_for, check_value, parameters_of, read_block
 from pipeline.progress import bar
-from pipeline.randomness import derive_seed
+from pipeline.randomness import derive_seed, generator
 from pipeline.ranges import Range
-from pipeline.registry import load_by_name
+from pipeline.registry import load_by_name, split_method
 from pipeline.stages.command import run
 
 
@@ -57,10 +58,11 @@ class Start:
 
 def main(arguments: argparse.Namespace) -> None:
     dataset, name, params = arguments.dataset, arguments.attack, arguments.params
-    attack = load_by_name("attacks", name)
-    function = getattr(attack, name)
+    where = arguments.block or f"attacks.{name}.{dataset}"
+    method, own = split_method(name, read_block(params, where))
+    attack = load_by_name("attacks", method)
+    function = getattr(attack, method)
     seed = check_value(read_block(params, "seed"), int, "seed")
-    own = read_block(params, f"attacks.{name}.{dataset}")
 
     keep_freed_memory()
     device = choose_device()
@@ -72,7 +74,7 @@ def main(arguments: argparse.Namespace) -> None:
         raise PipelineError(f"{arguments.start}: expected images of {dataset}, found {start.dataset}")
     known = parameters_of(function)
     block = {key: value for key, value in start.inherited.items() if key in known} | own
-    parameters = arguments_for(function, block, f"attacks.{name}.{dataset}")
+    parameters = arguments_for(function, block, where)
     sources = start.sources
 
     blocks = [slice(first, min(first + BLOCK, len(sources.labels))) for first in range(0, len(sources.labels), BLOCK)]
@@ -115,6 +117,7 @@ def main(arguments: argparse.Namespace) -> None:
                 torch.from_numpy(sources.target_labels[rows]).to(device, torch.int64),
                 settings.attack,
                 advance,
+                generator(device, seed, dataset, name, "attack", index),
                 **parameters,
             )
             return {"images": found.cpu().numpy(), "steps": before + steps.cpu().numpy().astype(np.int16)}
@@ -159,7 +162,7 @@ def _from_images(arguments: argparse.Namespace, model: nn.Module, seed: int) -> 
         return predicted
 
     for number, split in enumerate(SOURCE_SPLITS):
-        where = f"sources.{dataset}.{split}"
+        where = f"{arguments.sources or f'sources.{dataset}'}.{split}"
         count = check_value(read_block(arguments.params, where), Annotated[int, Range(0, 10**7)], where)
         images = read_split(arguments.start, split)
         random = np.random.default_rng(derive_seed(seed, dataset, "sources", split))
@@ -186,7 +189,9 @@ if __name__ == "__main__":
         main,
         __doc__,
         dataset="name of the dataset",
-        attack="name of the attack: a file in pipeline/attacks",
+        attack="name of the set; of the attack's file too, unless its block says otherwise",
+        block="optional key of the attack's params; default: attacks.<attack>.<dataset>",
+        sources="optional key of how many images are attacked; default: sources.<dataset>",
         start="path of the images file or adversarial set to start from (read)",
         classifier="path of the attacked classifier (read)",
         out="path of the adversarial set (written)",

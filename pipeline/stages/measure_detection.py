@@ -1,25 +1,25 @@
 """How well the passes' disagreement tells adversarial images from others.
 
-Reads:  the evaluations of all defenses.
+Reads:  the evaluations of all defenses; which they are.
 Writes: a table of AUC and true positive rates; the ROC curves.
-Params: evaluations (which defenses are judged).
+Params: none.
 """
 
 import argparse
 
 import pandas as pd
 
+from pipeline.artifacts.code import read_listed
 from pipeline.artifacts.evaluations import read_evaluations
 from pipeline.artifacts.statistics import write_frame
 from pipeline.metrics.detection import detect
-from pipeline.params import read_block
 from pipeline.stages.command import run
 
 
 def main(arguments: argparse.Namespace) -> None:
-    listed = read_block(arguments.params, "evaluations")
+    defenses = read_listed(arguments.defenses)
     tables, curves = [], []
-    for name, (evaluation, _) in read_evaluations(arguments.evaluations, listed).items():
+    for name, (evaluation, _) in read_evaluations(arguments.evaluations, defenses).items():
         table, curve = detect(evaluation)
         for frame in (table, curve):
             frame.insert(0, "defense", name)
@@ -35,6 +35,7 @@ if __name__ == "__main__":
         main,
         __doc__,
         dataset="name of the dataset",
+        defenses="path of the list of defenses (read)",
         evaluations="path of the folder of evaluations, a file per defense (read)",
         scores="path of the table of AUC and rates (written)",
         curves="path of the ROC curves (written)",

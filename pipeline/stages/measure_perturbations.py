@@ -74,6 +74,7 @@ def main(arguments: argparse.Namespace) -> None:
                     "label": sources.labels[rows],
                     "target_label": sources.target_labels[rows],
                     "source_split": sources.source_split[original_row],
+                    "source_index": sources.source_index[original_row],
                     "is_adversarial": set_.is_adversarial[rows],
                     "is_adversarial_uint8": (margins(classify(rounded), targets) > 0).numpy(),
                     "steps": set_.steps[rows],

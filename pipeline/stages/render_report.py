@@ -3,7 +3,7 @@
 Reads:  the metrics, the learning and calibration curves, the statistics and the sets of every attack,
         the evaluations of every defense and what was measured on them.
 Writes: the figures, and one HTML page that holds them.
-Params: evaluations (which defenses are judged).
+Params: none.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.artifacts.adversarial import open_adversarial
+from pipeline.artifacts.code import read_listed
 from pipeline.artifacts.curves import read_curves
 from pipeline.artifacts.evaluations import read_evaluations
 from pipeline.artifacts.metrics import read_metrics
@@ -22,10 +23,10 @@ from pipeline.artifacts.statistics import attacks_in, read_frame, read_mean_imag
 from pipeline.metrics.autoencoder_trials import AutoencoderTrial
 from pipeline.metrics.calibration import ExtraStepsTrial, StepSizeTrial
 from pipeline.metrics.defense_trials import DefenseTrial
-from pipeline.params import read_block
 from pipeline.reporting.autoencoder import AutoencoderResults, RestoredExamples, autoencoder_section
 from pipeline.reporting.defenses import DefenseResults, detection_section, dropout_section
-from pipeline.reporting.outcomes import overview_section
+from pipeline.reporting.other_attacks import SizeResults, other_attacks_section, sizes_section
+from pipeline.reporting.outcomes import PAPER_ATTACKS, overview_section
 from pipeline.reporting.page import render_page
 from pipeline.reporting.perturbations import Statistics, attacks_section, classifier_section
 from pipeline.stages.command import run
@@ -35,27 +36,28 @@ AUTOENCODER_CURVES = ("epoch", "split", "loss", "accuracy", "reconstruction_erro
 
 def main(arguments: argparse.Namespace) -> None:
     metrics = read_metrics(arguments.metrics)
-    names = attacks_in(arguments.perturbations)
+    others = read_listed(arguments.other_attacks)
+    names = attacks_in(arguments.perturbations, others)
     sets = {name: _statistics(arguments.perturbations / name, arguments.adversarial / f"{name}.h5") for name in names}
+    success = {name: read_frame(arguments.perturbations / name / "success.parquet", "success")[0] for name in others}
     _, about = read_frame(arguments.perturbations / names[0] / "pairs.parquet", "pairs")
+    class_names = tuple(about["class_names"])
     calibration = (
         read_curves(arguments.step_sizes, StepSizeTrial.__dataclass_fields__),
         read_curves(arguments.extra_steps, ExtraStepsTrial.__dataclass_fields__),
     )
-    evaluations = {
-        name: frame
-        for name, (frame, _) in read_evaluations(
-            arguments.evaluations, read_block(arguments.params, "evaluations")
-        ).items()
-    }
+    read = read_evaluations(arguments.evaluations, read_listed(arguments.defenses))
+    evaluations = {name: frame for name, (frame, _) in read.items()}
     dropout = _dropout(arguments, evaluations)
     sections = [
         classifier_section(metrics, read_curves(arguments.curves, ("epoch", "split", "loss", "accuracy"))),
-        attacks_section(metrics, sets, calibration, tuple(about["class_names"])),
-        dropout_section(metrics, dropout, tuple(about["class_names"])),
-        autoencoder_section(metrics, _autoencoder(arguments, evaluations), tuple(about["class_names"])),
+        attacks_section(metrics, {name: sets[name] for name in PAPER_ATTACKS}, calibration, class_names),
+        dropout_section(metrics, dropout, class_names),
+        autoencoder_section(metrics, _autoencoder(arguments, evaluations), class_names),
         detection_section(metrics, dropout),
         overview_section(metrics),
+        other_attacks_section(metrics, sets, success, class_names),
+        sizes_section(metrics, _sizes(arguments.sizes)),
     ]
     pictures = {name: as_png(figure) for section in sections for name, figure in section.figures.items()}
     write_figures(arguments.figures, pictures)
@@ -90,6 +92,14 @@ def _autoencoder(arguments: argparse.Namespace, evaluations: dict[str, pd.DataFr
     )
 
 
+def _sizes(folder: Path) -> SizeResults:
+    return SizeResults(
+        sizes=read_frame(folder / "sizes.parquet", "sizes")[0],
+        examples=read_frame(folder / "examples.parquet", "size_examples")[0],
+        transfer=read_frame(folder / "transfer.parquet", "transfer")[0],
+    )
+
+
 def _statistics(folder: Path, adversarial: Path) -> Statistics:
     means = read_mean_images(folder / "mean_images.h5")
     with open_adversarial(adversarial) as set_:
@@ -98,11 +108,7 @@ def _statistics(folder: Path, adversarial: Path) -> Statistics:
         fooled = set_.is_adversarial & (sources.source_split[sources.original_row] == 1)
         classes = len(set_.identity.class_names)
         wanted = [(label, (label + 1 + label % (classes - 1)) % classes) for label in range(classes)]
-        found = [
-            np.flatnonzero(fooled & (sources.labels == a) & (sources.target_labels == b))[:1]
-            for a, b in wanted
-            if a != b
-        ]
+        found = [np.flatnonzero(fooled & (sources.labels == a) & (sources.target_labels == b))[:1] for a, b in wanted]
         rows = np.sort(np.concatenate(found))  # HDF5 reads sorted rows only
         by_label = np.argsort(sources.labels[rows])
         samples = (
@@ -128,6 +134,8 @@ if __name__ == "__main__":
         main,
         __doc__,
         dataset="name of the dataset",
+        defenses="path of the list of defenses (read)",
+        other_attacks="path of the list of other attacks (read)",
         metrics="path of the metrics (read)",
         curves="path of the classifier's learning curves (read)",
         perturbations="path of the folder of statistics, a folder per attack (read)",
@@ -137,6 +145,7 @@ if __name__ == "__main__":
         evaluations="path of the folder of evaluations, a file per defense (read)",
         defense_trials="path of the trials of the defenses' strengths (read)",
         autoencoder_trials="path of the trials of autoencoders (read)",
+        sizes="path of the folder of classifiers of several sizes (read)",
         restored="path of the restored examples (read)",
         defense_curves="paths of the autoencoders' learning curves (read)",
         trace="path of the dropout ensemble's curves (read)",

@@ -1,15 +1,17 @@
 """Average what was measured per example into one small file of numbers.
 
 Reads:  the images file's description, the statistics of every attack, the evaluations of every defense,
-        the detection table, the tables of calibrations, of trials and of restoration errors.
+        the detection table, the tables of calibrations, of trials and of restoration errors; which attacks and
+        defenses there are.
 Writes: the metrics.
-Params: seed, classifier.<dataset>, sources.<dataset>, trainings.<defense>.<dataset>: shown beside the results;
-        evaluations (which defenses are judged).
+Params: seed, classifier.<dataset>, sources.<dataset>, trainings.<defense>.<dataset>: shown beside the results.
 """
 
 import argparse
-from pathlib import Path
 
+import pandas as pd
+
+from pipeline.artifacts.code import read_listed
 from pipeline.artifacts.curves import read_curves
 from pipeline.artifacts.evaluations import read_evaluations
 from pipeline.artifacts.images import read_description
@@ -22,11 +24,13 @@ from pipeline.metrics.defense_trials import DefenseTrial, summarize_trials
 from pipeline.metrics.restorations import RestorationError, summarize_restorations
 from pipeline.metrics.summary import (
     compare_evaluations,
+    l2_ratio,
     rounded,
     summarize_attack,
     summarize_detection,
     summarize_evaluation,
 )
+from pipeline.metrics.transfer import summarize_sizes
 from pipeline.params import read_block
 from pipeline.stages.command import run
 
@@ -35,33 +39,39 @@ COMPARED = (
     ("autoencoder_without_dropout", "gaussian_blur"),
     ("autoencoder_ensemble", "autoencoder_without_dropout"),
 )
+# What every attack's perturbations are measured against, on the same originals and targets.
+YARDSTICKS = ("minimal", "ddn")
 TRIED = ("autoencoder_ensemble", "autoencoder_ensemble_tuned")
 
 
 def main(arguments: argparse.Namespace) -> None:
     description = read_description(arguments.images)
-    attacks = {}
-    for name in attacks_in(arguments.perturbations):
+    judged = read_listed(arguments.defenses)
+    attacks, examples = {}, {}
+    for name in attacks_in(arguments.perturbations, read_listed(arguments.other_attacks)):
         folder = arguments.perturbations / name
-        examples, about = read_frame(folder / "examples.parquet", "examples")
+        examples[name], about = read_frame(folder / "examples.parquet", "examples")
         pairs, _ = read_frame(folder / "pairs.parquet", "pairs")
         profile, _ = read_frame(folder / "profile.parquet", "profile")
-        attacks[name] = summarize_attack(examples, pairs, profile, about["params"])
-    listed = read_block(arguments.params, "evaluations")
+        attacks[name] = summarize_attack(examples[name], pairs, profile, about["params"])
+    for name in attacks:
+        attacks[name]["l2_ratio"] = {
+            other: l2_ratio(examples[name], examples[other]) for other in YARDSTICKS if other in attacks
+        }
     defenses, settings = {}, {}
-    evaluations = read_evaluations(arguments.evaluations, listed)
+    evaluations = read_evaluations(arguments.evaluations, judged)
+    others = read_evaluations(arguments.other_evaluations, judged)
     for name, (evaluation, about) in evaluations.items():
         settings[name] = about["arguments"]
-        defenses[name] = {"arguments": about["arguments"], **summarize_evaluation(evaluation)}
+        both = pd.concat([evaluation, others[name][0]], ignore_index=True)
+        defenses[name] = {"arguments": about["arguments"], **summarize_evaluation(both)}
     used = {
         "dropout_ensemble": settings["dropout_ensemble"]["rate"],
         "gaussian_noise_ensemble": settings["gaussian_noise_ensemble"]["sigma"],
     }
-    learned = {Path(entry["weights"]) for entry in listed.values() if entry["dataset"] == arguments.dataset}
     trainings = {
-        path.name: read_block(arguments.params, f"trainings.{path.name}.{arguments.dataset}")
-        for path in sorted(learned)
-        if path.parts[0] == "defenses"
+        name: read_block(arguments.params, f"trainings.{name}.{arguments.dataset}")
+        for name in read_listed(arguments.learned)
     }
     comparisons = {
         f"{one}_minus_{other}": compare_evaluations(evaluations[one][0], evaluations[other][0])
@@ -98,6 +108,12 @@ def main(arguments: argparse.Namespace) -> None:
             {name: trainings[name]["architecture"]["dropout"] for name in TRIED},
         ),
         "restorations": summarize_restorations(errors, settings["gaussian_blur"]["sigma"]),
+        "sizes": summarize_sizes(
+            *(
+                read_frame(arguments.sizes / f"{name}.parquet", schema)[0]
+                for name, schema in (("sizes", "sizes"), ("examples", "size_examples"), ("transfer", "transfer"))
+            )
+        ),
         "detection": summarize_detection(read_frame(arguments.detection, "detection")[0]),
     }
     write_metrics(arguments.metrics, rounded(metrics))
@@ -112,10 +128,15 @@ if __name__ == "__main__":
         perturbations="path of the folder of statistics, a folder per attack (read)",
         step_sizes="path of the curve over step sizes (read)",
         extra_steps="path of the curve over extra steps (read)",
+        defenses="path of the list of defenses (read)",
+        learned="path of the list of trainings that they use (read)",
+        other_attacks="path of the list of other attacks (read)",
         evaluations="path of the folder of evaluations, a file per defense (read)",
+        other_evaluations="path of the folder of their evaluations on other attacks' images (read)",
         defense_trials="path of the trials of the defenses' strengths (read)",
         autoencoder_trials="path of the trials of autoencoders (read)",
         restorations="path of the table of restoration errors (read)",
+        sizes="path of the folder of classifiers of several sizes (read)",
         detection="path of the detection table (read)",
         metrics="path of the metrics (written)",
     )

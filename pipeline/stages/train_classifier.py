@@ -15,12 +15,11 @@ from pipeline.artifacts.images import read_description, read_split
 from pipeline.devices import choose_device, keep_freed_memory
 from pipeline.metrics.splits import validation_mask
 from pipeline.models.classifier import Classifier
-from pipeline.models.inference import place
 from pipeline.params import arguments_for, check_value, read_block
 from pipeline.progress import bar
-from pipeline.randomness import generator, seeded_initialization
+from pipeline.randomness import generator
 from pipeline.stages.command import run
-from pipeline.training.classifier import channel_statistics, fit_classifier
+from pipeline.training.classifier import fit_classifier, new_classifier
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -38,11 +37,7 @@ def main(arguments: argparse.Namespace) -> None:
     labels = torch.from_numpy(split.labels).to(device, torch.int64)
     held_out = torch.from_numpy(validation_mask(split.labels, seed, dataset)).to(device)
 
-    channels, height, width = split.images.shape[1:]
-    with seeded_initialization(seed, dataset, "classifier"):
-        model = Classifier((channels, height, width), class_count, **architecture)
-    model.set_normalization(*channel_statistics(images[~held_out]))
-    place(model, device)
+    model = new_classifier(images[~held_out], class_count, (seed, dataset, "classifier"), **architecture)
 
     curves = []
     with bar(training["epochs"] * int((~held_out).sum()), f"train_classifier {dataset}", "image") as progress:

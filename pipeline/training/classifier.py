@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipeline.models.classifier import Classifier
 from pipeline.models.dropout import sampling
-from pipeline.models.inference import predict, to_unit_interval
+from pipeline.models.inference import place, predict, to_unit_interval
+from pipeline.randomness import seeded_initialization
 from pipeline.ranges import Range
 from pipeline.training.augmentation import shift_and_flip
 
@@ -33,6 +35,17 @@ def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
     values = torch.arange(256, device=images.device).double() / 255
     mean = shares @ values
     return mean.float(), (shares @ values.square() - mean.square()).sqrt().float()
+
+
+def new_classifier(
+    images: Tensor, class_count: int, names: tuple[int, *tuple[str, ...]], **architecture: Any
+) -> Classifier:
+    """A classifier on the device of uint8 `images` (n, c, h, w), normalized by them; `names` seed its weights."""
+    channels, height, width = images.shape[1:]
+    with seeded_initialization(*names):
+        model = Classifier((channels, height, width), class_count, **architecture)
+    model.set_normalization(*channel_statistics(images))
+    return place(model, images.device)
 
 
 def fit_classifier(

@@ -22,7 +22,7 @@ from pipeline.perturbation_stats import PerturbationStats
 from tests.root import ROOT
 
 TARGET = "render_report@digits"
-STAGES = 24
+STAGES = 36
 
 
 class Tree:
@@ -54,6 +54,15 @@ class Tree:
         for family in trials["families"].values():
             family["training"]["epochs"] = 1
         params["traces"]["dropout_ensemble"]["digits"] = {"originals": 20, "passes": [1, 5], "extra_steps": [1, 3]}
+        params["other_sources"]["digits"] = {"train": 0, "test": 20, "curve": 20}
+        others = {name: params["other_attacks"][name] for name in ("pgd_linf", "ddn", "foolbox_mi_fgsm")}
+        others["ddn"]["digits"] = {"steps": 20}
+        others["pgd_linf"]["digits"]["budgets"] = [0.1, 0.4]
+        params["other_attacks"] = others
+        sizes = params["sizes"]["digits"]
+        sizes["classifiers"] = {name: sizes["classifiers"][name] for name in ("narrow", "standard")}
+        sizes["training"]["epochs"] = 2
+        sizes["originals"] = 10
         self.write_params(params)
         self.run("git", "init", "--quiet")
         self.dvc("init", "--quiet")
@@ -199,6 +208,8 @@ def test_a_change_reruns_its_own_branch(tree: Tree) -> None:
     params["attacks"]["extended"]["digits"]["extra_steps"] += 1
     tree.write_params(params)
     defenses = {f"evaluate_defense@digits-{name}" for name in params["defenses"]}
+    # They depend on the folder of sets, for DVC cannot be given a list of files that params.yaml makes.
+    defenses |= {f"evaluate_other@digits-{name}" for name in params["defenses"]}
     branch = {
         "generate_adversarial@digits-extended",
         "calibrate_autoencoder@digits",
@@ -215,7 +226,59 @@ def test_a_change_reruns_its_own_branch(tree: Tree) -> None:
     tree.edit("pipeline/attacks/extended.py", '"""Extended', '# a comment\n"""Extended')
     assert tree.repro() == {"fingerprint_code"}
     tree.edit("pipeline/attacks/extended.py", "import torch\n", "import math  # noqa: F401\n\nimport torch\n")
-    assert tree.repro() == {"fingerprint_code", "generate_adversarial@digits-extended"}
+    assert tree.repro() == {"fingerprint_code", "generate_adversarial@digits-extended", "measure_transfer@digits"}
+
+
+def test_another_attack_of_foolbox_or_with_other_numbers_reruns_its_branch(tree: Tree) -> None:
+    params = YAML(typ="safe").load((tree.folder / "params.yaml").read_text())
+    params["other_attacks"]["foolbox_mi_fgsm"]["digits"]["arguments"]["steps"] = 5
+    tree.write_params(params)
+    judged = {f"evaluate_other@digits-{name}" for name in params["defenses"]}
+    assert tree.repro() == {"generate_other@digits-foolbox_mi_fgsm", "summarize@digits", TARGET} | judged
+
+
+TOY = '''"""Gray images: not much of an attack."""
+
+import torch
+from torch import Tensor, nn
+
+
+def toy(model: nn.Module, images: Tensor, target_labels: Tensor, *, gray: float) -> tuple[Tensor, Tensor]:
+    return images * (1 - gray) + 0.5 * gray, torch.ones_like(target_labels)
+'''
+
+
+def test_an_attack_takes_one_file_and_one_params_block(tree: Tree) -> None:
+    """Its set, statistics, curve, defenses' figures and columns in the report follow."""
+    (tree.folder / "pipeline/attacks/toy.py").write_text(TOY)
+    params = YAML(typ="safe").load((tree.folder / "params.yaml").read_text())
+    before = tree.hashes()
+    params["other_attacks"]["toy"] = {"digits": {"gray": 0.9}}
+    tree.write_params(params)
+    judged = {f"evaluate_other@digits-{name}" for name in params["defenses"]}
+    expected = {"fingerprint_code", "generate_other@digits-toy", "summarize@digits", TARGET}
+    assert tree.repro() == expected | judged
+    data = tree.folder / "data"
+    with h5py.File(data / "adversarial/digits/toy.h5") as file:
+        assert file.attrs["attack"] == "toy"
+        originals = file["originals"][:][file["original_row"][:]].astype("float32") / 255
+        np.testing.assert_allclose(file["images"][:], originals * 0.1 + 0.45, atol=1e-6)
+        fooled = file["is_adversarial"][:].mean()
+    assert fooled > 0
+    assert len(pd.read_parquet(data / "perturbations/digits/toy/pairs.parquet")) == 90
+    assert set(pd.read_parquet(data / "perturbations/digits/toy/success.parquet")["norm"]) == {"l2"}
+    metrics = json.loads((tree.folder / "reports/metrics/digits.json").read_text())
+    assert metrics["attacks"]["toy"]["success_rate"]["value"] == pytest.approx(fooled, rel=1e-5)
+    assert metrics["defenses"]["dropout_ensemble"]["toy"]["setting"] == "static"
+    assert "<th>toy</th>" in (tree.folder / "reports/digits.html").read_text()
+    (tree.folder / "pipeline/attacks/toy.py").unlink()
+    del params["other_attacks"]["toy"]
+    tree.write_params(params)
+    tree.repro()
+    unchanged = {path for path in before if "code" not in path}
+    assert {path: digest for path, digest in tree.hashes().items() if path in unchanged} == {
+        path: before[path] for path in unchanged
+    }
 
 
 def test_killed_while_generating_it_goes_on_and_gives_the_same_bytes(tree: Tree) -> None:

@@ -1,11 +1,12 @@
 """The committed numbers of a full run: what must hold, and what the README says of them."""
 
+import json
 from typing import Any
 
 import pytest
 
 from pipeline.artifacts.metrics import read_metrics
-from pipeline.reporting.readme import with_results
+from pipeline.reporting.readme import with_tables
 from tests.root import ROOT
 
 DATASETS = ("digits", "mnist", "cifar10")
@@ -102,7 +103,40 @@ def test_every_rate_has_its_interval_and_setting(metrics: dict[str, Any], datase
 
 def test_readme_shows_the_committed_numbers(metrics: dict[str, Any]) -> None:
     readme = (ROOT / "README.md").read_text()
-    assert with_results(readme, metrics) == readme
+    speeds = json.loads((ROOT / "benchmarks/results/attacks.json").read_text())
+    assert with_tables(readme, metrics, speeds) == readme
+
+
+OTHERS = ("fgsm", "jsma", "pgd_linf", "pgd_l2", "ddn", "foolbox_mi_fgsm")
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_every_attack_and_every_defense_on_it_is_there(metrics: dict[str, Any], dataset: str) -> None:
+    entry = metrics[dataset]
+    for attack in OTHERS:
+        assert entry["attacks"][attack]["examples"] == (900 if dataset == "digits" else 9000)
+        for defense in entry["defenses"].values():
+            assert defense[attack]["setting"] == "static"
+            assert {"value", "low", "high"} <= set(defense[attack]["recovered"])
+
+
+def test_the_yardstick_is_shorter_than_minimal_and_iterating_beats_one_step(metrics: dict[str, Any]) -> None:
+    for entry in metrics.values():
+        attacks = entry["attacks"]
+        assert attacks["ddn"]["success_rate"]["value"] > 0.999
+        assert attacks["minimal"]["l2_ratio"]["ddn"]["median"] > 1.1
+        assert attacks["ddn"]["l2_ratio"]["ddn"]["median"] == 1
+        # The same ball: one signed step, twenty, twenty with momentum.
+        assert attacks["fgsm"]["params"]["epsilon"] == attacks["pgd_linf"]["params"]["epsilon"]
+        assert attacks["pgd_linf"]["success_rate"]["low"] > attacks["fgsm"]["success_rate"]["high"]
+
+
+def test_images_fool_the_classifier_that_they_were_made_on_and_others_less(metrics: dict[str, Any]) -> None:
+    for entry in metrics.values():
+        for made_on in entry["sizes"]["transfer"]["minimal"]:
+            rates = entry["sizes"]["transfer"]["minimal"][made_on]
+            assert rates[made_on]["target"]["value"] == 1
+            assert all(rates[other]["target"]["high"] < 0.6 for other in rates if other != made_on)
 
 
 def test_figures_are_committed() -> None:

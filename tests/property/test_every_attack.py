@@ -11,25 +11,31 @@ from hypothesis import strategies as st
 
 from pipeline.attacks.engine import run_attack
 from pipeline.models.classifier import Classifier
-from pipeline.params import arguments_for, read_block
-from pipeline.registry import load_by_name
+from pipeline.params import arguments_for, parameters_of, read_block
+from pipeline.registry import load_by_name, split_method
 from pipeline.stages import generate_adversarial
 
 ROOT = Path(generate_adversarial.__file__).parents[2]
 PARAMS = ROOT / "params.yaml"
 
 
-def arguments(name: str) -> dict[str, Any]:
-    """The digits block of the attack, with few steps; what it inherits from `minimal` filled in."""
-    own = dict(read_block(PARAMS, f"attacks.{name}.digits"))
+def attack_of(name: str) -> tuple[ModuleType, dict[str, Any]]:
+    """The attack and its digits block, with few steps and no random start; what it inherits is filled in."""
+    key = f"other_attacks.{name}.digits" if name in OTHERS else f"attacks.{name}.digits"
+    method, own = split_method(name, read_block(PARAMS, key))
     if name == "extended":
         own = {"step_size": read_block(PARAMS, "attacks.minimal.digits.step_size"), **own}
-    if "max_steps" in own:
-        own["max_steps"] = 15
-    return arguments_for(getattr(load_by_name("attacks", name), name), own, name)
+    few = {"max_steps": 15, "steps": 5}
+    own = {key: few.get(key, value) for key, value in own.items()}
+    attack = load_by_name("attacks", method)
+    function = getattr(attack, method)
+    if "random_start" in parameters_of(function):
+        own["random_start"] = False  # random numbers are drawn by batch
+    return attack, arguments_for(function, own, name)
 
 
-ATTACKS = sorted(read_block(PARAMS, "attacks"))
+OTHERS = list(read_block(PARAMS, "other_attacks"))
+ATTACKS = [*read_block(PARAMS, "attacks"), *OTHERS]
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +47,8 @@ def network() -> Classifier:
 def run(
     attack: ModuleType, model: Classifier, images: torch.Tensor, targets: torch.Tensor, batch: int, **more: Any
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    return run_attack(attack, model, images, torch.arange(len(images)), targets, batch, **more)
+    draws = torch.Generator().manual_seed(1)
+    return run_attack(attack, model, images, torch.arange(len(images)), targets, batch, generator=draws, **more)
 
 
 @pytest.mark.parametrize("name", ATTACKS)
@@ -52,7 +59,7 @@ def test_shape_box_inputs_and_batches(network: Classifier, name: str, seed: int,
     images = torch.rand(count, 1, 8, 8, generator=generator, dtype=torch.float64)
     targets = torch.randint(10, (count,), generator=generator)
     before = images.clone(), targets.clone()
-    attack, more = load_by_name("attacks", name), arguments(name)
+    attack, more = attack_of(name)
     found, steps = run(attack, network, images, targets, batch, **more)
     assert found.shape == images.shape
     assert steps.shape == targets.shape
@@ -71,7 +78,8 @@ def test_shape_box_inputs_and_batches(network: Classifier, name: str, seed: int,
 def test_model_is_left_as_it_was(network: Classifier, name: str) -> None:
     before = {key: value.clone() for key, value in network.state_dict().items()}
     images = torch.rand(6, 1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    run(load_by_name("attacks", name), network, images, torch.arange(6), 4, **arguments(name))
+    attack, more = attack_of(name)
+    run(attack, network, images, torch.arange(6), 4, **more)
     assert network.training
     assert all(parameter.requires_grad and parameter.grad is None for parameter in network.parameters())
     for key, value in network.state_dict().items():

@@ -208,7 +208,7 @@ def test_other_broken_files_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(PipelineError, match=r"broken: expected the columns .*found no step_size"):
         read_curves(broken, StepSizeTrial.__dataclass_fields__)
     with pytest.raises(PipelineError, match="expected the statistics of 'minimal'"):
-        attacks_in(tmp_path)
+        attacks_in(tmp_path, [])
 
 
 def test_shards_survive_and_are_not_mixed_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

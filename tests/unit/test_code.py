@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.artifacts.code import closure, substance, write_fingerprints
+from pipeline.artifacts.code import closure, read_listed, substance, write_fingerprints
 from pipeline.errors import PipelineError
 from tests.root import ROOT
 
@@ -91,13 +91,21 @@ def test_an_edit_changes_the_files_of_what_imports_it(tmp_path: Path) -> None:
         (package / name).parent.mkdir(parents=True, exist_ok=True)
         (package / name).write_text(text)
     out = tmp_path / "code"
-    write_fingerprints(package, out)
+    lists = {"digits": {"defenses": ["blur"], "other_attacks": ["strong"]}}
+    write_fingerprints(package, out, {"strong": "hit"}, lists)
     before = {path.relative_to(out).as_posix(): path.read_text() for path in out.rglob("*.json")}
-    assert set(before) == {"stages/one.json", "stages/two.json", "attacks/hit.json"}
+    listed = {"listed/digits/defenses.json", "listed/digits/other_attacks.json"}
+    assert set(before) == {"stages/one.json", "stages/two.json", "attacks/hit.json", "attacks/strong.json"} | listed
+    assert before["attacks/strong.json"] == before["attacks/hit.json"]
+    assert read_listed(out / "listed/digits/other_attacks.json") == ["strong"]
+    with pytest.raises(PipelineError, match=r"mnist\.json: no such file: run dvc repro"):
+        read_listed(out / "listed/mnist.json")
+    with pytest.raises(PipelineError, match=r"other_attacks\.weak: expected a file .*miss\.py, found none"):
+        write_fingerprints(package, out, {"weak": "miss"}, {})
     assert set(json.loads(before["stages/one.json"])) == {"pipeline/stages/one.py", "pipeline/tools.py"}
     (package / "tools.py").write_text("hammer = 2\n")
     (package / "stages/two.py").unlink()
-    write_fingerprints(package, out)
+    write_fingerprints(package, out, {}, {})
     after = {path.relative_to(out).as_posix(): path.read_text() for path in out.rglob("*.json")}
     assert set(after) == {"stages/one.json", "attacks/hit.json"}
     assert all(after[name] != before[name] for name in after)

@@ -1,5 +1,7 @@
 """Norms, running statistics, structure and intervals, against NumPy and hand-made cases."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,12 +9,15 @@ import torch
 
 from pipeline.errors import PipelineError
 from pipeline.metrics.accumulators import GroupMeanImages, GroupMoments, PixelHistogram
+from pipeline.metrics.budgets import success_curve, within_norms
 from pipeline.metrics.calibration import PAPER_RATIO, choose_extra_steps, choose_step_size
 from pipeline.metrics.intervals import bootstrap_mean
 from pipeline.metrics.noise import add_noise_of_norm
 from pipeline.metrics.norms import example_statistics
 from pipeline.metrics.splits import validation_mask
 from pipeline.metrics.structure import class_correlation, radial_profile, row_correlation
+from pipeline.metrics.summary import l2_ratio
+from pipeline.metrics.transfer import Size, Transfer, measure_transfer, summarize_sizes
 
 
 def test_norms_of_a_known_perturbation() -> None:
@@ -127,3 +132,68 @@ def test_choices_follow_their_rules() -> None:
         choose_step_size(trials[:3])
     ratios = [PAPER_RATIO - 0.1, PAPER_RATIO + 0.05, PAPER_RATIO + 0.2]
     assert choose_extra_steps(pd.DataFrame({"extra_steps": [3, 4, 5], "ratio": ratios})) == 4
+
+
+def test_success_curve_counts_images_and_draws_intervals_over_originals() -> None:
+    fooled = {0.2: np.array([True, True, True, False]), 0.1: np.array([True, False, False, False])}
+    curve = success_curve(fooled, np.array([0, 0, 1, 1]), "linf")
+    assert curve["budget"].tolist() == [0.1, 0.2]
+    assert curve["attack_success_rate"].tolist() == [0.25, 0.75]
+    assert (curve["low"] <= curve["attack_success_rate"]).all()
+    assert (curve["high"] >= curve["attack_success_rate"]).all()
+    assert set(curve["images"]) == {4}
+    assert set(curve["norm"]) == {"linf"}
+
+
+def test_without_a_budget_the_curve_is_read_off_the_norms() -> None:
+    norms = np.array([1.0, 2.0, 0.1, 3.0])
+    within = within_norms(norms, np.array([True, True, False, True]))
+    assert min(within) == 1
+    assert max(within) == 3
+    assert within[1.0].tolist() == [True, False, False, False]  # the short one fooled nobody
+    assert within[3.0].tolist() == [True, True, False, True]
+    assert within_norms(norms, np.zeros(4, bool)).popitem()[1].sum() == 0
+
+
+def test_norms_are_compared_on_the_same_original_and_target() -> None:
+    def examples(rows: list[tuple[int, int, int, float, bool]]) -> pd.DataFrame:
+        return pd.DataFrame(rows, columns=["source_split", "source_index", "target_label", "l2", "is_adversarial"])
+
+    one = examples([(1, 7, 2, 3.0, True), (1, 7, 3, 9.0, False), (1, 8, 2, 1.0, True), (1, 9, 1, 5.0, True)])
+    other = examples([(0, 7, 2, 1.0, True), (1, 7, 2, 2.0, True), (1, 7, 3, 1.0, True), (1, 8, 2, 4.0, True)])
+    assert l2_ratio(one, other) == {
+        "images": 2, "low_quartile": 0.5625, "median": 0.875, "high_quartile": 1.1875
+    }  # of 1.5 and 0.25  # fmt: skip
+
+
+def test_transfer_tells_the_target_from_any_error() -> None:
+    transfer = measure_transfer(
+        "minimal",
+        "small",
+        "large",
+        np.array([3, 1, 0, 0]),
+        np.array([0, 0, 0, 0]),
+        np.array([3, 2, 3, 2]),
+        np.arange(4),
+    )
+    assert (transfer.target, transfer.error, transfer.images) == (0.25, 0.5, 4)
+    assert transfer.target_low <= 0.25 <= transfer.target_high
+
+
+def test_summary_of_sizes_nests_by_model_and_pair() -> None:
+    sizes = pd.DataFrame([asdict(Size(name, 2, 8, 100, 1, 0.9)) for name in ("a", "b")])
+    rows = [
+        ("a", "minimal", 1.0, 3, 2.0, True),
+        ("a", "minimal", 3.0, 5, 4.0, True),
+        ("b", "minimal", 2.0, 1, 1.0, True),
+        ("b", "minimal", 9.0, 9, 9.0, False),
+        ("a", "extended", 8.0, 8, 8.0, True),
+    ]
+    examples = pd.DataFrame(rows, columns=["model", "attack", "l2", "steps", "sensitivity", "is_adversarial"])
+    transfer = pd.DataFrame([asdict(Transfer("minimal", "a", "b", 2, 0.5, 0.1, 0.9, 1.0, 0.2, 1.0))])
+    summary = summarize_sizes(sizes, examples, transfer)
+    assert summary["models"]["a"]["l2_median"] == 2
+    assert summary["models"]["a"]["success_rate"] == 1
+    assert summary["models"]["b"]["success_rate"] == 0.5
+    assert summary["models"]["b"]["steps_mean"] == 1
+    assert summary["transfer"]["minimal"]["a"]["b"]["target"] == {"value": 0.5, "low": 0.1, "high": 0.9}

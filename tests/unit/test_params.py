@@ -1,5 +1,6 @@
 """Parameters: types, ranges, and messages that name the thing, what was expected and what was found."""
 
+import inspect
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -8,22 +9,42 @@ from typing import Annotated, Any, get_args
 import pytest
 
 from pipeline.attacks.calibration import calibrate
+from pipeline.attacks.ddn import ddn
 from pipeline.attacks.extended import extended
+from pipeline.attacks.fgsm import fgsm
+from pipeline.attacks.foolbox import foolbox
+from pipeline.attacks.jsma import jsma
 from pipeline.attacks.minimal import minimal
+from pipeline.attacks.pgd_l2 import pgd_l2
+from pipeline.attacks.pgd_linf import pgd_linf
 from pipeline.defenses.gaussian_blur import gaussian_blur
 from pipeline.errors import PipelineError
 from pipeline.models.autoencoder import Autoencoder
 from pipeline.models.classifier import Classifier
 from pipeline.params import arguments_for, check_value, parameters_of, read_block
 from pipeline.ranges import Range
+from pipeline.registry import split_method
 from pipeline.training.autoencoder import fit_autoencoder
 from pipeline.training.classifier import fit_classifier
 
 PARAMS = Path("params.yaml")
-BY_DATASET = ("images", "classifier", "sources", "calibration", "defense_trials", "autoencoder_trials", "restorations")
+BY_DATASET = (
+    "images", "classifier", "sources", "other_sources", "sizes", "calibration", "defense_trials", "autoencoder_trials",
+    "restorations",
+)  # fmt: skip
 BLOCKS: list[tuple[str, Callable[..., Any], dict[str, Any]]] = [
     ("attacks.minimal.digits", minimal, {}),
     ("attacks.extended.digits", extended, {"step_size": 0.1}),
+    ("other_attacks.fgsm.digits", fgsm, {}),
+    ("other_attacks.jsma.digits", jsma, {"step_size": 1}),
+    ("other_attacks.pgd_linf.digits", pgd_linf, {"random_start": True}),
+    ("other_attacks.pgd_l2.digits", pgd_l2, {"random_start": True}),
+    ("other_attacks.ddn.digits", ddn, {"initial_norm": 1, "gamma": 0.05}),
+    ("other_attacks.foolbox_mi_fgsm.digits", foolbox, {}),
+    ("sizes.digits.classifiers.standard", Classifier, {}),
+    ("sizes.digits.training", fit_classifier, {}),
+    ("sizes.digits.minimal", minimal, {}),
+    ("sizes.digits.extended", extended, {"step_size": 0.1}),
     ("classifier.digits.architecture", Classifier, {}),
     ("classifier.digits.training", fit_classifier, {}),
     ("calibration.digits.trials", calibrate, {}),
@@ -31,6 +52,11 @@ BLOCKS: list[tuple[str, Callable[..., Any], dict[str, Any]]] = [
     ("trainings.autoencoder_ensemble.digits.architecture", Autoencoder, {}),
     ("trainings.autoencoder_ensemble_tuned.digits.training", fit_autoencoder, {}),
 ]
+
+
+def block_of(key: str, more: dict[str, Any]) -> dict[str, Any]:
+    """The params block as a function's arguments, what it leaves out filled in."""
+    return more | split_method("", read_block(PARAMS, key))[1]
 
 
 def ranges(annotation: Any) -> list[Range]:
@@ -53,7 +79,7 @@ def declared() -> list[tuple[str, Callable[..., Any], dict[str, Any], str, Range
 def test_every_declared_range_is_enforced(
     key: str, function: Callable[..., Any], more: dict[str, Any], name: str, allowed: Range, side: str
 ) -> None:
-    block = {**more, **read_block(PARAMS, key)}
+    block = block_of(key, more)
     value = block[name]
     wrong: Any = allowed.low - 1 if side == "below" else allowed.high + 1
     block[name] = [wrong] if isinstance(value, list) else wrong
@@ -65,11 +91,14 @@ def test_every_declared_range_is_enforced(
 def test_wrong_types_unknown_and_missing_keys_are_named(
     key: str, function: Callable[..., Any], more: dict[str, Any]
 ) -> None:
-    good = {**more, **read_block(PARAMS, key)}
+    good = block_of(key, more)
     arguments_for(function, good, key)
     for name in good:
+        annotation, default = parameters_of(function)[name]
         with pytest.raises(PipelineError, match=rf"{key}\.{name}"):
-            arguments_for(function, {**good, name: "nonsense"}, key)
+            arguments_for(function, {**good, name: 7 if annotation is str else "nonsense"}, key)
+        if default is not inspect.Parameter.empty:
+            continue
         with pytest.raises(PipelineError, match=rf"{key}\.{name}: missing"):
             arguments_for(function, {k: v for k, v in good.items() if k != name}, key)
     with pytest.raises(PipelineError, match=rf"{key}\.stepsize: unknown parameter; expected one of"):

@@ -1,0 +1,55 @@
+"""Any attack of Foolbox (https://foolbox.readthedocs.io), by the name of its class."""
+
+from typing import Annotated, Any
+
+import foolbox as library
+import torch
+from torch import Tensor, nn
+
+from pipeline.attacks.ascent import frozen
+from pipeline.errors import PipelineError
+from pipeline.randomness import seeded_globally
+from pipeline.ranges import Range
+
+
+def foolbox(
+    model: nn.Module,
+    images: Tensor,
+    target_labels: Tensor,
+    generator: torch.Generator,
+    *,
+    name: str,
+    arguments: dict[str, Any],
+    epsilon: Annotated[float, Range(0, 100000, low_open=True)] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Run `foolbox.attacks.<name>(**arguments)` towards the targets.
+
+    Parameters
+    ----------
+    images : float (n, c, h, w) in [0, 1]. target_labels : int64 (n,).
+    epsilon : size of the ball, in the attack's own norm; left out for attacks that look for the smallest.
+
+    Returns
+    -------
+    The images as Foolbox returns them, clipped to [0, 1] (n, c, h, w); steps 0: Foolbox does not tell.
+
+    Raises PipelineError if there is no such attack, or if it refuses the arguments or the targets.
+    """
+    where = f"foolbox:{name}"
+    kind = getattr(library.attacks, name, None)
+    if not (isinstance(kind, type) and issubclass(kind, library.attacks.base.Attack)):
+        raise PipelineError(f"{where}: no such attack in foolbox.attacks {library.__version__}")
+    try:
+        attack = kind(**arguments)
+    except (TypeError, ValueError) as error:
+        raise PipelineError(f"{where}: arguments refused: {error}") from None
+    if isinstance(attack, library.attacks.base.FixedEpsilonAttack) and epsilon is None:
+        raise PipelineError(f"{where}: expected a parameter 'epsilon': this attack has a budget")
+    criterion = library.criteria.TargetedMisclassification(target_labels)
+    with frozen(model), seeded_globally(generator):
+        bounded = library.models.PyTorchModel(model, bounds=(0, 1), device=images.device)
+        try:
+            _, found, _ = attack(bounded, images, criterion, epsilons=epsilon)
+        except (TypeError, ValueError) as error:
+            raise PipelineError(f"{where}: refused: {error}") from None
+    return found.clamp(0, 1), torch.zeros_like(target_labels)

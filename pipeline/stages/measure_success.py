@@ -1,0 +1,109 @@
+"""Measure an attack's success against the size that its perturbations may have.
+
+Reads:  the adversarial set; the classifier it was made against.
+Writes: one row per budget: the share of images fooled within it.
+Params: the attack's block (--block) with its `budgets`; of how many originals (--sources, `curve`); seed.
+Cost:   an attack without a budget: none, the curve is read off the norms of its perturbations. One with a budget: a
+        run per budget, on the images that no smaller one fooled.
+"""
+
+import argparse
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.artifacts.adversarial import AdversarialSet, open_adversarial
+from pipeline.artifacts.checkpoint import load_classifier
+from pipeline.artifacts.statistics import write_frame
+from pipeline.attacks.budgets import fooled_within
+from pipeline.attacks.engine import run_attack
+from pipeline.devices import batching, choose_device, keep_freed_memory
+from pipeline.metrics.budgets import success_curve, within_norms
+from pipeline.metrics.outcomes import margins
+from pipeline.models.inference import place, predict
+from pipeline.params import check_value, parameters_of, read_block
+from pipeline.progress import bar
+from pipeline.randomness import generator
+from pipeline.ranges import Range
+from pipeline.registry import load_by_name, split_method
+from pipeline.stages.command import run
+
+
+def main(arguments: argparse.Namespace) -> None:
+    where = f"{arguments.sources}.curve"
+    count = check_value(read_block(arguments.params, where), Annotated[int, Range(1, 10**7)], where)
+    block = read_block(arguments.params, arguments.block)
+    with open_adversarial(arguments.adversarial) as set_:
+        identity, original_row = set_.identity, set_.sources.original_row
+        attack = load_by_name("attacks", split_method(identity.attack, block)[0])
+        rows = np.flatnonzero(original_row < count)
+        norm = "l2"
+        if hasattr(attack, "budget"):
+            norm = attack.budget[1]
+            fooled = _try_budgets(arguments, attack, set_, rows, block)
+        else:
+            norms = np.sqrt(np.square(set_.images(rows) - set_.originals(rows)).sum((1, 2, 3)))
+            fooled = within_norms(norms, set_.is_adversarial[rows])
+    about = {"dataset": identity.dataset, "attack": identity.attack, "params": identity.params}
+    write_frame(arguments.curve, success_curve(fooled, original_row[rows], norm), "success", about)
+
+
+def _try_budgets(
+    arguments: argparse.Namespace,
+    attack: ModuleType,
+    set_: AdversarialSet,
+    rows: NDArray[np.int64],
+    block: Mapping[str, Any],
+) -> dict[float, NDArray[np.bool_]]:
+    """Which of the rows are fooled within each of the block's budgets."""
+    seed = check_value(read_block(arguments.params, "seed"), int, "seed")
+    identity, sources = set_.identity, set_.sources
+    parameter = attack.budget[0]
+    annotation, _ = parameters_of(getattr(attack, attack.__name__.rpartition(".")[2]))[parameter]
+    where = f"{arguments.block}.budgets"
+    budgets = check_value(block.get("budgets"), tuple[annotation, ...], where)  # type: ignore[valid-type]
+
+    keep_freed_memory()
+    device = choose_device()
+    settings = batching(device)
+    model = place(load_classifier(arguments.classifier), device)
+    originals = torch.from_numpy(sources.originals).to(device)
+    image_rows = torch.from_numpy(sources.original_row[rows]).to(device, torch.int64)
+    targets = torch.from_numpy(sources.target_labels[rows]).to(device, torch.int64)
+    with bar(len(budgets) * len(rows), f"budgets of {identity.attack} {identity.dataset}", "image") as progress:
+
+        def attempt(budget: float, chosen: Tensor) -> Tensor:
+            progress.update(len(rows) - len(chosen))
+            chosen = chosen.to(device)
+            found, _ = run_attack(
+                attack,
+                model,
+                originals,
+                image_rows[chosen],
+                targets[chosen],
+                settings.attack,
+                lambda finished, fooled: progress.update(finished),
+                generator(device, seed, identity.dataset, identity.attack, "budget", str(budget)),
+                **{**identity.params, parameter: budget},
+            )
+            return margins(predict(model, found, settings.predict), targets[chosen]) > 0
+
+        within = fooled_within(attempt, len(rows), budgets)
+    return {budget: fooled.numpy() for budget, fooled in within.items()}
+
+
+if __name__ == "__main__":
+    run(
+        main,
+        __doc__,
+        adversarial="path of the adversarial set (read)",
+        classifier="path of the attacked classifier (read)",
+        block="key of the attack's params (other_attacks.fgsm.mnist)",
+        sources="key of how many images are attacked (other_sources.mnist)",
+        curve="path of the curve (written)",
+    )

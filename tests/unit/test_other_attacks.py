@@ -1,0 +1,345 @@
+"""The attacks beside the paper's: closed forms on a linear model, and agreement with Foolbox."""
+
+from collections.abc import Callable
+
+import foolbox as library
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize
+from sklearn.datasets import load_digits
+from torch import Tensor, nn
+
+from pipeline.attacks.budgets import fooled_within
+from pipeline.attacks.ddn import ddn
+from pipeline.attacks.fgsm import fgsm
+from pipeline.attacks.foolbox import foolbox
+from pipeline.attacks.goals import Goal
+from pipeline.attacks.jsma import jsma
+from pipeline.attacks.pgd_l2 import pgd_l2
+from pipeline.attacks.pgd_linf import pgd_linf
+from pipeline.attacks.projected_gradient import L2, Linf, projected_gradient
+from pipeline.errors import PipelineError
+from pipeline.metrics.outcomes import margins
+from pipeline.models.classifier import Classifier
+from pipeline.registry import split_method
+from tests.linear import Linear
+
+
+def gray(model: Linear, generator: torch.Generator, count: int, spread: float = 0.02) -> tuple[Tensor, Tensor]:
+    """Images around gray, so that nothing is clipped, near the boundary, and targets that are not predicted."""
+    with torch.no_grad():
+        model.bias -= model(torch.full((1, *SHAPE), 0.5, dtype=torch.float64))[0]
+    images = 0.5 + spread * torch.randn(count, *SHAPE, generator=generator, dtype=torch.float64)
+    classes = len(model.bias)
+    targets = (model(images).argmax(1) + torch.randint(1, classes, (count,), generator=generator)) % classes
+    return images, targets
+
+
+SHAPE = (1, 4, 4)
+
+
+def test_fgsm_flips_exactly_where_the_closed_form_says(linear: Linear, generator: torch.Generator) -> None:
+    """The lead over k grows by epsilon * sign(w_t) . (w_t - w_k)."""
+    images, targets = gray(linear, generator, 300)
+    weight = linear.weight.detach()
+    logits = linear(images).detach()
+    flipped = []
+    for epsilon in (0.001, 0.01, 0.05):
+        found, steps = fgsm(linear, images, targets, epsilon=epsilon)
+        assert steps.tolist() == [1] * 300
+        for i, target in enumerate(targets.tolist()):
+            others = [k for k in range(4) if k != target]
+            gains = [epsilon * weight[target].sign() @ (weight[target] - weight[k]) for k in others]
+            expected = all(logits[i, target] - logits[i, k] + gain > 0 for k, gain in zip(others, gains, strict=True))
+            assert bool(margins(linear(found[i : i + 1]), targets[i : i + 1]) > 0) == expected
+            flipped.append(expected)
+    assert 0.1 < np.mean(flipped) < 0.9
+
+
+def smallest_norm(model: Linear, image: Tensor, target: int) -> float:
+    """Norm of the smallest perturbation that makes the target lead: a quadratic program."""
+    weight, logits = model.weight.detach().numpy(), model(image[None]).detach().numpy()[0]
+    others = [k for k in range(len(logits)) if k != target]
+    constraints = [
+        {
+            "type": "ineq",
+            "fun": lambda p, k=k: logits[target] - logits[k] + (weight[target] - weight[k]) @ p,
+            "jac": lambda p, k=k: weight[target] - weight[k],
+        }
+        for k in others
+    ]
+    solved = minimize(lambda p: p @ p, np.zeros(image.numel()), jac=lambda p: 2 * p, constraints=constraints)
+    assert solved.success
+    return float(np.sqrt(solved.fun))
+
+
+def test_ddn_is_near_the_smallest_perturbation(generator: torch.Generator) -> None:
+    """Two classes: the smallest is as long as the distance to the boundary."""
+    model = Linear(generator, classes=2)
+    images, targets = gray(model, generator, 40, spread=0.1)
+    found, _ = ddn(model, images, targets, steps=200)
+    smallest = -margins(model(images), targets).detach() / (model.weight[0] - model.weight[1]).detach().norm()
+    lengths = (found - images).flatten(1).norm(dim=1)
+    assert (margins(model(found), targets) > 0).all()
+    assert (lengths >= smallest * 0.999).all()
+    assert (lengths <= 1.25 * smallest).all()
+
+
+def test_ddn_is_mostly_near_it_also_where_several_classes_meet(linear: Linear, generator: torch.Generator) -> None:
+    """In corners between classes the gradient of the log-probability points past the nearest image, Foolbox's too."""
+    images, targets = gray(linear, generator, 40, spread=0.1)
+    found, _ = ddn(linear, images, targets, steps=100)
+    assert (margins(linear(found), targets) > 0).all()
+    lengths = (found - images).flatten(1).norm(dim=1).numpy()
+    smallest = [smallest_norm(linear, image, target) for image, target in zip(images, targets.tolist(), strict=True)]
+    ratio = lengths / smallest
+    assert ratio.min() >= 0.999
+    assert np.quantile(ratio, 0.9) <= 1.25
+    assert ratio.max() <= 1.5
+
+
+def test_ddn_says_so_where_it_finds_nothing(linear: Linear, generator: torch.Generator) -> None:
+    """Not the clean image, as if nothing had been tried: the last one tried, which is not adversarial."""
+    images, targets = gray(linear, generator, 10)
+    with torch.no_grad():
+        linear.bias[:] = torch.where(torch.arange(4) == 0, 1000.0, 0.0)
+    targets = torch.ones(10, dtype=torch.int64)
+    found, _ = ddn(linear, images, targets, steps=5)
+    assert (margins(linear(found), targets) < 0).all()
+    assert ((found - images).flatten(1).norm(dim=1) > 0).all()
+
+
+@pytest.mark.parametrize(("ball", "dual"), [(Linf(), 1), (L2(), 2)])
+@pytest.mark.parametrize("targeted", [True, False])
+def test_pgd_finds_an_adversarial_image_where_there_is_one_and_only_there(
+    generator: torch.Generator, ball: Linf | L2, dual: int, targeted: bool
+) -> None:
+    """Two classes: the ball holds one exactly if epsilon * ||w_t - w_k||_dual exceeds the margin."""
+    model = Linear(generator, classes=2)
+    images, targets = gray(model, generator, 50)
+    distance = -margins(model(images), targets).detach() / (model.weight[0] - model.weight[1]).detach().norm(dual)
+    goal = Goal(targets) if targeted else Goal(1 - targets, targeted=False)
+    for share, expected in ((1.02, True), (0.98, False)):
+        for i in range(50):
+            found, _ = projected_gradient(
+                model, images[i : i + 1], goal.at(torch.tensor([i])), generator, ball,
+                epsilon=share * distance[i].item(), relative_step_size=0.25, steps=20, restarts=2, random_start=True,
+            )  # fmt: skip
+            assert bool(margins(model(found), targets[i : i + 1]) > 0) == expected
+            moved = (found - images[i]).flatten()
+            assert moved.norm(torch.inf if dual == 1 else 2) <= share * distance[i] * (1 + 1e-9)
+
+
+def test_random_starts_fill_the_ball(generator: torch.Generator) -> None:
+    images = torch.zeros(4000, 1, 2, 2, dtype=torch.float64)
+    drawn = Linf().random(images, 0.3, generator)
+    assert drawn.abs().max() <= 0.3
+    assert drawn.mean().item() == pytest.approx(0, abs=0.01)
+    assert drawn.std().item() == pytest.approx(0.3 / 3**0.5, rel=0.02)
+    lengths = L2().random(images, 2.0, generator).flatten(1).norm(dim=1)
+    assert lengths.max() <= 2
+    # The share within radius r of a ball in 4 dimensions is r^4.
+    assert (lengths < 1).double().mean().item() == pytest.approx(1 / 16, abs=0.01)
+    assert (lengths < 1.7).double().mean().item() == pytest.approx(0.85**4, abs=0.02)
+
+
+def test_restarts_help_and_leave_what_is_fooled_alone(digits: tuple[Classifier, Tensor, Tensor]) -> None:
+    model, images, targets = digits
+    more = {"epsilon": 0.12, "relative_step_size": 0.5, "steps": 3}
+    once, _ = pgd_linf(model, images, targets, torch.Generator().manual_seed(1), **more)
+    fooled = margins(model(once), targets) > 0
+    thrice, steps = pgd_linf(model, images, targets, torch.Generator().manual_seed(1), restarts=4, **more)
+    assert torch.equal(thrice[fooled], once[fooled])
+    assert (steps[fooled] == 3).all()
+    assert 0 < fooled.sum() < (margins(model(thrice), targets) > 0).sum()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_jsma_changes_no_more_positions_than_allowed_and_those_of_highest_impact(
+    generator: torch.Generator, channels: int
+) -> None:
+    model = Linear(generator, (channels, 4, 4))
+    images = 0.5 + 0.02 * torch.randn(60, channels, 4, 4, generator=generator, dtype=torch.float64)
+    predicted = model(images).argmax(1)
+    targets = (predicted + torch.randint(1, 4, (60,), generator=generator)) % 4
+    sums = 2 * model.weight.detach() - model.weight.detach().sum(0)  # F_t - sum of the others
+    outcomes = []
+    for fraction in (0.05, 0.07, 0.2, 0.5, 1):
+        found, steps = jsma(model, images, targets, allowed_fraction=fraction, positions_per_step=1)
+        moved = (found != images).any(1).flatten(1)
+        assert (moved.sum(1) <= int(fraction * 16)).all()
+        assert torch.equal(moved.sum(1), steps)
+        outcomes.append((margins(model(found), targets) > 0).double().mean().item())
+        for i in range(60):
+            impact = sums[targets[i]].view(channels, 16)
+            ranked = impact.abs().sum(0).argsort(descending=True)[: int(steps[i])]
+            assert set(moved[i].nonzero()[:, 0].tolist()) == set(ranked.tolist())
+            expected = (impact[:, ranked] > 0).double()  # all the way to white or black
+            assert torch.equal(found[i].view(channels, 16)[:, ranked], expected)
+    assert outcomes[0] == 0  # 0.05 of 16 positions is none
+    assert outcomes == sorted(outcomes)
+    assert outcomes[-1] > 0.5
+
+
+def test_jsma_leaves_pixels_without_room_alone(generator: torch.Generator) -> None:
+    model = Linear(generator, (1, 4, 4))
+    images = torch.zeros(20, 1, 4, 4, dtype=torch.float64)
+    targets = torch.randint(4, (20,), generator=generator)
+    with torch.no_grad():
+        model.bias[:] = torch.randn(4, generator=generator, dtype=torch.float64)
+    found, _ = jsma(model, images, targets, allowed_fraction=1, positions_per_step=3)
+    assert found.min() >= 0
+    assert set(found.unique().tolist()) <= {0.0, 1.0}
+
+
+@pytest.fixture(scope="module")
+def digits() -> tuple[Classifier, Tensor, Tensor]:
+    """A classifier trained for a moment in float64, images that it knows, and a target for each."""
+    data = load_digits()
+    images = torch.from_numpy(data.images / 16)[:, None]
+    labels = torch.from_numpy(data.target.astype(np.int64))
+    torch.manual_seed(5)
+    model = Classifier((1, 8, 8), 10, channels=(16, 32), dropout=0.0).double()
+    optimizer = torch.optim.Adam(model.parameters(), 0.01)
+    for _ in range(40):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(images), labels).backward()
+        optimizer.step()
+    model.eval()
+    right = (model(images).argmax(1) == labels).nonzero()[:300, 0]
+    assert len(right) == 300
+    generator = torch.Generator().manual_seed(6)
+    return model, images[right], (labels[right] + torch.randint(1, 10, (300,), generator=generator)) % 10
+
+
+def by_foolbox(
+    attack: library.attacks.base.Attack, model: nn.Module, images: Tensor, targets: Tensor, epsilon: float | None
+) -> Tensor:
+    bounded = library.PyTorchModel(model, bounds=(0, 1), device="cpu")
+    _, found, _ = attack(bounded, images, library.criteria.TargetedMisclassification(targets), epsilons=epsilon)
+    return found.detach()
+
+
+@pytest.mark.parametrize("epsilon", [0.08, 0.12, 0.16])
+def test_pgd_linf_succeeds_as_often_as_foolboxs(digits: tuple[Classifier, Tensor, Tensor], epsilon: float) -> None:
+    model, images, targets = digits
+    attack = library.attacks.LinfPGD(rel_stepsize=0.1, steps=20, random_start=False)
+    theirs = by_foolbox(attack, model, images, targets, epsilon)
+    ours, _ = pgd_linf(
+        model, images, targets, torch.Generator(), epsilon=epsilon, relative_step_size=0.1, steps=20, random_start=False
+    )
+    rates = [(margins(model(found), targets) > 0).double().mean().item() for found in (ours, theirs)]
+    assert 0.02 < rates[1] < 0.999
+    assert abs(rates[0] - rates[1]) <= 0.01
+    same = margins(model(theirs), targets) > 0
+    torch.testing.assert_close(ours[same], theirs[same])  # the very images, where theirs fool
+
+
+@pytest.mark.parametrize("epsilon", [0.5, 0.8])
+def test_pgd_l2_gives_foolboxs_images(digits: tuple[Classifier, Tensor, Tensor], epsilon: float) -> None:
+    model, images, targets = digits
+    attack = library.attacks.L2PGD(rel_stepsize=0.1, steps=20, random_start=False)
+    theirs = by_foolbox(attack, model, images, targets, epsilon)
+    ours, _ = pgd_l2(
+        model, images, targets, torch.Generator(), epsilon=epsilon, relative_step_size=0.1, steps=20, random_start=False
+    )
+    same = margins(model(theirs), targets) > 0
+    assert 0.02 < same.double().mean() < 0.999
+    torch.testing.assert_close(ours[same], theirs[same])
+
+
+@pytest.mark.parametrize("steps", [20, 100])
+def test_ddn_is_as_short_as_foolboxs(digits: tuple[Classifier, Tensor, Tensor], steps: int) -> None:
+    model, images, targets = digits
+    theirs = by_foolbox(library.attacks.DDNAttack(steps=steps), model, images, targets, None)
+    ours, _ = ddn(model, images, targets, steps=steps)
+    for found in (ours, theirs):
+        assert (margins(model(found), targets) > 0).all()
+    medians = [(found - images).flatten(1).norm(dim=1).median().item() for found in (ours, theirs)]
+    assert medians[0] == pytest.approx(medians[1], rel=0.03)
+
+
+def test_any_attack_of_foolbox_runs_and_the_seed_decides(digits: tuple[Classifier, Tensor, Tensor]) -> None:
+    model, images, targets = digits
+    before = torch.get_rng_state()
+
+    def run(seed: int) -> Tensor:
+        arguments = {"rel_stepsize": 0.1, "steps": 3, "random_start": True}
+        found, steps = foolbox(
+            model, images[:20], targets[:20], torch.Generator().manual_seed(seed),
+            name="LinfProjectedGradientDescentAttack", arguments=arguments, epsilon=0.2,
+        )  # fmt: skip
+        assert steps.tolist() == [0] * 20
+        return found
+
+    assert torch.equal(run(1), run(1))
+    assert not torch.equal(run(1), run(2))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert (run(1) - images[:20]).abs().max() <= 0.2 + 1e-12
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "epsilon", "words"),
+    [
+        ("NoSuchAttack", {}, 0.1, "foolbox:NoSuchAttack: no such attack"),
+        ("base", {}, 0.1, "foolbox:base: no such attack"),
+        ("LinfPGD", {"stride": 3}, 0.1, "foolbox:LinfPGD: arguments refused: .*stride"),
+        ("LinfPGD", {}, None, "foolbox:LinfPGD: expected a parameter 'epsilon'"),
+        ("VirtualAdversarialAttack", {"steps": 1}, 0.1, "foolbox:VirtualAdversarialAttack: refused"),  # no targets
+    ],
+)
+def test_what_foolbox_cannot_do_is_said(
+    digits: tuple[Classifier, Tensor, Tensor], name: str, arguments: dict[str, int], epsilon: float | None, words: str
+) -> None:
+    model, images, targets = digits
+    with pytest.raises(PipelineError, match=words):
+        foolbox(model, images[:2], targets[:2], torch.Generator(), name=name, arguments=arguments, epsilon=epsilon)
+
+
+def test_a_block_may_name_another_file() -> None:
+    assert split_method("fgsm", {"epsilon": 1, "budgets": [1]}) == ("fgsm", {"epsilon": 1})
+    assert split_method("strong", {"method": "pgd_linf", "steps": 9}) == ("pgd_linf", {"steps": 9})
+    assert split_method("fb", {"method": "foolbox:LinfPGD", "epsilon": 1}) == (
+        "foolbox",
+        {"name": "LinfPGD", "epsilon": 1},
+    )
+
+
+def test_an_image_that_is_fooled_is_not_tried_with_a_larger_budget() -> None:
+    needs = torch.tensor([0.1, 0.5, 0.2, 9.0])
+    tried = []
+
+    def attempt(budget: float, rows: Tensor) -> Tensor:
+        tried.append((budget, rows.tolist()))
+        return needs[rows] <= budget
+
+    within = fooled_within(attempt, 4, (0.5, 0.1, 0.3))
+    assert [values.tolist() for values in within.values()] == [
+        [True, False, False, False], [True, False, True, False], [True, True, True, False]
+    ]  # fmt: skip
+    assert tried == [(0.1, [0, 1, 2, 3]), (0.3, [1, 2, 3]), (0.5, [1, 3])]
+
+
+@pytest.mark.parametrize("method", [ddn, jsma, pgd_linf])
+def test_an_attack_is_no_longer_than_its_batch_needs(
+    digits: tuple[Classifier, Tensor, Tensor], method: Callable[..., tuple[Tensor, Tensor]]
+) -> None:
+    """No gradient of a weight, and no more passes than the steps say: memory stays that of one batch."""
+    model, images, targets = digits
+    passed = 0
+
+    def count(module: object, inputs: tuple[Tensor], output: Tensor) -> None:
+        nonlocal passed
+        passed += len(output)
+
+    handle = model.register_forward_hook(count)
+    if method is pgd_linf:
+        _, steps = pgd_linf(model, images, targets, torch.Generator(), epsilon=0.2, relative_step_size=0.1, steps=5)
+    elif method is ddn:
+        _, steps = ddn(model, images, targets, steps=5)
+    else:
+        _, steps = jsma(model, images, targets, allowed_fraction=0.2, positions_per_step=2)
+    handle.remove()
+    assert passed <= int(steps.sum()) + len(images)
+    assert all(parameter.grad is None or not parameter.grad.isnan().any() for parameter in model.parameters())
