@@ -3,8 +3,8 @@
     python benchmarks/attacks.py [--datasets digits mnist cifar10] [--images 512]
 
 Runs every attack of params.yaml, with its parameters there, on the same originals and targets of the minimal set's test
-split, each in a process of its own so that its peak memory is its own. A pass is one image through the network, with or
-without the gradient. Writes benchmarks/results/attacks.json; `make readme` renders the table.
+split, each in a process of its own so that its peak memory is its own. A pass is one image through the network and
+back. Writes benchmarks/results/attacks.json; `make readme` renders the table.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def measure(dataset: str, name: str, block: str, count: int) -> dict[str, Any]:
     keep_freed_memory()
     device = choose_device()
     model = place(load_classifier(ROOT / f"data/classifiers/{dataset}.safetensors"), device)
-    method, own = split_method(name, read_block(ROOT / "params.yaml", f"{block}.{name}.{dataset}"))
+    method, own = split_method(name, read_block(ROOT / "params.yaml", f"{block}.{name}.{dataset}"), block)
     attack = load_by_name("attacks", method)
     parameters = arguments_for(getattr(attack, method), own, name)
     with open_adversarial(ROOT / f"data/adversarial/{dataset}/minimal.h5") as set_:
@@ -51,7 +51,8 @@ def measure(dataset: str, name: str, block: str, count: int) -> dict[str, Any]:
 
     def counted(module: object, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
         nonlocal passes
-        passes += len(output)
+        if output.requires_grad:
+            passes += len(output)
 
     def run(rows: torch.Tensor, targets: torch.Tensor) -> tuple[float, torch.Tensor]:
         draws = generator(device, 0, "benchmark")

@@ -22,12 +22,19 @@ def load_by_name(room: Literal["attacks", "defenses"], name: str) -> ModuleType:
     return module
 
 
-def split_method(key: str, block: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+def split_method(key: str, block: Any, where: str) -> tuple[str, dict[str, Any]]:
     """File name and arguments of the attack that a params block describes.
 
     The file is called like the block, unless `method` says otherwise: "pgd_linf", or "foolbox:<AttackName>", which
     hands the name on as the argument `name`. `budgets` is no argument of the attack, but of its curve.
+
+    Raises PipelineError if the block is no mapping or `method` no text; `where` names the block.
     """
+    if not isinstance(block, Mapping):
+        raise PipelineError(f"{where}: expected a block of parameters, found {block!r}")
     arguments = {name: value for name, value in block.items() if name != "budgets"}
-    file, colon, name = str(arguments.pop("method", key)).partition(":")
+    method = arguments.pop("method", key)
+    if not isinstance(method, str):
+        raise PipelineError(f"{where}.method: expected a text, found {method!r}")
+    file, colon, name = method.partition(":")
     return file, {"name": name, **arguments} if colon else arguments

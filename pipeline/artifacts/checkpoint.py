@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from pipeline.artifacts.weights import load_weights, save_weights
 from pipeline.models.classifier import Classifier
 
@@ -14,7 +12,7 @@ def save_classifier(path: Path, model: Classifier) -> None:
     save_weights(path, model, model.architecture)
 
 
-def load_classifier(path: Path | str) -> nn.Module:
+def load_classifier(path: Path | str) -> Classifier:
     """The classifier at `path` in evaluation mode: images in [0, 1] in, logits out.
 
     Raises PipelineError if the file is missing, no safetensors file, or not one of ours.

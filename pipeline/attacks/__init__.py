@@ -6,8 +6,8 @@ images: float (n, c, h, w) in [0, 1], where the attack starts; target_labels: in
 (n,), gradient steps taken per image. What a file may say beside:
 
 - a fourth argument `generator`, for attacks that draw random numbers (a torch.Generator on the images' device);
-- `budget = (parameter, norm)`: the parameter that bounds the perturbation, and in which norm; its block may then
-  list `budgets`, for a curve of success against it;
+- `budget = (parameter, norm)`, or a function of the arguments that returns it: the parameter that bounds the
+  perturbation, and in which norm; its block then lists `budgets`, for a curve of success against it;
 - `first_success_update(images, gradients, *, step_size)`, the single step of an attack that stops each image at its
   first success; the engine then keeps its batch full of unfinished images.
 """

@@ -1,9 +1,38 @@
 """How large a budget an attack needs: success against its bound."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from pipeline.errors import PipelineError
+from pipeline.params import check_value, parameters_of
+
+NORMS = ("l0", "l1", "l2", "linf")
+
+
+def budget_of(
+    attack: ModuleType, arguments: Mapping[str, Any], budgets: Any, where: str
+) -> tuple[str, str, tuple[float, ...]] | None:
+    """The parameter that bounds the attack's perturbations, their norm, and the bounds to try; None without a bound.
+
+    attack : a module of `pipeline.attacks`; its `budget` is (parameter, norm), or a function of the arguments that
+    returns that or None. Raises PipelineError if `budgets` does not fit it; `where` names the block.
+    """
+    declared = getattr(attack, "budget", None)
+    if callable(declared):
+        declared = declared(arguments)
+    if declared is None:
+        if budgets is not None:
+            raise PipelineError(f"{where}.budgets: expected none: this attack has no budget, found {budgets!r}")
+        return None
+    parameter, norm = declared
+    if norm not in NORMS:
+        raise PipelineError(f"{attack.__name__}: budget: expected a norm among {', '.join(NORMS)}, found {norm!r}")
+    annotation, _ = parameters_of(getattr(attack, attack.__name__.rpartition(".")[2]))[parameter]
+    return parameter, norm, check_value(budgets, tuple[annotation, ...], f"{where}.budgets")  # type: ignore[valid-type]
 
 
 def fooled_within(

@@ -43,7 +43,7 @@ def jsma(
     Jacobian's rows are summed as the paper does instead of multiplied.
     """
     positions = images.shape[2] * images.shape[3]
-    allowed = math.floor(allowed_fraction * positions)
+    allowed = math.floor(allowed_fraction * positions + 1e-9)  # 0.29 of 100 is 29
     found = images.clone()
     taken = torch.zeros_like(target_labels)
     rows = torch.arange(len(images), device=images.device)
@@ -59,7 +59,6 @@ def jsma(
                 lambda logits, targets=targets: 2 * logits.gather(1, targets)[:, 0] - logits.sum(1),  # type: ignore[misc]
             )
             stays = ~goal.reached(logits)
-            found[rows[~stays]] = current[~stays]
             count = min(positions_per_step, allowed - changed)
             if not stays.any():
                 break

@@ -6,6 +6,10 @@ from numpy.typing import NDArray
 Images = NDArray[np.float32]
 
 
+# Relative to their size, values that differ by less are equal up to the rounding of float32 pixels (FGSM's all are).
+CONSTANT = 1e-5
+
+
 def class_correlation(mean_perturbations: Images, mean_originals: Images) -> NDArray[np.float64]:
     """How far each pair's mean perturbation is "minus the original class, plus the target class".
 
@@ -49,10 +53,12 @@ def edge_strength(images: Images) -> Images:
 
 
 def row_correlation(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Pearson correlation of a[i] with b[i] over all their values, (n,); NaN where one is constant."""
+    """Pearson correlation of a[i] with b[i] over all their values, (n,); NaN where one is constant up to rounding."""
     a = a.reshape(len(a), -1).astype(np.float64)
     b = b.reshape(len(b), -1).astype(np.float64)
+    least = [CONSTANT * np.linalg.norm(values, axis=1) for values in (a, b)]
     a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
-    scale = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    lengths = [np.linalg.norm(values, axis=1) for values in (a, b)]
+    varies = (lengths[0] > least[0]) & (lengths[1] > least[1])
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(scale > 0, (a * b).sum(1) / scale, np.nan)
+        return np.where(varies, (a * b).sum(1) / (lengths[0] * lengths[1]), np.nan)

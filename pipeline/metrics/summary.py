@@ -10,26 +10,28 @@ from pipeline.metrics.intervals import bootstrap_mean
 
 
 def summarize_attack(
-    examples: pd.DataFrame, pairs: pd.DataFrame, profile: pd.DataFrame, params: dict[str, Any]
+    name: str, examples: pd.DataFrame, pairs: pd.DataFrame, profile: pd.DataFrame, params: dict[str, Any]
 ) -> dict[str, Any]:
     """The metrics of one adversarial set: its size, success, norms, sensitivity and structure."""
     originals = examples["original_row"].to_numpy()
     fooled = examples[examples["is_adversarial"]]
     if fooled.empty:
-        raise PipelineError("an adversarial set fooled nobody: expected some success; see attacks in params.yaml")
+        raise PipelineError(f"{name}: no image fools the classifier: expected some; see its block in params.yaml")
     sizes = profile["mean_absolute_perturbation"].to_numpy()
     return {
         "params": params,
         "examples": len(examples),
         "success_rate": bootstrap_mean(examples["is_adversarial"].to_numpy(), originals).as_dict(),
         "uint8_success_rate": bootstrap_mean(examples["is_adversarial_uint8"].to_numpy(), originals).as_dict(),
-        "steps_mean": float(fooled["steps"].mean()),
+        "steps_mean": float(fooled["steps"].mean()) if examples["steps"].any() else None,  # Foolbox does not tell
         "pixel": _pooled(fooled["pixel_mean"], fooled["pixel_std"], fooled["pixel_min"], fooled["pixel_max"]),
         **{norm: _moments(fooled[norm]) for norm in ("l1", "l2", "linf")},
         "sensitivity_mean": float(fooled["sensitivity"].mean()),
         "noise_sensitivity_mean": float(fooled["noise_sensitivity"].mean()),
         "class_correlation_mean": float(pairs["class_correlation"].mean()),
-        "edge_correlation_mean": float(fooled["edge_correlation"].mean()),
+        "edge_correlation_mean": None
+        if fooled["edge_correlation"].isna().all()
+        else float(fooled["edge_correlation"].mean()),
         "center_to_corner": float(sizes[0] / sizes[-1]) if sizes[-1] > 0 else None,
     }
 
@@ -86,15 +88,18 @@ def summarize_evaluation(evaluation: pd.DataFrame) -> dict[str, Any]:
     return metrics
 
 
-def l2_ratio(one: pd.DataFrame, other: pd.DataFrame) -> dict[str, float]:
+def l2_ratio(one: pd.DataFrame, other: pd.DataFrame) -> dict[str, float] | None:
     """Quartiles of ||perturbation of one||_2 / ||perturbation of other||_2, where both fooled the classifier.
 
-    one, other : rows of `examples.parquet` of two sets; originals and targets that both have are compared.
+    one, other : rows of `examples.parquet` of two sets; originals and targets that both have are compared. None if
+    there are none.
     """
     pair = ["source_split", "source_index", "target_label"]
     columns = [*pair, "l2"]
     both = one.loc[one["is_adversarial"], columns].merge(other.loc[other["is_adversarial"], columns], on=pair)
     both = both[both["l2_y"] > 0]
+    if both.empty:
+        return None
     low, median, high = (both["l2_x"] / both["l2_y"]).quantile([0.25, 0.5, 0.75])
     return {"images": len(both), "low_quartile": float(low), "median": float(median), "high_quartile": float(high)}
 

@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline.errors import PipelineError
 from pipeline.metrics.intervals import bootstrap_mean
+from pipeline.metrics.norms import example_statistics
 
 
 @dataclass(frozen=True)
@@ -67,18 +69,49 @@ def measure_transfer(
     )
 
 
+def measure_examples(
+    images: NDArray[np.float32],
+    originals: NDArray[np.float32],
+    logits: NDArray[np.float32],
+    original_logits: NDArray[np.float32],
+    target_labels: NDArray[np.integer[Any]],
+) -> pd.DataFrame:
+    """Per image whether it fools the model of these logits, (n, k), and how far it is from its original.
+
+    images, originals : (n, c, h, w) in [0, 1]. sensitivity : see the contract of `data/perturbations`.
+    """
+    rows = np.arange(len(images))
+    others = logits.copy()
+    others[rows, target_labels] = -np.inf
+    l2 = example_statistics(images - originals)["l2"]
+    forward_error = np.linalg.norm((logits - original_logits).astype(np.float64), axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return pd.DataFrame(
+            {
+                "target_label": target_labels.astype(np.uint8),
+                "is_adversarial": logits[rows, target_labels] > others.max(1),
+                "l2": l2,
+                "sensitivity": (forward_error / l2).astype(np.float32),
+            }
+        )
+
+
 def summarize_sizes(sizes: pd.DataFrame, examples: pd.DataFrame, transfer: pd.DataFrame) -> dict[str, Any]:
-    """sizes.<model>: what it is, and medians over its minimal images; transfer.<attack>.<made_on>.<tried_on>."""
+    """sizes.models.<model>: what it is, and its minimal images; sizes.transfer.<attack>.<made_on>.<tried_on>."""
     models: dict[str, Any] = {}
-    fooled = examples[examples["is_adversarial"] & (examples["attack"] == "minimal")]
+    minimal = examples[examples["attack"] == "minimal"]
     for row in sizes.to_dict("records"):
-        own = fooled[fooled["model"] == row["model"]]
-        models[row.pop("model")] = {
+        name = row.pop("model")
+        own = minimal[minimal["model"] == name]
+        fooled = own[own["is_adversarial"]]
+        if fooled.empty:
+            raise PipelineError(f"sizes: no minimal image fools '{name}': expected some; see sizes in params.yaml")
+        models[name] = {
             **row,
-            "success_rate": len(own) / max(1, len(examples.query("attack == 'minimal'")) // len(sizes)),
-            "l2_median": float(own["l2"].median()),
-            "steps_mean": float(own["steps"].mean()),
-            "sensitivity_median": float(own["sensitivity"].median()),
+            "success_rate": float(own["is_adversarial"].mean()),
+            "l2_median": float(fooled["l2"].median()),
+            "steps_mean": float(fooled["steps"].mean()),
+            "sensitivity_median": float(fooled["sensitivity"].median()),
         }
     nested: dict[str, Any] = {}
     for row in transfer.to_dict("records"):

@@ -79,6 +79,8 @@ def attacks_table(metrics: Mapping[str, Mapping[str, Any]]) -> str:
                             percent(entry["defenses"][defense][attack][outcome]["value"])
                             for outcome in ("thwarted", "recovered")
                         )
+                        if attack in entry["defenses"][defense]
+                        else "not judged"
                         for defense in SHOWN
                     ),
                 ]

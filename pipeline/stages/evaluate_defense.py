@@ -100,6 +100,10 @@ def main(arguments: argparse.Namespace) -> None:
             frame.insert(2, "row", part.row.astype(np.int32))
             frame.insert(3, "original_row", part.original_row.astype(np.int32))
             frames.append(judge(frame, part.labels, part.target_labels))
+    if not frames:
+        raise PipelineError(
+            f"{arguments.sets[0]}: no image of {', '.join(names)} fools the classifier: nothing to judge"
+        )
     about = {
         "dataset": dataset,
         "defense": name,

@@ -3,12 +3,15 @@
 Reads:  the sources of the package.
 Writes: a JSON file per script: the checksum of every module that it imports, comments and docstrings left out; a JSON
         file per dataset: which defenses and attacks there are.
-Params: datasets, evaluations, other_attacks: only the names in them, and `method`.
+Params: datasets, evaluations, other_attacks: the names in them, and `method`.
 """
 
 import argparse
+from collections.abc import Mapping
+from typing import Any
 
 from pipeline.artifacts.code import write_fingerprints
+from pipeline.errors import PipelineError
 from pipeline.params import check_value, read_block
 from pipeline.registry import split_method
 from pipeline.stages.command import run
@@ -18,7 +21,7 @@ def main(arguments: argparse.Namespace) -> None:
     datasets = check_value(read_block(arguments.params, "datasets"), list[str], "datasets")
     attacks = read_block(arguments.params, "other_attacks")
     evaluations = read_block(arguments.params, "evaluations").values()
-    methods = {name: split_method(name, block)[0] for name, blocks in attacks.items() for block in blocks.values()}
+    methods = {name: attack_file(name, blocks, datasets) for name, blocks in attacks.items()}
     listed = {
         dataset: {
             "defenses": [entry["defense"] for entry in evaluations if entry["dataset"] == dataset],
@@ -29,11 +32,22 @@ def main(arguments: argparse.Namespace) -> None:
                     if entry["dataset"] == dataset and entry["weights"].startswith("defenses/")
                 }
             ),
-            "other_attacks": [name for name, blocks in attacks.items() if dataset in blocks],
+            "other_attacks": list(attacks),
         }
         for dataset in datasets
     }
     write_fingerprints(arguments.package, arguments.out, methods, listed)
+
+
+def attack_file(name: str, blocks: Any, datasets: list[str]) -> str:
+    """The file of an attack. Raises PipelineError if a dataset has no block, or the blocks name different files."""
+    where = f"other_attacks.{name}"
+    if not isinstance(blocks, Mapping) or not set(datasets) <= set(blocks):
+        raise PipelineError(f"{where}: expected a block for each of {', '.join(datasets)}, found {blocks!r}")
+    files = {split_method(name, blocks[dataset], f"{where}.{dataset}")[0] for dataset in datasets}
+    if len(files) > 1:
+        raise PipelineError(f"{where}: expected one file for all datasets, found {', '.join(sorted(files))}")
+    return files.pop()
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from pipeline.artifacts.images import SCHEMA as IMAGES_SCHEMA
 from pipeline.artifacts.images import read_description, read_split
 from pipeline.artifacts.shards import Arrays, ShardStore
 from pipeline.artifacts.storage import schema_of
+from pipeline.attacks.budgets import budget_of
 from pipeline.attacks.engine import run_attack
 from pipeline.devices import batching, choose_device, keep_freed_memory
 from pipeline.errors import PipelineError
@@ -59,9 +60,10 @@ class Start:
 def main(arguments: argparse.Namespace) -> None:
     dataset, name, params = arguments.dataset, arguments.attack, arguments.params
     where = arguments.block or f"attacks.{name}.{dataset}"
-    method, own = split_method(name, read_block(params, where))
-    attack = load_by_name("attacks", method)
-    function = getattr(attack, method)
+    given = read_block(params, where)
+    file, own = split_method(name, given, where)
+    attack = load_by_name("attacks", file)
+    function = getattr(attack, file)
     seed = check_value(read_block(params, "seed"), int, "seed")
 
     keep_freed_memory()
@@ -75,6 +77,8 @@ def main(arguments: argparse.Namespace) -> None:
     known = parameters_of(function)
     block = {key: value for key, value in start.inherited.items() if key in known} | own
     parameters = arguments_for(function, block, where)
+    budget_of(attack, parameters, given.get("budgets"), where)  # better refused now than after the set is made
+    described = {"method": given["method"], **parameters} if "method" in given else parameters
     sources = start.sources
 
     blocks = [slice(first, min(first + BLOCK, len(sources.labels))) for first in range(0, len(sources.labels), BLOCK)]
@@ -82,7 +86,7 @@ def main(arguments: argparse.Namespace) -> None:
         [arguments.start, arguments.classifier],
         {
             "attack": name,
-            "params": parameters,
+            "params": described,
             "sources": sources.source_index.tolist(),
             "device": device.type,
         },
@@ -136,7 +140,7 @@ def main(arguments: argparse.Namespace) -> None:
     stored = shards.load(len(blocks))
     write_adversarial(
         arguments.out,
-        Identity(dataset, name, parameters, start.class_names, seed),
+        Identity(dataset, name, described, start.class_names, seed),
         sources,
         ((rows, shard["images"], shard["steps"]) for rows, shard in zip(blocks, stored, strict=True)),
         measure,

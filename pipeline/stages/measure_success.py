@@ -20,13 +20,13 @@ from torch import Tensor
 from pipeline.artifacts.adversarial import AdversarialSet, open_adversarial
 from pipeline.artifacts.checkpoint import load_classifier
 from pipeline.artifacts.statistics import write_frame
-from pipeline.attacks.budgets import fooled_within
+from pipeline.attacks.budgets import budget_of, fooled_within
 from pipeline.attacks.engine import run_attack
 from pipeline.devices import batching, choose_device, keep_freed_memory
 from pipeline.metrics.budgets import success_curve, within_norms
 from pipeline.metrics.outcomes import margins
 from pipeline.models.inference import place, predict
-from pipeline.params import check_value, parameters_of, read_block
+from pipeline.params import arguments_for, check_value, read_block
 from pipeline.progress import bar
 from pipeline.randomness import generator
 from pipeline.ranges import Range
@@ -35,18 +35,23 @@ from pipeline.stages.command import run
 
 
 def main(arguments: argparse.Namespace) -> None:
+    params = arguments.params
     where = f"{arguments.sources}.curve"
-    count = check_value(read_block(arguments.params, where), Annotated[int, Range(1, 10**7)], where)
-    block = read_block(arguments.params, arguments.block)
+    count = check_value(read_block(params, where), Annotated[int, Range(1, 10**7)], where)
+    seed = check_value(read_block(params, "seed"), int, "seed")
+    given = read_block(params, arguments.block)
     with open_adversarial(arguments.adversarial) as set_:
         identity, original_row = set_.identity, set_.sources.original_row
-        attack = load_by_name("attacks", split_method(identity.attack, block)[0])
+        file, own = split_method(identity.attack, given, arguments.block)
+        attack = load_by_name("attacks", file)
+        parameters = arguments_for(getattr(attack, file), own, arguments.block)
+        budget = budget_of(attack, parameters, given.get("budgets"), arguments.block)
         rows = np.flatnonzero(original_row < count)
-        norm = "l2"
-        if hasattr(attack, "budget"):
-            norm = attack.budget[1]
-            fooled = _try_budgets(arguments, attack, set_, rows, block)
+        if budget:
+            parameter, norm, budgets = budget
+            fooled = _try_budgets(arguments, set_, rows, attack, parameters, parameter, budgets, seed)
         else:
+            norm = "l2"
             norms = np.sqrt(np.square(set_.images(rows) - set_.originals(rows)).sum((1, 2, 3)))
             fooled = within_norms(norms, set_.is_adversarial[rows])
     about = {"dataset": identity.dataset, "attack": identity.attack, "params": identity.params}
@@ -55,19 +60,16 @@ def main(arguments: argparse.Namespace) -> None:
 
 def _try_budgets(
     arguments: argparse.Namespace,
-    attack: ModuleType,
     set_: AdversarialSet,
     rows: NDArray[np.int64],
-    block: Mapping[str, Any],
+    attack: ModuleType,
+    parameters: Mapping[str, Any],
+    parameter: str,
+    budgets: tuple[float, ...],
+    seed: int,
 ) -> dict[float, NDArray[np.bool_]]:
-    """Which of the rows are fooled within each of the block's budgets."""
-    seed = check_value(read_block(arguments.params, "seed"), int, "seed")
+    """Which of the rows are fooled within each of the budgets, the values of `parameter`."""
     identity, sources = set_.identity, set_.sources
-    parameter = attack.budget[0]
-    annotation, _ = parameters_of(getattr(attack, attack.__name__.rpartition(".")[2]))[parameter]
-    where = f"{arguments.block}.budgets"
-    budgets = check_value(block.get("budgets"), tuple[annotation, ...], where)  # type: ignore[valid-type]
-
     keep_freed_memory()
     device = choose_device()
     settings = batching(device)
@@ -89,7 +91,7 @@ def _try_budgets(
                 settings.attack,
                 lambda finished, fooled: progress.update(finished),
                 generator(device, seed, identity.dataset, identity.attack, "budget", str(budget)),
-                **{**identity.params, parameter: budget},
+                **{**parameters, parameter: budget},
             )
             return margins(predict(model, found, settings.predict), targets[chosen]) > 0
 

@@ -2,7 +2,7 @@
 
 Reads:  the images file (test split); the weights of the classifiers.
 Writes: a table of the classifiers; one row per classifier and image made against it; one row per pair of classifiers.
-Params: sizes.<dataset> (classifiers, originals, attack), seed.
+Params: sizes.<dataset> (names of classifiers, originals, minimal, extended), seed.
 Cost:   for each classifier the steps of its images, and one pass of every classifier over them.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from pipeline.artifacts.checkpoint import load_classifier
 from pipeline.artifacts.images import read_description, read_split
@@ -21,9 +21,8 @@ from pipeline.artifacts.statistics import write_frame
 from pipeline.attacks import extended, minimal
 from pipeline.attacks.engine import run_attack
 from pipeline.devices import batching, choose_device, keep_freed_memory
-from pipeline.metrics.outcomes import margins
 from pipeline.metrics.sources import every_target, select_sources
-from pipeline.metrics.transfer import Size, measure_transfer
+from pipeline.metrics.transfer import Size, measure_examples, measure_transfer
 from pipeline.models.inference import place, predict
 from pipeline.params import arguments_for, check_value, read_block
 from pipeline.progress import bar
@@ -36,8 +35,8 @@ def main(arguments: argparse.Namespace) -> None:
     dataset, params = arguments.dataset, arguments.params
     where = f"sizes.{dataset}"
     seed = check_value(read_block(params, "seed"), int, "seed")
-    channels = {name: block["channels"] for name, block in read_block(params, f"{where}.classifiers").items()}
-    epochs = read_block(params, f"{where}.training.epochs")
+    names = check_value(read_block(params, f"{where}.classifiers"), dict[str, Any], f"{where}.classifiers")
+    epochs = check_value(read_block(params, f"{where}.training.epochs"), int, f"{where}.training.epochs")
     count = check_value(read_block(params, f"{where}.originals"), Annotated[int, Range(1, 10**6)], f"{where}.originals")
     first = arguments_for(minimal.minimal, read_block(params, f"{where}.minimal"), f"{where}.minimal")
     further = {"step_size": first["step_size"], **read_block(params, f"{where}.extended")}
@@ -46,24 +45,39 @@ def main(arguments: argparse.Namespace) -> None:
     keep_freed_memory()
     device = choose_device()
     settings = batching(device)
-    models = {name: place(load_classifier(arguments.classifiers / f"{name}.safetensors"), device) for name in channels}
+    models = {name: place(load_classifier(arguments.classifiers / f"{name}.safetensors"), device) for name in names}
+
+    def classify(model: nn.Module, images: NDArray[Any]) -> NDArray[np.float32]:
+        logits: NDArray[np.float32] = predict(model, torch.from_numpy(images), settings.predict).cpu().numpy()
+        return logits
+
+    def classify_by_all(images: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """The class that all models see; where they disagree there is none that is right: -1."""
+        found = np.stack([classify(model, images).argmax(1) for model in models.values()])
+        return np.where((found == found[0]).all(0), found[0], -1)
+
     test = read_split(arguments.images, "test")
-    names = read_description(arguments.images).class_names
-    originals, original_row, labels, targets = _sources(test.images, test.labels, names, models, count, seed, dataset)
-    target_labels = torch.from_numpy(targets).to(device, torch.int64)
+    class_names = read_description(arguments.images).class_names
+    random = np.random.default_rng(derive_seed(seed, dataset, "sizes", "sources"))
+    chosen = select_sources(test.images, test.labels, classify_by_all, count, class_names, random, f"{where}.originals")
+    originals = test.images[chosen]
+    original_row, targets = every_target(test.labels[chosen], len(class_names))
+    labels = test.labels[chosen][original_row]
     rows = torch.from_numpy(original_row).to(device, torch.int64)
 
     sizes = []
     for name, model in models.items():
-        right = predict(model, torch.from_numpy(test.images), settings.predict).argmax(1).cpu().numpy() == test.labels
+        right = classify(model, test.images).argmax(1) == test.labels
+        channels = model.architecture["channels"]
         parameters = sum(parameter.numel() for parameter in model.parameters())
-        sizes.append(Size(name, len(channels[name]), max(channels[name]), parameters, epochs, float(right.mean())))
+        sizes.append(Size(name, len(channels), max(channels), parameters, epochs, float(right.mean())))
 
     examples, transfers = [], []
     with bar(2 * len(models) * len(targets), f"measure_transfer {dataset}", "image") as progress:
         for name, model in models.items():
-            logits = predict(model, originals, settings.predict)[rows]
-            images, steps = originals[rows.cpu()].float().to(device) / 255, torch.zeros_like(rows)
+            before = classify(model, originals)[original_row]
+            images = torch.from_numpy(originals).to(device)[rows].float() / 255
+            steps = np.zeros(len(rows), np.int16)
             for attack, attributes in ((minimal, first), (extended, further)):
                 kind = attack.__name__.rpartition(".")[2]
                 images, more = run_attack(
@@ -71,81 +85,26 @@ def main(arguments: argparse.Namespace) -> None:
                     model,
                     images,
                     torch.arange(len(rows), device=device),
-                    target_labels,
+                    torch.from_numpy(targets).to(device, torch.int64),
                     settings.attack,
                     lambda finished, fooled: progress.update(finished),
                     **attributes,
                 )
-                steps = steps + more
-                examples.append(
-                    _examples(model, kind, images, originals, rows, steps, target_labels, logits).assign(
-                        model=name, label=labels
-                    )
-                )
-                fooled = examples[-1]["is_adversarial"].to_numpy()
+                steps = steps + more.cpu().numpy().astype(np.int16)
+                stored = images.cpu().numpy()
+                clean = originals[original_row].astype(np.float32) / np.float32(255)
+                frame = measure_examples(stored, clean, classify(model, stored), before, targets)
+                frame.insert(0, "original_row", original_row)
+                examples.append(frame.assign(steps=steps, attack=kind, model=name, label=labels))
+                fooled = frame["is_adversarial"].to_numpy()
                 for other, tried in models.items():
-                    predicted = predict(tried, images, settings.predict).argmax(1).cpu().numpy()[fooled]
-                    transfers.append(
-                        measure_transfer(
-                            kind, name, other, predicted, labels[fooled], targets[fooled], original_row[fooled]
-                        )
-                    )
+                    predicted = classify(tried, stored).argmax(1)[fooled]
+                    judged = predicted, labels[fooled], targets[fooled], original_row[fooled]
+                    transfers.append(measure_transfer(kind, name, other, *judged))
     about = {"dataset": dataset, "params": {"minimal": first, "extended": further}}
     write_frame(arguments.sizes, pd.DataFrame(sizes), "sizes", about)
     write_frame(arguments.examples, pd.concat(examples, ignore_index=True), "size_examples", about)
     write_frame(arguments.transfer, pd.DataFrame(transfers), "transfer", about)
-
-
-def _sources(
-    images: NDArray[np.uint8],
-    labels: NDArray[np.uint8],
-    class_names: tuple[str, ...],
-    models: dict[str, nn.Module],
-    count: int,
-    seed: int,
-    dataset: str,
-) -> tuple[Tensor, NDArray[np.int32], NDArray[np.uint8], NDArray[np.uint8]]:
-    """Originals that every model classifies right, uint8 (m, c, h, w), and per image its original, label and target."""
-
-    def classify(part: NDArray[np.uint8]) -> NDArray[np.int64]:
-        device = next(iter(models.values())).parameters().__next__().device
-        found = torch.stack(
-            [predict(model, torch.from_numpy(part), batching(device).predict).argmax(1) for model in models.values()]
-        )
-        # Where the models disagree there is no right answer: -1 is no class.
-        agreed = torch.where((found == found[0]).all(0), found[0], -1)
-        predicted: NDArray[np.int64] = agreed.cpu().numpy()
-        return predicted
-
-    random = np.random.default_rng(derive_seed(seed, dataset, "sizes", "sources"))
-    chosen = select_sources(images, labels, classify, count, class_names, random, f"sizes.{dataset}.originals")
-    original_row, targets = every_target(labels[chosen], len(class_names))
-    return torch.from_numpy(images[chosen]), original_row, labels[chosen][original_row], targets
-
-
-def _examples(
-    model: nn.Module,
-    attack: str,
-    images: Tensor,
-    originals: Tensor,
-    rows: Tensor,
-    steps: Tensor,
-    target_labels: Tensor,
-    original_logits: Tensor,
-) -> pd.DataFrame:
-    """One row per image: whether it fools the model that it was made against, and how far it had to go."""
-    logits = predict(model, images, batching(images.device).predict)
-    l2 = (images - originals.to(images.device)[rows].float() / 255).flatten(1).norm(dim=1)
-    forward_error = (logits - original_logits).norm(dim=1)
-    columns: dict[str, Any] = {
-        "original_row": rows.int(),
-        "target_label": target_labels.to(torch.uint8),
-        "is_adversarial": margins(logits, target_labels) > 0,
-        "steps": steps.to(torch.int16),
-        "l2": l2,
-        "sensitivity": forward_error / l2,
-    }
-    return pd.DataFrame({name: value.cpu().numpy() for name, value in columns.items()}).assign(attack=attack)
 
 
 if __name__ == "__main__":

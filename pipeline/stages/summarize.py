@@ -53,7 +53,7 @@ def main(arguments: argparse.Namespace) -> None:
         examples[name], about = read_frame(folder / "examples.parquet", "examples")
         pairs, _ = read_frame(folder / "pairs.parquet", "pairs")
         profile, _ = read_frame(folder / "profile.parquet", "profile")
-        attacks[name] = summarize_attack(examples[name], pairs, profile, about["params"])
+        attacks[name] = summarize_attack(name, examples[name], pairs, profile, about["params"])
     for name in attacks:
         attacks[name]["l2_ratio"] = {
             other: l2_ratio(examples[name], examples[other]) for other in YARDSTICKS if other in attacks

@@ -7,6 +7,7 @@ Params: sizes.<dataset> (channels, dropout, training), seed.
 
 import argparse
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -35,7 +36,7 @@ def main(arguments: argparse.Namespace) -> None:
     dataset = arguments.dataset
     where = f"sizes.{dataset}"
     training = arguments_for(fit_classifier, read_block(arguments.params, f"{where}.training"), f"{where}.training")
-    blocks = read_block(arguments.params, f"{where}.classifiers")
+    blocks = check_value(read_block(arguments.params, f"{where}.classifiers"), dict[str, Any], f"{where}.classifiers")
     architectures = {
         name: arguments_for(Classifier, block, f"{where}.classifiers.{name}") for name, block in blocks.items()
     }

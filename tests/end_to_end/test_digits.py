@@ -234,7 +234,8 @@ def test_another_attack_of_foolbox_or_with_other_numbers_reruns_its_branch(tree:
     params["other_attacks"]["foolbox_mi_fgsm"]["digits"]["arguments"]["steps"] = 5
     tree.write_params(params)
     judged = {f"evaluate_other@digits-{name}" for name in params["defenses"]}
-    assert tree.repro() == {"generate_other@digits-foolbox_mi_fgsm", "summarize@digits", TARGET} | judged
+    branch = {"fingerprint_code", "generate_other@digits-foolbox_mi_fgsm", "summarize@digits", TARGET}
+    assert tree.repro() == branch | judged
 
 
 TOY = '''"""Gray images: not much of an attack."""
@@ -253,7 +254,7 @@ def test_an_attack_takes_one_file_and_one_params_block(tree: Tree) -> None:
     (tree.folder / "pipeline/attacks/toy.py").write_text(TOY)
     params = YAML(typ="safe").load((tree.folder / "params.yaml").read_text())
     before = tree.hashes()
-    params["other_attacks"]["toy"] = {"digits": {"gray": 0.9}}
+    params["other_attacks"]["toy"] = {dataset: {"gray": 0.9} for dataset in params["datasets"]}
     tree.write_params(params)
     judged = {f"evaluate_other@digits-{name}" for name in params["defenses"]}
     expected = {"fingerprint_code", "generate_other@digits-toy", "summarize@digits", TARGET}
@@ -275,7 +276,7 @@ def test_an_attack_takes_one_file_and_one_params_block(tree: Tree) -> None:
     del params["other_attacks"]["toy"]
     tree.write_params(params)
     tree.repro()
-    unchanged = {path for path in before if "code" not in path}
+    unchanged = {path for path in before if path != "data/code"}
     assert {path: digest for path, digest in tree.hashes().items() if path in unchanged} == {
         path: before[path] for path in unchanged
     }

@@ -125,7 +125,6 @@ def test_the_yardstick_is_shorter_than_minimal_and_iterating_beats_one_step(metr
         attacks = entry["attacks"]
         assert attacks["ddn"]["success_rate"]["value"] > 0.999
         assert attacks["minimal"]["l2_ratio"]["ddn"]["median"] > 1.1
-        assert attacks["ddn"]["l2_ratio"]["ddn"]["median"] == 1
         # The same ball: one signed step, twenty, twenty with momentum.
         assert attacks["fgsm"]["params"]["epsilon"] == attacks["pgd_linf"]["params"]["epsilon"]
         assert attacks["pgd_linf"]["success_rate"]["low"] > attacks["fgsm"]["success_rate"]["high"]

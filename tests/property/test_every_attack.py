@@ -22,7 +22,7 @@ PARAMS = ROOT / "params.yaml"
 def attack_of(name: str) -> tuple[ModuleType, dict[str, Any]]:
     """The attack and its digits block, with few steps and no random start; what it inherits is filled in."""
     key = f"other_attacks.{name}.digits" if name in OTHERS else f"attacks.{name}.digits"
-    method, own = split_method(name, read_block(PARAMS, key))
+    method, own = split_method(name, read_block(PARAMS, key), key)
     if name == "extended":
         own = {"step_size": read_block(PARAMS, "attacks.minimal.digits.step_size"), **own}
     few = {"max_steps": 15, "steps": 5}

@@ -1,7 +1,5 @@
 """The attacks beside the paper's: closed forms on a linear model, and agreement with Foolbox."""
 
-from collections.abc import Callable
-
 import foolbox as library
 import numpy as np
 import pytest
@@ -10,8 +8,9 @@ from scipy.optimize import minimize
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from pipeline.attacks.budgets import fooled_within
+from pipeline.attacks.budgets import budget_of, fooled_within
 from pipeline.attacks.ddn import ddn
+from pipeline.attacks.engine import run_attack
 from pipeline.attacks.fgsm import fgsm
 from pipeline.attacks.foolbox import foolbox
 from pipeline.attacks.goals import Goal
@@ -22,7 +21,7 @@ from pipeline.attacks.projected_gradient import L2, Linf, projected_gradient
 from pipeline.errors import PipelineError
 from pipeline.metrics.outcomes import margins
 from pipeline.models.classifier import Classifier
-from pipeline.registry import split_method
+from pipeline.registry import load_by_name, split_method
 from tests.linear import Linear
 
 
@@ -37,6 +36,7 @@ def gray(model: Linear, generator: torch.Generator, count: int, spread: float = 
 
 
 SHAPE = (1, 4, 4)
+modules = {name: load_by_name("attacks", name) for name in ("fgsm", "ddn", "foolbox")}
 
 
 def test_fgsm_flips_exactly_where_the_closed_form_says(linear: Linear, generator: torch.Generator) -> None:
@@ -182,15 +182,19 @@ def test_jsma_changes_no_more_positions_than_allowed_and_those_of_highest_impact
     assert outcomes[-1] > 0.5
 
 
-def test_jsma_leaves_pixels_without_room_alone(generator: torch.Generator) -> None:
+def test_jsma_spends_no_step_on_pixels_without_room(generator: torch.Generator) -> None:
+    """On black images only pixels whose impact is positive can move: all steps go there, though others weigh more."""
     model = Linear(generator, (1, 4, 4))
     images = torch.zeros(20, 1, 4, 4, dtype=torch.float64)
-    targets = torch.randint(4, (20,), generator=generator)
     with torch.no_grad():
-        model.bias[:] = torch.randn(4, generator=generator, dtype=torch.float64)
-    found, _ = jsma(model, images, targets, allowed_fraction=1, positions_per_step=3)
-    assert found.min() >= 0
-    assert set(found.unique().tolist()) <= {0.0, 1.0}
+        model.bias[:] = torch.tensor([1e3, 0, 0, 0])  # nothing that ten pixels do changes the prediction
+    targets = torch.randint(1, 4, (20,), generator=generator)
+    found, steps = jsma(model, images, targets, allowed_fraction=0.25, positions_per_step=1)
+    impact = 2 * model.weight.detach() - model.weight.detach().sum(0)
+    assert steps.tolist() == [4] * 20
+    for image, target in zip(found.flatten(1), targets.tolist(), strict=True):
+        best = impact[target].argsort(descending=True)[:4]
+        assert set(image.nonzero()[:, 0].tolist()) == set(best.tolist())
 
 
 @pytest.fixture(scope="module")
@@ -298,12 +302,34 @@ def test_what_foolbox_cannot_do_is_said(
 
 
 def test_a_block_may_name_another_file() -> None:
-    assert split_method("fgsm", {"epsilon": 1, "budgets": [1]}) == ("fgsm", {"epsilon": 1})
-    assert split_method("strong", {"method": "pgd_linf", "steps": 9}) == ("pgd_linf", {"steps": 9})
-    assert split_method("fb", {"method": "foolbox:LinfPGD", "epsilon": 1}) == (
+    assert split_method("fgsm", {"epsilon": 1, "budgets": [1]}, "a") == ("fgsm", {"epsilon": 1})
+    assert split_method("strong", {"method": "pgd_linf", "steps": 9}, "a") == ("pgd_linf", {"steps": 9})
+    assert split_method("fb", {"method": "foolbox:LinfPGD", "epsilon": 1}, "a") == (
         "foolbox",
         {"name": "LinfPGD", "epsilon": 1},
     )
+
+
+@pytest.mark.parametrize("block", [None, 3, ["epsilon"]])
+def test_a_block_that_is_none_is_named(block: object) -> None:
+    with pytest.raises(PipelineError, match=r"other_attacks\.x: expected a block of parameters, found"):
+        split_method("x", block, "other_attacks.x")
+    with pytest.raises(PipelineError, match=r"other_attacks\.x\.method: expected a text"):
+        split_method("x", {"method": 3}, "other_attacks.x")
+
+
+def test_budgets_fit_the_attack() -> None:
+    assert budget_of(modules["fgsm"], {"epsilon": 0.1}, [0.1, 0.2], "a") == ("epsilon", "linf", (0.1, 0.2))
+    assert budget_of(modules["ddn"], {}, None, "a") is None
+    for name, epsilon, expected in (("LinfPGD", 0.1, "linf"), ("L2PGD", 1.0, "l2"), ("DDNAttack", None, None)):
+        arguments = {"name": name, "arguments": {}, "epsilon": epsilon}
+        found = budget_of(modules["foolbox"], arguments, [0.5] if epsilon else None, "a")
+        assert found == (expected and ("epsilon", expected, (0.5,)))
+    for wrong in (None, [], 0.1, [0.1, 7]):
+        with pytest.raises(PipelineError, match=r"a\.budgets.*expected"):
+            budget_of(modules["fgsm"], {"epsilon": 0.1}, wrong, "a")
+    with pytest.raises(PipelineError, match=r"a\.budgets: expected none"):
+        budget_of(modules["ddn"], {}, [1], "a")
 
 
 def test_an_image_that_is_fooled_is_not_tried_with_a_larger_budget() -> None:
@@ -321,25 +347,32 @@ def test_an_image_that_is_fooled_is_not_tried_with_a_larger_budget() -> None:
     assert tried == [(0.1, [0, 1, 2, 3]), (0.3, [1, 2, 3]), (0.5, [1, 3])]
 
 
-@pytest.mark.parametrize("method", [ddn, jsma, pgd_linf])
-def test_an_attack_is_no_longer_than_its_batch_needs(
-    digits: tuple[Classifier, Tensor, Tensor], method: Callable[..., tuple[Tensor, Tensor]]
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("fgsm", {"epsilon": 0.2}),
+        ("pgd_linf", {"epsilon": 0.2, "relative_step_size": 0.1, "steps": 5, "restarts": 2}),
+        ("pgd_l2", {"epsilon": 1, "relative_step_size": 0.1, "steps": 5}),
+        ("ddn", {"steps": 5}),
+        ("jsma", {"allowed_fraction": 0.2, "positions_per_step": 2}),
+    ],
+)
+def test_an_attack_computes_no_gradient_of_a_weight_and_no_more_passes_than_its_steps(
+    digits: tuple[Classifier, Tensor, Tensor], name: str, more: dict[str, float]
 ) -> None:
-    """No gradient of a weight, and no more passes than the steps say: memory stays that of one batch."""
     model, images, targets = digits
-    passed = 0
+    passed, largest = 0, 0
 
     def count(module: object, inputs: tuple[Tensor], output: Tensor) -> None:
-        nonlocal passed
-        passed += len(output)
+        nonlocal passed, largest
+        passed += len(output) * output.requires_grad
+        largest = max(largest, len(output))
+        assert not any(parameter.requires_grad for parameter in model.parameters())
 
-    handle = model.register_forward_hook(count)
-    if method is pgd_linf:
-        _, steps = pgd_linf(model, images, targets, torch.Generator(), epsilon=0.2, relative_step_size=0.1, steps=5)
-    elif method is ddn:
-        _, steps = ddn(model, images, targets, steps=5)
-    else:
-        _, steps = jsma(model, images, targets, allowed_fraction=0.2, positions_per_step=2)
+    attack = load_by_name("attacks", name)
+    handle = model[-1].register_forward_hook(count)
+    rows, draws = torch.arange(len(images)), torch.Generator().manual_seed(1)
+    _, steps = run_attack(attack, model, images, rows, targets, 64, generator=draws, **more)
     handle.remove()
-    assert passed <= int(steps.sum()) + len(images)
-    assert all(parameter.grad is None or not parameter.grad.isnan().any() for parameter in model.parameters())
+    assert int(steps.sum()) <= passed <= int(steps.sum()) + len(images)
+    assert largest == 64

@@ -56,7 +56,7 @@ BLOCKS: list[tuple[str, Callable[..., Any], dict[str, Any]]] = [
 
 def block_of(key: str, more: dict[str, Any]) -> dict[str, Any]:
     """The params block as a function's arguments, what it leaves out filled in."""
-    return more | split_method("", read_block(PARAMS, key))[1]
+    return more | split_method("", read_block(PARAMS, key), key)[1]
 
 
 def ranges(annotation: Any) -> list[Range]:
