@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.reporting.images import image_grid, magnitude_matrix, tile
 from pipeline.reporting.outcomes import PAPER_ATTACKS, STATIC, WORDS
-from pipeline.reporting.perturbations import Statistics, table_1_rows
+from pipeline.reporting.perturbations import Statistics, in_words, table_1_rows
 from pipeline.reporting.section import Section, number, percent, rate
 from pipeline.reporting.style import COLORS, heatmap, label_ticks, new_figure
 
@@ -54,9 +54,10 @@ def other_attacks_section(
             "fooled after rounding to 8 bits",
             "L2 against minimal",
             "L2 against DDN",
+            "parameters",
         ],
         [_size_row(name, attack) for name, attack in metrics["attacks"].items()],
-        "Last columns: the median (quartiles) of the ratio of L2 norms on the same original and target, where both attacks "
+        "Against minimal and DDN: the median (quartiles) of the ratio of L2 norms on the same original and target, where both attacks "
         "fool the classifier. DDN looks for the smallest perturbation and is the yardstick for how minimal minimal is.",
     )
     _verdict_on_minimal(section, metrics)
@@ -158,12 +159,13 @@ def _size_row(name: str, attack: Mapping[str, Any]) -> list[str]:
         return f"{entry['median']:.2f} ({entry['low_quartile']:.2f}, {entry['high_quartile']:.2f})"
 
     return [
-        f"{name} ({', '.join(f'{key} = {value}' for key, value in attack['params'].items())})",
+        name,
         f"{attack['examples']:,}",
         rate(attack["success_rate"]),
         rate(attack["uint8_success_rate"]),
         ratio("minimal"),
         ratio("ddn"),
+        in_words(attack["params"]),
     ]
 
 
