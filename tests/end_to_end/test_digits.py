@@ -410,7 +410,7 @@ def kill_after(seconds: float, command: list[str], folder: Path) -> None:
             "generate_adversarial",
             ["--dataset", "digits", "--attack", "nonsense", "--start", "data/images/digits.h5",
              "--classifier", "data/classifiers/digits.safetensors", "--out", "out.h5"],
-            "unknown attack 'nonsense'",
+            "params.yaml: no 'nonsense' in attacks: expected one of: minimal, extended",
         ),
         (
             "generate_adversarial",
