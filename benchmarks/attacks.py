@@ -23,7 +23,7 @@ from pipeline.artifacts.checkpoint import load_classifier
 from pipeline.attacks.engine import run_attack
 from pipeline.devices import batching, choose_device, describe_device, keep_freed_memory
 from pipeline.metrics.outcomes import margins
-from pipeline.models.inference import place, predict
+from pipeline.models.inference import for_inference, predict
 from pipeline.params import arguments_for, read_block
 from pipeline.randomness import generator
 from pipeline.registry import load_by_name, split_method
@@ -35,7 +35,7 @@ OUT = ROOT / "benchmarks/results/attacks.json"
 def measure(dataset: str, name: str, block: str, count: int) -> dict[str, Any]:
     keep_freed_memory()
     device = choose_device()
-    model = place(load_classifier(ROOT / f"data/classifiers/{dataset}.safetensors"), device)
+    model = for_inference(load_classifier(ROOT / f"data/classifiers/{dataset}.safetensors"), device)
     method, own = split_method(name, read_block(ROOT / "params.yaml", f"{block}.{name}.{dataset}"), block)
     attack = load_by_name("attacks", method)
     parameters = arguments_for(getattr(attack, method), own, name)

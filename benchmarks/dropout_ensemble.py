@@ -21,7 +21,7 @@ from pipeline.artifacts.images import read_split
 from pipeline.defenses.dropout_ensemble import dropout_ensemble, split_at_first_dropout
 from pipeline.devices import batching, choose_device, describe_device, keep_freed_memory
 from pipeline.metrics.evaluation import evaluate
-from pipeline.models.inference import place, to_unit_interval
+from pipeline.models.inference import for_inference, to_unit_interval
 from pipeline.randomness import generator
 
 ROOT = Path(__file__).parents[1]
@@ -39,7 +39,7 @@ def main() -> None:
     device = choose_device()
     batch_size = batching(device).predict
     data, dataset = ROOT / "data", arguments.dataset
-    model = place(load_classifier(data / f"classifiers/{dataset}.safetensors"), device)
+    model = for_inference(load_classifier(data / f"classifiers/{dataset}.safetensors"), device)
     images = torch.from_numpy(read_split(data / f"images/{dataset}.h5", "test").images[: arguments.images])
     before, behind = split_at_first_dropout(model)
     defense = partial(dropout_ensemble, passes=arguments.passes, rate=0.3)

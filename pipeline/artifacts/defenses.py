@@ -1,17 +1,16 @@
-"""`data/defenses/<dataset>/<defense>.safetensors`: what a defense has learned."""
+"""`data/defenses/<dataset>/<defense>.safetensors`: what a defense has learned, an autoencoder or a classifier."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from torch import nn
 
-from pipeline.artifacts.weights import load_weights, save_weights
+from pipeline.artifacts.checkpoint import load_classifier
+from pipeline.artifacts.weights import load_model
+from pipeline.errors import PipelineError
 from pipeline.models.autoencoder import Autoencoder, RestoringClassifier
-
-
-def save_autoencoder(path: Path, model: Autoencoder) -> None:
-    """Write the weights and the architecture's arguments."""
-    save_weights(path, model, model.architecture)
+from pipeline.models.classifier import Classifier, FullyConnectedClassifier
 
 
 def load_autoencoder(path: Path | str) -> Autoencoder:
@@ -19,18 +18,25 @@ def load_autoencoder(path: Path | str) -> Autoencoder:
 
     Raises PipelineError if the file is missing, no safetensors file, or not one of ours.
     """
-    return load_weights(Path(path), "a trained autoencoder", _build)
+    return load_model(path, "a trained autoencoder", Autoencoder)
 
 
-def load_defended(path: Path, classifier_path: Path, classifier: nn.Module) -> nn.Module:
-    """What a defense is called with: the attacked classifier, or it behind the autoencoder at `path`.
+def load_defended(path: Path, classifier_path: Path) -> tuple[nn.Module, str]:
+    """What a defense is called with, and the setting in which images made against the attacked classifier judge it.
 
-    A defense that learns nothing names the classifier's own file.
+    path : of the attacked classifier itself, where the defense has learned nothing, or of an autoencoder, then put
+        before that classifier: "static". Or of another classifier, which the defense has trained: "transfer".
     """
-    if path.resolve() == classifier_path.resolve():
-        return classifier
-    return RestoringClassifier(load_autoencoder(path), classifier)
+    what = "a trained classifier or autoencoder"
+    learned: nn.Module = load_model(path, what, Classifier, FullyConnectedClassifier, Autoencoder)
+    if isinstance(learned, Autoencoder):
+        return RestoringClassifier(learned, load_classifier(classifier_path)), "static"
+    return learned, "static" if path.resolve() == classifier_path.resolve() else "transfer"
 
 
-def _build(architecture: dict[str, Any]) -> Autoencoder:
-    return Autoencoder(tuple(architecture.pop("input_shape")), **architecture)
+def check_learned(function: Callable[..., Any], learned: nn.Module, where: str, path: Path) -> None:
+    """PipelineError naming `where` if a classifier was loaded where `function` expects an autoencoder, or so."""
+    first, *_ = get_type_hints(function).values()
+    if (first is RestoringClassifier) != isinstance(learned, RestoringClassifier):
+        expected = "an autoencoder's file" if first is RestoringClassifier else "a classifier's file"
+        raise PipelineError(f"{where}: {function.__name__} expects {expected}, found {path}")

@@ -1,28 +1,11 @@
 """Gradient ascent on images, with a model whose weights stay as they are (paper, Section 2.2)."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from pipeline.models.modes import evaluation_mode
-
-
-@contextmanager
-def frozen(model: nn.Module) -> Iterator[nn.Module]:
-    """Inside the block `model` is in evaluation mode and its weights ask for no gradient.
-
-    Modes and gradient flags are restored afterwards, also after an exception.
-    """
-    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    with evaluation_mode(model):
-        try:
-            model.requires_grad_(False)
-            yield model
-        finally:
-            for parameter, flag in flags:
-                parameter.requires_grad_(flag)
+from pipeline.models.modes import frozen
 
 
 def score_gradients(model: nn.Module, images: Tensor, score: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:

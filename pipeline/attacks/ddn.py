@@ -6,9 +6,10 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from pipeline.attacks.ascent import frozen, score_gradients
+from pipeline.attacks.ascent import score_gradients
 from pipeline.attacks.goals import Goal
 from pipeline.attacks.projected_gradient import L2, lengths
+from pipeline.models.modes import frozen
 from pipeline.ranges import Range
 
 

@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.attacks.ascent import frozen, target_score_gradients
+from pipeline.attacks.ascent import target_score_gradients
 from pipeline.metrics.outcomes import margins
 from pipeline.models.inference import predict, to_unit_interval
+from pipeline.models.modes import frozen
 
 Advance = Callable[[int, int], object]
 

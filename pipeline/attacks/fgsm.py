@@ -5,7 +5,8 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from pipeline.attacks.ascent import frozen, target_score_gradients
+from pipeline.attacks.ascent import target_score_gradients
+from pipeline.models.modes import frozen
 from pipeline.ranges import Range
 
 budget = ("epsilon", "linf")

@@ -7,8 +7,8 @@ import foolbox as library
 import torch
 from torch import Tensor, nn
 
-from pipeline.attacks.ascent import frozen
 from pipeline.errors import PipelineError
+from pipeline.models.modes import frozen
 from pipeline.randomness import seeded_globally
 from pipeline.ranges import Range
 

@@ -6,8 +6,9 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from pipeline.attacks.ascent import frozen, score_gradients
+from pipeline.attacks.ascent import score_gradients
 from pipeline.attacks.goals import Goal
+from pipeline.models.modes import frozen
 from pipeline.ranges import Range
 
 budget = ("allowed_fraction", "l0")

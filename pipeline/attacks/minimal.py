@@ -5,8 +5,9 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from pipeline.attacks.ascent import ascend, frozen, target_score_gradients
+from pipeline.attacks.ascent import ascend, target_score_gradients
 from pipeline.metrics.outcomes import margins
+from pipeline.models.modes import frozen
 from pipeline.ranges import Range
 
 first_success_update = ascend  # what the engine repeats; `minimal` below is the method itself

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.attacks.goals import Goal
-from pipeline.attacks.projected_gradient import L2, projected_gradient
+from pipeline.attacks.projected_gradient import L2, projected_gradient_descent
 from pipeline.ranges import Range
 
 budget = ("epsilon", "l2")
@@ -24,7 +24,7 @@ def pgd_l2(
     restarts: Annotated[int, Range(1, 30)] = 1,
     random_start: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """Targeted: raises the log-probability of the target; see `projected_gradient`.
+    """Targeted: raises the log-probability of the target; see `projected_gradient_descent`.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def pgd_l2(
     epsilon : largest Euclidean length over all pixels and channels of the perturbation.
     relative_step_size : length of a step, as a share of epsilon.
     """
-    return projected_gradient(
+    return projected_gradient_descent(
         model,
         images,
         Goal(target_labels),

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pipeline.attacks.ascent import frozen, score_gradients
+from pipeline.attacks.ascent import score_gradients
 from pipeline.attacks.goals import Goal
+from pipeline.models.modes import frozen
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def lengths(images: Tensor) -> Tensor:
     return norms[:, None, None, None]
 
 
-def projected_gradient(
+def projected_gradient_descent(
     model: nn.Module,
     images: Tensor,
     goal: Goal,

@@ -20,3 +20,17 @@ def validation_mask(labels: NDArray[np.uint8], seed: int, dataset: str) -> NDArr
         rows = np.flatnonzero(labels == label)
         mask[random.permutation(rows)[: round(len(rows) * VALIDATION_SHARE)]] = True
     return mask
+
+
+def training_mask(labels: NDArray[np.uint8], seed: int, dataset: str, share: float) -> NDArray[np.bool_]:
+    """True for `share` of the training split, at most 0.9, class by class, and for no validation image.
+
+    What is left out is as unseen by a training on the rest as the validation images.
+    """
+    held_out = validation_mask(labels, seed, dataset)
+    random = np.random.default_rng(derive_seed(seed, dataset, "training share"))
+    mask = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        rows = np.flatnonzero((labels == label) & ~held_out)
+        mask[random.permutation(rows)[: round((labels == label).sum() * share)]] = True
+    return mask

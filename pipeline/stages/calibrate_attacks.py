@@ -19,7 +19,7 @@ from pipeline.devices import batching, choose_device, keep_freed_memory
 from pipeline.metrics.calibration import ExtraStepsTrial, StepSizeTrial
 from pipeline.metrics.sources import every_target
 from pipeline.metrics.splits import validation_mask
-from pipeline.models.inference import place, predict
+from pipeline.models.inference import for_inference, predict
 from pipeline.params import arguments_for, check_value, read_block
 from pipeline.progress import each
 from pipeline.ranges import Range
@@ -38,7 +38,7 @@ def main(arguments: argparse.Namespace) -> None:
     keep_freed_memory()
     device = choose_device()
     batches = batching(device)
-    model = place(load_classifier(arguments.classifier), device)
+    model = for_inference(load_classifier(arguments.classifier), device)
     split = read_split(arguments.images, "train")
     held_out = validation_mask(split.labels, seed, dataset)
     images, labels = torch.from_numpy(split.images[held_out]), split.labels[held_out]

@@ -25,7 +25,7 @@ from pipeline.errors import PipelineError
 from pipeline.metrics.autoencoder_trials import AutoencoderTrial, Judged, judge, one_of_each
 from pipeline.metrics.splits import validation_mask
 from pipeline.models.autoencoder import Autoencoder, RestoringClassifier
-from pipeline.models.inference import place, to_unit_interval
+from pipeline.models.inference import for_inference, place, to_unit_interval
 from pipeline.params import arguments_for, check_value, read_block
 from pipeline.progress import bar
 from pipeline.randomness import derive_seed, generator, seeded_initialization
@@ -50,7 +50,7 @@ def main(arguments: argparse.Namespace) -> None:
 
     keep_freed_memory()
     device = choose_device()
-    classifier = place(load_classifier(arguments.classifier), device).requires_grad_(False)
+    classifier = for_inference(load_classifier(arguments.classifier), device)
     held_out = validation_mask(read_split(arguments.images, "train").labels, seed, dataset)
     sets = [arguments.minimal, arguments.extended]
     trials = []

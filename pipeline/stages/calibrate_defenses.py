@@ -26,7 +26,7 @@ from pipeline.metrics.defense_trials import DefenseTrial
 from pipeline.metrics.evaluation import evaluate
 from pipeline.metrics.sources import one_row_per_original
 from pipeline.metrics.splits import validation_mask
-from pipeline.models.inference import place
+from pipeline.models.inference import for_inference
 from pipeline.params import arguments_for, check_value, read_block
 from pipeline.progress import each
 from pipeline.randomness import derive_seed, generator
@@ -51,7 +51,7 @@ def main(arguments: argparse.Namespace) -> None:
 
     keep_freed_memory()
     device = choose_device()
-    classifier = place(load_classifier(arguments.classifier), device)
+    classifier = for_inference(load_classifier(arguments.classifier), device)
     held_out = np.flatnonzero(validation_mask(read_split(arguments.images, "train").labels, seed, dataset))
     with open_adversarial(arguments.adversarial) as set_:
         sources = set_.sources

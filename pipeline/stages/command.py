@@ -17,13 +17,13 @@ def run(main: Callable[[argparse.Namespace], None], doc: str | None, **options: 
 
     `options` maps each option to its help text; all are required but those whose help begins with "optional", which
     are None when left out. After that word, an option whose help begins with "path" is parsed to a Path, one that
-    begins with "paths" to a list of them.
+    begins with "paths" to a list of them, and one that begins with "names" to a list of texts.
     """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, text in options.items():
         words = text.removeprefix("optional ")
         kind = Path if words.startswith("path") else str
-        many = "+" if words.startswith("paths") else None
+        many = "+" if words.startswith(("paths", "names")) else None
         option, needed = f"--{name.replace('_', '-')}", words == text
         parser.add_argument(option, required=needed, type=kind, nargs=many, help=text, metavar=name.upper())
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="default: %(default)s")
@@ -45,7 +45,8 @@ def run(main: Callable[[argparse.Namespace], None], doc: str | None, **options: 
     print(f"{name}: {seconds:.1f} s, peak memory {peak:.0f} MiB", file=sys.stderr)
     TIMES.parent.mkdir(exist_ok=True)
     with open(TIMES, "a") as log:
-        labels = " ".join(str(vars(arguments)[key]) for key in ("dataset", "attack", "defense") if key in options)
+        given = [vars(arguments)[key] for key in ("dataset", "attack", "defense", "defenses") if key in options]
+        labels = " ".join(" ".join(words) if isinstance(words, list) else str(words) for words in given)
         log.write(f"{name},{labels},{seconds:.1f},{peak:.0f}\n")
 
 

@@ -1,8 +1,8 @@
-"""Judge a defense on the test split: clean images, adversarial sets, and random noise of their size.
+"""Judge defenses on the test split: clean images, adversarial sets, and random noise of their size.
 
-Reads:  the images file, the attacked classifier, what the defense has learned, the adversarial sets. With
+Reads:  the images file, the attacked classifier, what each defense has learned, the adversarial sets. With
         --other-attacks the sets of the attacks listed there, and nothing but them is judged.
-Writes: one row per (image, set); images of a set that fooled nobody are left out.
+Writes: of each defense one row per (image, set); images of a set that fooled nobody are left out.
 Params: defenses.<defense>.<dataset> (its `sets` not with --other-attacks), seed.
 Cost:   the defense's passes over (test split + test-split part of the sets).
 """
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,9 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.artifacts.adversarial import choose_sets, open_adversarial
-from pipeline.artifacts.checkpoint import load_classifier
 from pipeline.artifacts.code import read_listed
-from pipeline.artifacts.defenses import load_defended
+from pipeline.artifacts.defenses import check_learned, load_defended
 from pipeline.artifacts.evaluations import write_evaluation
 from pipeline.artifacts.images import read_description, read_split
 from pipeline.devices import batching, choose_device, keep_freed_memory
@@ -31,8 +30,7 @@ from pipeline.errors import PipelineError
 from pipeline.metrics.evaluation import Labels, evaluate, judge
 from pipeline.metrics.noise import add_noise_of_norm
 from pipeline.metrics.sources import one_row_per_original
-from pipeline.models.autoencoder import RestoringClassifier
-from pipeline.models.inference import place
+from pipeline.models.inference import for_inference
 from pipeline.params import arguments_for, check_value, read_block
 from pipeline.progress import bar
 from pipeline.randomness import derive_seed, generator
@@ -57,7 +55,15 @@ class Part:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    dataset, name, params = arguments.dataset, arguments.defense, arguments.params
+    together = len(arguments.defense), len(arguments.weights), len(arguments.out)
+    if len(set(together)) > 1:
+        raise PipelineError("--defense, --weights, --out: expected equally many, found {}, {} and {}".format(*together))
+    for judged in zip(arguments.defense, arguments.weights, arguments.out, strict=True):
+        _judge(arguments, *judged)
+
+
+def _judge(arguments: argparse.Namespace, name: str, weights: Path, out: Path) -> None:
+    dataset, params = arguments.dataset, arguments.params
     where = f"defenses.{name}.{dataset}"
     function = getattr(load_by_name("defenses", name), name)
     settings = arguments_for(function, read_block(params, f"{where}.arguments"), f"{where}.arguments")
@@ -73,14 +79,9 @@ def main(arguments: argparse.Namespace) -> None:
     keep_freed_memory()
     device = choose_device()
     batch_size = batching(device).predict
-    classifier = load_classifier(arguments.classifier)
-    defended = place(load_defended(arguments.weights, arguments.classifier, classifier), device)
-    first, *_ = get_type_hints(function).values()
-    if (first is RestoringClassifier) != isinstance(defended, RestoringClassifier):
-        expected = "an autoencoder's file" if first is RestoringClassifier else "the classifier's file"
-        raise PipelineError(
-            f"evaluations.{dataset}-{name}.weights: {name} expects {expected}, found {arguments.weights}"
-        )
+    loaded, setting = load_defended(weights, arguments.classifier)
+    check_learned(function, loaded, f"evaluations.{dataset}-{name}.weights", weights)
+    defended = for_inference(loaded, device)
     frames = []
     with bar(0, f"{name} {dataset}", "image") as progress:
         for part in _parts(None if arguments.other_attacks else arguments.images, sets, seed, batch_size):
@@ -96,7 +97,7 @@ def main(arguments: argparse.Namespace) -> None:
                 progress.update,
             )
             frame.insert(0, "attack", part.attack)
-            frame.insert(1, "setting", "clean" if part.target_labels is None else "static")
+            frame.insert(1, "setting", "clean" if part.target_labels is None else setting)
             frame.insert(2, "row", part.row.astype(np.int32))
             frame.insert(3, "original_row", part.original_row.astype(np.int32))
             frames.append(judge(frame, part.labels, part.target_labels))
@@ -110,7 +111,7 @@ def main(arguments: argparse.Namespace) -> None:
         "arguments": settings,
         "class_names": list(read_description(arguments.images).class_names),
     }
-    write_evaluation(arguments.out, pd.concat(frames, ignore_index=True), about)
+    write_evaluation(out, pd.concat(frames, ignore_index=True), about)
 
 
 def _parts(images: Path | None, sets: Mapping[str, Path], seed: int, batch_size: int) -> Iterator[Part]:
@@ -160,11 +161,11 @@ if __name__ == "__main__":
         main,
         __doc__,
         dataset="name of the dataset",
-        defense="name of the defense: a file in pipeline/defenses",
+        defense="names of the defenses: files in pipeline/defenses",
         images="path of the images file (read)",
         classifier="path of the attacked classifier (read)",
-        weights="path of what the defense has learned, or of the classifier if nothing (read)",
+        weights="paths of what each defense has learned, or of the classifier if nothing (read)",
         sets="paths of the adversarial sets (read); with --other-attacks, of their folder",
         other_attacks="optional path of the list of attacks whose sets are judged (read)",
-        out="path of the evaluation (written)",
+        out="paths of the evaluations, one of each defense (written)",
     )

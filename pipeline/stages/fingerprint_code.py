@@ -3,7 +3,7 @@
 Reads:  the sources of the package.
 Writes: a JSON file per script: the checksum of every module that it imports, comments and docstrings left out; a JSON
         file per dataset: which defenses and attacks there are.
-Params: datasets, evaluations, other_attacks: the names in them, and `method`.
+Params: datasets, evaluations, other_attacks, gac: the names in them, and `method`.
 """
 
 import argparse
@@ -22,9 +22,14 @@ def main(arguments: argparse.Namespace) -> None:
     attacks = read_block(arguments.params, "other_attacks")
     evaluations = read_block(arguments.params, "evaluations").values()
     methods = {name: attack_file(name, blocks, datasets) for name, blocks in attacks.items()}
+    retrained = [
+        f"{version}{part}"
+        for version in read_block(arguments.params, "gac")
+        for part in ("", "_control", "_noise_control")
+    ]
     listed = {
         dataset: {
-            "defenses": [entry["defense"] for entry in evaluations if entry["dataset"] == dataset],
+            "defenses": [entry["defense"] for entry in evaluations if entry["dataset"] == dataset] + retrained,
             "learned": sorted(
                 {
                     entry["weights"].rpartition("/")[2]

@@ -38,7 +38,7 @@ from pipeline.devices import batching, choose_device, keep_freed_memory
 from pipeline.errors import PipelineError
 from pipeline.metrics.outcomes import margins
 from pipeline.metrics.sources import every_target, select_sources
-from pipeline.models.inference import place, predict
+from pipeline.models.inference import for_inference, predict
 from pipeline.params import arguments_for, check_value, parameters_of, read_block
 from pipeline.progress import bar
 from pipeline.randomness import derive_seed, generator
@@ -69,7 +69,7 @@ def main(arguments: argparse.Namespace) -> None:
     keep_freed_memory()
     device = choose_device()
     settings = batching(device)
-    model = place(load_classifier(arguments.classifier), device)
+    model = for_inference(load_classifier(arguments.classifier), device)
     carried_on = schema_of(arguments.start) != IMAGES_SCHEMA
     start = _from_set(arguments.start) if carried_on else _from_images(arguments, model, seed)
     if start.dataset != dataset:
@@ -165,8 +165,9 @@ def _from_images(arguments: argparse.Namespace, model: nn.Module, seed: int) -> 
         predicted: NDArray[np.int64] = logits.argmax(1).cpu().numpy()
         return predicted
 
+    wanted = arguments.sources or f"sources.{dataset}"
     for number, split in enumerate(SOURCE_SPLITS):
-        where = f"{arguments.sources or f'sources.{dataset}'}.{split}"
+        where = f"{wanted}.{split}"
         count = check_value(read_block(arguments.params, where), Annotated[int, Range(0, 10**7)], where)
         images = read_split(arguments.start, split)
         random = np.random.default_rng(derive_seed(seed, dataset, "sources", split))
@@ -176,6 +177,8 @@ def _from_images(arguments: argparse.Namespace, model: nn.Module, seed: int) -> 
         source_split.append(np.full(count, number, np.uint8))
         source_index.append(chosen.astype(np.int32))
     original_labels = np.concatenate(labels)
+    if not len(original_labels):
+        raise PipelineError(f"{wanted}: expected images of one split at least, found train: 0, test: 0")
     original_row, target_labels = every_target(original_labels, len(class_names))
     sources = Sources(
         originals=np.concatenate(originals),

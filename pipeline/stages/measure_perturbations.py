@@ -19,7 +19,7 @@ from pipeline.devices import batching, choose_device, keep_freed_memory
 from pipeline.metrics.noise import add_noise_of_norm
 from pipeline.metrics.outcomes import margins
 from pipeline.metrics.perturbations import Block, PerturbationMeasurement
-from pipeline.models.inference import place, predict
+from pipeline.models.inference import for_inference, predict
 from pipeline.params import check_value, read_block
 from pipeline.progress import bar
 from pipeline.randomness import generator
@@ -30,7 +30,7 @@ def main(arguments: argparse.Namespace) -> None:
     seed = check_value(read_block(arguments.params, "seed"), int, "seed")
     keep_freed_memory()
     device = choose_device()
-    model = place(load_classifier(arguments.classifier), device)
+    model = for_inference(load_classifier(arguments.classifier), device)
 
     def classify(images: NDArray[np.float32] | torch.Tensor) -> torch.Tensor:
         return predict(model, torch.as_tensor(images), batching(device).predict).cpu()

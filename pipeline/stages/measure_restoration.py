@@ -32,7 +32,7 @@ from pipeline.metrics.restorations import BLUR, measure_errors
 from pipeline.metrics.splits import validation_mask
 from pipeline.models.autoencoder import Autoencoder
 from pipeline.models.dropout import sampling
-from pipeline.models.inference import place, to_unit_interval
+from pipeline.models.inference import for_inference, to_unit_interval
 from pipeline.params import arguments_for, check_value, read_block
 from pipeline.randomness import derive_seed, generator
 from pipeline.ranges import Range
@@ -55,10 +55,10 @@ def main(arguments: argparse.Namespace) -> None:
 
     keep_freed_memory()
     device = choose_device()
-    classifier = place(load_classifier(arguments.classifier), device)
+    classifier = for_inference(load_classifier(arguments.classifier), device)
     held_out = validation_mask(read_split(arguments.images, "train").labels, seed, dataset)
     sets = {"minimal": arguments.minimal, "extended": arguments.extended}
-    autoencoders = {path.stem: place(load_autoencoder(path), device) for path in arguments.weights}
+    autoencoders = {path.stem: for_inference(load_autoencoder(path), device) for path in arguments.weights}
     batch_size = batching(device).predict
     with_dropout = {
         name: partial(_one_pass, model, batch_size, partial(generator, device, seed, dataset, name, "restorations"))

@@ -24,8 +24,9 @@ from pipeline.attacks.budgets import budget_of, fooled_within
 from pipeline.attacks.engine import run_attack
 from pipeline.devices import batching, choose_device, keep_freed_memory
 from pipeline.metrics.budgets import success_curve, within_norms
+from pipeline.metrics.norms import example_statistics
 from pipeline.metrics.outcomes import margins
-from pipeline.models.inference import place, predict
+from pipeline.models.inference import for_inference, predict
 from pipeline.params import arguments_for, check_value, read_block
 from pipeline.progress import bar
 from pipeline.randomness import generator
@@ -52,7 +53,7 @@ def main(arguments: argparse.Namespace) -> None:
             fooled = _try_budgets(arguments, set_, rows, attack, parameters, parameter, budgets, seed)
         else:
             norm = "l2"
-            norms = np.sqrt(np.square(set_.images(rows) - set_.originals(rows)).sum((1, 2, 3)))
+            norms = example_statistics(set_.images(rows) - set_.originals(rows))[norm]
             fooled = within_norms(norms, set_.is_adversarial[rows])
     about = {"dataset": identity.dataset, "attack": identity.attack, "params": identity.params}
     write_frame(arguments.curve, success_curve(fooled, original_row[rows], norm), "success", about)
@@ -73,7 +74,7 @@ def _try_budgets(
     keep_freed_memory()
     device = choose_device()
     settings = batching(device)
-    model = place(load_classifier(arguments.classifier), device)
+    model = for_inference(load_classifier(arguments.classifier), device)
     originals = torch.from_numpy(sources.originals).to(device)
     image_rows = torch.from_numpy(sources.original_row[rows]).to(device, torch.int64)
     targets = torch.from_numpy(sources.target_labels[rows]).to(device, torch.int64)

@@ -23,7 +23,7 @@ from pipeline.attacks.engine import run_attack
 from pipeline.devices import batching, choose_device, keep_freed_memory
 from pipeline.metrics.sources import every_target, select_sources
 from pipeline.metrics.transfer import Size, measure_examples, measure_transfer
-from pipeline.models.inference import place, predict
+from pipeline.models.inference import for_inference, predict
 from pipeline.params import arguments_for, check_value, read_block
 from pipeline.progress import bar
 from pipeline.randomness import derive_seed
@@ -45,7 +45,9 @@ def main(arguments: argparse.Namespace) -> None:
     keep_freed_memory()
     device = choose_device()
     settings = batching(device)
-    models = {name: place(load_classifier(arguments.classifiers / f"{name}.safetensors"), device) for name in names}
+    models = {
+        name: for_inference(load_classifier(arguments.classifiers / f"{name}.safetensors"), device) for name in names
+    }
 
     def classify(model: nn.Module, images: NDArray[Any]) -> NDArray[np.float32]:
         logits: NDArray[np.float32] = predict(model, torch.from_numpy(images), settings.predict).cpu().numpy()

@@ -16,6 +16,7 @@ from pipeline.artifacts.adversarial import open_adversarial
 from pipeline.artifacts.code import read_listed
 from pipeline.artifacts.curves import read_curves
 from pipeline.artifacts.evaluations import read_evaluations
+from pipeline.artifacts.generated import read_generated
 from pipeline.artifacts.metrics import read_metrics
 from pipeline.artifacts.pages import as_png, read_template, write_figures, write_page
 from pipeline.artifacts.restorations import read_restorations
@@ -23,14 +24,17 @@ from pipeline.artifacts.statistics import attacks_in, read_frame, read_mean_imag
 from pipeline.metrics.autoencoder_trials import AutoencoderTrial
 from pipeline.metrics.calibration import ExtraStepsTrial, StepSizeTrial
 from pipeline.metrics.defense_trials import DefenseTrial
+from pipeline.metrics.gains import GacTrial
 from pipeline.reporting.autoencoder import AutoencoderResults, RestoredExamples, autoencoder_section
 from pipeline.reporting.defenses import DefenseResults, detection_section, dropout_section
+from pipeline.reporting.gac import VERSIONS, GacResults, GeneratedImages, gac_section
 from pipeline.reporting.other_attacks import SizeResults, other_attacks_section, sizes_section
 from pipeline.reporting.outcomes import PAPER_ATTACKS, overview_section
 from pipeline.reporting.page import render_page
 from pipeline.reporting.perturbations import Statistics, attacks_section, classifier_section
 from pipeline.stages.command import run
 
+GAC_CURVES = ("epoch", "split", "loss", "accuracy", "model", "seed", "perturbation_l2", "fooled")
 AUTOENCODER_CURVES = ("epoch", "split", "loss", "accuracy", "reconstruction_error")
 
 
@@ -54,6 +58,7 @@ def main(arguments: argparse.Namespace) -> None:
         attacks_section(metrics, {name: sets[name] for name in PAPER_ATTACKS}, calibration, class_names),
         dropout_section(metrics, dropout, class_names),
         autoencoder_section(metrics, _autoencoder(arguments, evaluations), class_names),
+        gac_section(metrics, _gac(arguments), class_names),
         detection_section(metrics, dropout),
         overview_section(metrics),
         other_attacks_section(metrics, sets, success, class_names),
@@ -89,6 +94,18 @@ def _autoencoder(arguments: argparse.Namespace, evaluations: dict[str, pd.DataFr
             },
             labels=found.labels,
         ),
+    )
+
+
+def _gac(arguments: argparse.Namespace) -> GacResults:
+    return GacResults(
+        trials=read_curves(arguments.gac_trials, GacTrial.__dataclass_fields__),
+        trial_examples=GeneratedImages(**vars(read_generated(arguments.gac_examples))),
+        curves={path.stem: read_curves(path, GAC_CURVES) for path in arguments.gac_curves},
+        examples={
+            version: GeneratedImages(**vars(read_generated(arguments.gac / version / "examples.h5")))
+            for version in VERSIONS
+        },
     )
 
 
@@ -148,6 +165,10 @@ if __name__ == "__main__":
         sizes="path of the folder of classifiers of several sizes (read)",
         restored="path of the restored examples (read)",
         defense_curves="paths of the autoencoders' learning curves (read)",
+        gac_trials="path of the trials of lambda (read)",
+        gac_examples="path of the images generated in them (read)",
+        gac_curves="paths of the GACs' learning curves (read)",
+        gac="path of the folder of what was measured of the GACs (read)",
         trace="path of the dropout ensemble's curves (read)",
         detection="path of the detection table (read)",
         detection_curves="path of the ROC curves (read)",

@@ -21,6 +21,7 @@ from pipeline.devices import choose_device, describe_device
 from pipeline.metrics.autoencoder_trials import AutoencoderTrial, summarize_autoencoder_trials
 from pipeline.metrics.calibration import ExtraStepsTrial, StepSizeTrial, summarize_calibration
 from pipeline.metrics.defense_trials import DefenseTrial, summarize_trials
+from pipeline.metrics.gains import VERSIONS, Accuracy, GacTrial, choose_lambda, summarize_gac
 from pipeline.metrics.restorations import RestorationError, summarize_restorations
 from pipeline.metrics.summary import (
     compare_evaluations,
@@ -65,6 +66,22 @@ def main(arguments: argparse.Namespace) -> None:
         settings[name] = about["arguments"]
         both = pd.concat([evaluation, others[name][0]], ignore_index=True)
         defenses[name] = {"arguments": about["arguments"], **summarize_evaluation(both)}
+    trials = choose_lambda(read_curves(arguments.gac_trials, GacTrial.__dataclass_fields__))
+    gac = {}
+    for version in VERSIONS:
+        block = read_block(arguments.params, f"gac.{version}.{arguments.dataset}")
+        gac[version] = {
+            "settings": {key: block[key] for key in ("share", "generator", "classifier", "training")},
+            "lambda": {"by_rule": trials.get(version), "used": block["training"]["lambda_"]},
+            **summarize_gac(
+                read_curves(arguments.gac / version / "accuracies.csv", Accuracy.__dataclass_fields__),
+                read_frame(arguments.gac / version / "robustness.parquet", "gac_robustness")[0],
+            ),
+        }
+        defenses[version]["lambda"] = gac[version]["lambda"]["used"]
+        for over, key in (("over_control", "gain"), ("over_noise_control", "gain_over_noise")):
+            gains = gac[version]["gain"]
+            defenses[version][key] = {attack: gains[attack][over] for attack in gains}
     used = {
         "dropout_ensemble": settings["dropout_ensemble"]["rate"],
         "gaussian_noise_ensemble": settings["gaussian_noise_ensemble"]["sigma"],
@@ -101,6 +118,7 @@ def main(arguments: argparse.Namespace) -> None:
         "defense_trials": summarize_trials(
             read_curves(arguments.defense_trials, DefenseTrial.__dataclass_fields__), used
         ),
+        "gac": gac,
         "comparisons": comparisons,
         "trainings": trainings,
         "autoencoder_trials": summarize_autoencoder_trials(
@@ -135,6 +153,8 @@ if __name__ == "__main__":
         other_evaluations="path of the folder of their evaluations on other attacks' images (read)",
         defense_trials="path of the trials of the defenses' strengths (read)",
         autoencoder_trials="path of the trials of autoencoders (read)",
+        gac_trials="path of the trials of lambda (read)",
+        gac="path of the folder of what was measured of the GACs (read)",
         restorations="path of the table of restoration errors (read)",
         sizes="path of the folder of classifiers of several sizes (read)",
         detection="path of the detection table (read)",

@@ -20,7 +20,7 @@ from pipeline.attacks.ascent import ascend_steps
 from pipeline.devices import batching, choose_device, keep_freed_memory
 from pipeline.metrics.sources import one_row_per_original
 from pipeline.metrics.traces import trace
-from pipeline.models.inference import place, to_unit_interval
+from pipeline.models.inference import for_inference, to_unit_interval
 from pipeline.params import arguments_for, check_value, read_block
 from pipeline.randomness import derive_seed, generator
 from pipeline.ranges import Range
@@ -44,7 +44,7 @@ def main(arguments: argparse.Namespace) -> None:
     keep_freed_memory()
     device = choose_device()
     batch_size = batching(device).predict
-    classifier = place(load_classifier(arguments.classifier), device)
+    classifier = for_inference(load_classifier(arguments.classifier), device)
     with open_adversarial(arguments.adversarial) as set_:
         test = set_.is_adversarial & (set_.sources.source_split[set_.sources.original_row] == 1)
         rows = np.flatnonzero(test)

@@ -7,11 +7,9 @@ Params: classifier.<dataset>, seed.
 
 import argparse
 
-import torch
-
-from pipeline.artifacts.checkpoint import save_classifier
 from pipeline.artifacts.curves import write_curves
 from pipeline.artifacts.images import read_description, read_split
+from pipeline.artifacts.weights import save_model
 from pipeline.devices import choose_device, keep_freed_memory
 from pipeline.metrics.splits import validation_mask
 from pipeline.models.classifier import Classifier
@@ -19,7 +17,7 @@ from pipeline.params import arguments_for, check_value, read_block
 from pipeline.progress import bar
 from pipeline.randomness import generator
 from pipeline.stages.command import run
-from pipeline.training.classifier import fit_classifier, new_classifier
+from pipeline.training.classifier import divide, fit_classifier, new_classifier
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -33,20 +31,14 @@ def main(arguments: argparse.Namespace) -> None:
     device = choose_device()
     split = read_split(arguments.images, "train")
     class_count = len(read_description(arguments.images).class_names)
-    images = torch.from_numpy(split.images).to(device)
-    labels = torch.from_numpy(split.labels).to(device, torch.int64)
-    held_out = torch.from_numpy(validation_mask(split.labels, seed, dataset)).to(device)
-
-    model = new_classifier(images[~held_out], class_count, (seed, dataset, "classifier"), **architecture)
+    division = divide(split.images, split.labels, validation_mask(split.labels, seed, dataset), device)
+    model = new_classifier(division.images, class_count, (seed, dataset, "classifier"), **architecture)
 
     curves = []
-    with bar(training["epochs"] * int((~held_out).sum()), f"train_classifier {dataset}", "image") as progress:
+    with bar(training["epochs"] * len(division.images), f"train_classifier {dataset}", "image") as progress:
         for epoch in fit_classifier(
             model,
-            images[~held_out],
-            labels[~held_out],
-            images[held_out],
-            labels[held_out],
+            *division,
             generator(device, seed, dataset, "classifier", "training"),
             progress.update,
             **training,
@@ -54,7 +46,7 @@ def main(arguments: argparse.Namespace) -> None:
             curves.append(epoch)
             progress.set_postfix({f"{epoch.split} accuracy": f"{epoch.accuracy:.4f}"}, refresh=False)
     write_curves(arguments.curves, curves)
-    save_classifier(arguments.classifier, model)
+    save_model(arguments.classifier, model)
 
 
 if __name__ == "__main__":

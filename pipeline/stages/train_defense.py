@@ -11,13 +11,13 @@ import argparse
 from pipeline.artifacts.adversarial import choose_sets
 from pipeline.artifacts.checkpoint import load_classifier
 from pipeline.artifacts.curves import write_curves
-from pipeline.artifacts.defenses import save_autoencoder
 from pipeline.artifacts.images import read_split
 from pipeline.artifacts.pairs import open_pairs
+from pipeline.artifacts.weights import save_model
 from pipeline.devices import choose_device, keep_freed_memory
 from pipeline.metrics.splits import validation_mask
 from pipeline.models.autoencoder import Autoencoder
-from pipeline.models.inference import place
+from pipeline.models.inference import for_inference, place
 from pipeline.params import arguments_for, check_value, read_block
 from pipeline.progress import bar
 from pipeline.randomness import generator, seeded_initialization
@@ -36,7 +36,7 @@ def main(arguments: argparse.Namespace) -> None:
 
     keep_freed_memory()
     device = choose_device()
-    classifier = place(load_classifier(arguments.classifier), device).requires_grad_(False)
+    classifier = for_inference(load_classifier(arguments.classifier), device)
     held_out = validation_mask(read_split(arguments.images, "train").labels, seed, dataset)
     curves = []
     with open_pairs(sets, ~held_out, device) as pairs, open_pairs(sets, held_out, device) as validation:
@@ -53,7 +53,7 @@ def main(arguments: argparse.Namespace) -> None:
                 curves.append(epoch)
                 progress.set_postfix({f"{epoch.split} accuracy": f"{epoch.accuracy:.4f}"}, refresh=False)
     write_curves(arguments.curves, curves)
-    save_autoencoder(arguments.weights, model)
+    save_model(arguments.weights, model)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,9 @@ import argparse
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
-from pipeline.artifacts.checkpoint import save_classifier
 from pipeline.artifacts.curves import write_curves
 from pipeline.artifacts.images import read_description, read_split
+from pipeline.artifacts.weights import save_model
 from pipeline.devices import choose_device, keep_freed_memory
 from pipeline.errors import PipelineError
 from pipeline.metrics.splits import validation_mask
@@ -22,7 +20,7 @@ from pipeline.params import arguments_for, check_value, read_block
 from pipeline.progress import bar
 from pipeline.randomness import generator
 from pipeline.stages.command import run
-from pipeline.training.classifier import Epoch, fit_classifier, new_classifier
+from pipeline.training.classifier import Epoch, divide, fit_classifier, new_classifier
 
 
 @dataclass(frozen=True)
@@ -48,28 +46,24 @@ def main(arguments: argparse.Namespace) -> None:
     device = choose_device()
     split = read_split(arguments.images, "train")
     class_count = len(read_description(arguments.images).class_names)
-    images = torch.from_numpy(split.images).to(device)
-    labels = torch.from_numpy(split.labels).to(device, torch.int64)
-    held_out = torch.from_numpy(validation_mask(split.labels, seed, dataset)).to(device)
-    kept = images[~held_out]
+    division = divide(split.images, split.labels, validation_mask(split.labels, seed, dataset), device)
 
     curves = []
-    with bar(len(architectures) * training["epochs"] * len(kept), f"train_sizes {dataset}", "image") as progress:
+    with bar(
+        len(architectures) * training["epochs"] * len(division.images), f"train_sizes {dataset}", "image"
+    ) as progress:
         for name, architecture in architectures.items():
-            model = new_classifier(kept, class_count, (seed, dataset, "size", name), **architecture)
+            model = new_classifier(division.images, class_count, (seed, dataset, "size", name), **architecture)
             for epoch in fit_classifier(
                 model,
-                kept,
-                labels[~held_out],
-                images[held_out],
-                labels[held_out],
+                *division,
                 generator(device, seed, dataset, "size", name, "training"),
                 progress.update,
                 **training,
             ):
                 curves.append(SizeEpoch(**vars(epoch), model=name))
                 progress.set_postfix({f"{name} {epoch.split}": f"{epoch.accuracy:.4f}"}, refresh=False)
-            save_classifier(arguments.classifiers / f"{name}.safetensors", model)
+            save_model(arguments.classifiers / f"{name}.safetensors", model)
     write_curves(arguments.curves, curves)
 
 

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -35,6 +37,24 @@ def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
     values = torch.arange(256, device=images.device).double() / 255
     mean = shares @ values
     return mean.float(), (shares @ values.square() - mean.square()).sqrt().float()
+
+
+class Division(NamedTuple):
+    """What a classifier learns from, and what it is validated on: uint8 (n, c, h, w) and int64 (n,), on one device."""
+
+    images: Tensor
+    labels: Tensor
+    validation_images: Tensor
+    validation_labels: Tensor
+
+
+def divide(
+    images: NDArray[np.uint8], labels: NDArray[np.uint8], held_out: NDArray[np.bool_], device: torch.device
+) -> Division:
+    """A train split and its held-out part, bool (n,), as tensors on `device`."""
+    parts = (torch.from_numpy(values[rows]) for rows in (~held_out, held_out) for values in (images, labels))
+    kept, kept_labels, validation, validation_labels = (part.to(device) for part in parts)
+    return Division(kept, kept_labels.long(), validation, validation_labels.long())
 
 
 def new_classifier(

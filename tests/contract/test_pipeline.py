@@ -36,7 +36,10 @@ def test_every_stage_depends_on_its_code_and_on_what_it_loads_by_name(name: str)
         source = (ROOT / f"pipeline/stages/{script}.py").read_text()
         rooms = re.findall(r'load_by_name\("(\w+)"', source)
         expected.add(f"data/code/stages/{script}.json")
-        expected |= {f"data/code/{room}/${{item.{room.rstrip('s')}}}.json" for room in rooms}
+        for room in rooms:
+            # What stands behind --attack or --defense, up to the next option.
+            named = re.findall(rf"--{room.rstrip('s')} ((?:(?!--)\S+\s*)+)", body(name)["cmd"])
+            expected |= {f"data/code/{room}/{word}.json" for words in named for word in words.split()}
     found = {path for path in paths(body(name)["deps"]) if path.startswith("data/code/")}
     assert {path for path in found if not path.startswith("data/code/listed/")} == expected
 

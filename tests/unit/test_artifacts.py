@@ -12,12 +12,13 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.artifacts import adversarial, images
-from pipeline.artifacts.checkpoint import load_classifier, save_classifier
+from pipeline.artifacts.checkpoint import load_classifier
 from pipeline.artifacts.curves import read_curves
 from pipeline.artifacts.metrics import read_metrics
 from pipeline.artifacts.shards import ShardStore
 from pipeline.artifacts.statistics import attacks_in, read_frame, write_frame
 from pipeline.artifacts.storage import replacing, schema_of
+from pipeline.artifacts.weights import save_model
 from pipeline.errors import PipelineError
 from pipeline.metrics.calibration import StepSizeTrial
 from pipeline.metrics.sources import every_target, select_sources
@@ -153,8 +154,8 @@ def test_classifier_round_trips_in_evaluation_mode(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = Classifier((3, 8, 8), 4, channels=(4, 8), dropout=0.5)
     model.set_normalization(torch.tensor([0.1, 0.2, 0.3]), torch.tensor([0.5, 0.6, 0.7]))
-    save_classifier(tmp_path / "m.safetensors", model)
-    save_classifier(tmp_path / "n.safetensors", model)
+    save_model(tmp_path / "m.safetensors", model)
+    save_model(tmp_path / "n.safetensors", model)
     assert digest(tmp_path / "m.safetensors") == digest(tmp_path / "n.safetensors")
     loaded = load_classifier(tmp_path / "m.safetensors")
     assert not any(module.training for module in loaded.modules())
@@ -173,7 +174,7 @@ def test_broken_classifiers_are_refused_by_name(tmp_path: Path) -> None:
 
     other = Classifier((1, 8, 8), 3, channels=(4,), dropout=0.0)
     other.architecture["channels"] = [8]
-    save_classifier(path, other)
+    save_model(path, other)
     with pytest.raises(PipelineError, match="expected the weights and architecture of a trained classifier") as caught:
         load_classifier(path)
     assert "\n" not in str(caught.value)

@@ -5,11 +5,11 @@ import torch
 from torch import Tensor
 
 from pipeline.attacks import extended, minimal
-from pipeline.attacks.ascent import frozen
 from pipeline.attacks.engine import run_attack
 from pipeline.errors import PipelineError
 from pipeline.metrics.outcomes import margins
 from pipeline.models.classifier import Classifier
+from pipeline.models.modes import frozen
 from pipeline.registry import load_by_name
 from tests.linear import Linear
 

@@ -13,10 +13,10 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
-from pipeline.artifacts.checkpoint import load_classifier, save_classifier
-from pipeline.artifacts.defenses import load_autoencoder, load_defended, save_autoencoder
+from pipeline.artifacts.defenses import check_learned, load_autoencoder, load_defended
 from pipeline.artifacts.pairs import open_pairs
 from pipeline.artifacts.restorations import Restorations, read_restorations, write_restorations
+from pipeline.artifacts.weights import save_model
 from pipeline.defenses.autoencoder_ensemble import autoencoder_ensemble
 from pipeline.defenses.autoencoder_ensemble_tuned import autoencoder_ensemble_tuned
 from pipeline.defenses.autoencoder_without_dropout import autoencoder_without_dropout
@@ -349,21 +349,32 @@ def test_streamed_batches_are_those_in_memory(tmp_path: Path) -> None:
 def test_weights_come_back_and_other_files_are_refused(tmp_path: Path) -> None:
     model, classifier = make_autoencoder(residual=True).eval(), make_classifier()
     weights, other = tmp_path / "a.safetensors", tmp_path / "c.safetensors"
-    save_autoencoder(weights, model)
-    save_classifier(other, classifier)
+    save_model(weights, model)
+    save_model(other, classifier)
     images = torch.rand(2, 1, 8, 8, generator=seeded())
     with torch.inference_mode():
         assert torch.equal(load_autoencoder(weights)(images), model(images))
-        loaded = load_classifier(other)
-        assert load_defended(other, other, loaded) is loaded
-        defended = load_defended(weights, other, loaded)
-        assert torch.equal(defended(images), classifier(model(images)))
+        for path, attacked, expected, setting in (
+            (weights, other, classifier(model(images)), "static"),
+            (other, other, classifier(images), "static"),
+            (other, weights, classifier(images), "transfer"),  # some other file: the defense's own classifier
+        ):
+            defended, found = load_defended(path, attacked)
+            assert torch.equal(defended(images), expected)
+            assert found == setting
+    one, two = load_defended(weights, other)[0], load_defended(other, other)[0]
+    check_learned(autoencoder_ensemble, one, "w", weights)
+    check_learned(gaussian_blur, two, "w", other)
+    with pytest.raises(PipelineError, match=r"w: autoencoder_ensemble expects an autoencoder's file, found .*c\.safe"):
+        check_learned(autoencoder_ensemble, two, "w", other)
+    with pytest.raises(PipelineError, match=r"w: gaussian_blur expects a classifier's file, found .*a\.safe"):
+        check_learned(gaussian_blur, one, "w", weights)
     with pytest.raises(PipelineError, match="expected the weights and architecture of a trained autoencoder"):
         load_autoencoder(other)
     with pytest.raises(PipelineError, match="no such file; expected a trained autoencoder"):
         load_autoencoder(tmp_path / "nothing")
     first = weights.read_bytes()
-    save_autoencoder(weights, model)
+    save_model(weights, model)
     assert weights.read_bytes() == first
 
 

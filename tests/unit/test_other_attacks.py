@@ -17,7 +17,7 @@ from pipeline.attacks.goals import Goal
 from pipeline.attacks.jsma import jsma
 from pipeline.attacks.pgd_l2 import pgd_l2
 from pipeline.attacks.pgd_linf import pgd_linf
-from pipeline.attacks.projected_gradient import L2, Linf, projected_gradient
+from pipeline.attacks.projected_gradient import L2, Linf, projected_gradient_descent
 from pipeline.errors import PipelineError
 from pipeline.metrics.outcomes import margins
 from pipeline.models.classifier import Classifier
@@ -122,7 +122,7 @@ def test_pgd_finds_an_adversarial_image_where_there_is_one_and_only_there(
     goal = Goal(targets) if targeted else Goal(1 - targets, targeted=False)
     for share, expected in ((1.02, True), (0.98, False)):
         for i in range(50):
-            found, _ = projected_gradient(
+            found, _ = projected_gradient_descent(
                 model, images[i : i + 1], goal.at(torch.tensor([i])), generator, ball,
                 epsilon=share * distance[i].item(), relative_step_size=0.25, steps=20, restarts=2, random_start=True,
             )  # fmt: skip

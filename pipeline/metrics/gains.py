@@ -1,0 +1,157 @@
+"""What the Generative Adversarial Classifier gains over its controls, and how sure that is (paper, Section 3.3)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import t as student
+
+from pipeline.metrics.intervals import Rate, bootstrap_mean
+
+VERSIONS = ("gac_vanilla", "gac_dcgan")
+GAC, CONTROLS = "gac", ("control", "noise_control")
+
+
+@dataclass(frozen=True)
+class GacTrial:
+    """A short training at one lambda, judged on adversarial images whose originals no training has seen.
+
+    images : how many; accuracy, control_accuracy : share classified as the original label; gain : their difference,
+    95 % over originals. clean_accuracy : on unseen originals without perturbation. perturbation_l2, fooled : what the
+    generator does with those. status : "ok", or why the training failed; figures are then empty.
+    """
+
+    defense: str
+    lambda_: float
+    epochs: int
+    images: int
+    status: str
+    clean_accuracy: float | None = None
+    control_clean_accuracy: float | None = None
+    accuracy: float | None = None
+    control_accuracy: float | None = None
+    gain: float | None = None
+    gain_low: float | None = None
+    gain_high: float | None = None
+    perturbation_l2: float | None = None
+    fooled: float | None = None
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """One trained model on one kind of image: share classified as the original label.
+
+    part : "seen" and "unseen" by the training (both of the train split), and "test". gain : of the GAC over this
+    control, image by image, 95 % over originals; empty for the GAC itself.
+    """
+
+    seed: int
+    model: str
+    attack: str
+    part: str
+    images: int
+    accuracy: float
+    gain: float | None = None
+    gain_low: float | None = None
+    gain_high: float | None = None
+
+
+def compare_accuracy(
+    seed: int, attack: str, part: str, right: Mapping[str, NDArray[np.bool_]], originals: NDArray[np.integer[Any]]
+) -> list[Accuracy]:
+    """A row per model, from which images (n,) each gets right; the GAC is compared with every other."""
+    rows = []
+    for model, correct in right.items():
+        gain: tuple[float, float, float] | tuple[None, None, None] = (None, None, None)
+        if model != GAC:
+            difference = bootstrap_mean(right[GAC].astype(float) - correct, originals)
+            gain = difference.value, difference.low, difference.high
+        rows.append(Accuracy(seed, model, attack, part, len(correct), float(correct.mean()), *gain))
+    return rows
+
+
+def find_changes(
+    labels: NDArray[np.uint8],
+    before: NDArray[np.integer[Any]],
+    after: NDArray[np.integer[Any]],
+    kinds: Sequence[tuple[int, int]],
+    most: int,
+) -> list[int]:
+    """Rows of at most `most` images that were classified rightly and no longer are, one of each (before, after).
+
+    First of `kinds`, in that order, those that occur; then of others. All arrays int (n,).
+    """
+    first: dict[tuple[int, int], int] = {}
+    for row in np.flatnonzero((before == labels) & (after != before)).tolist():
+        first.setdefault((int(before[row]), int(after[row])), row)
+    found = [kind for kind in kinds if kind in first]
+    found += [kind for kind in sorted(first) if kind not in found]
+    return [first[kind] for kind in found[:most]]
+
+
+def choose_lambda(trials: pd.DataFrame) -> dict[str, float]:
+    """For each defense the lambda of the largest gain, among trainings that did not fail; rows of GacTrial."""
+    chosen = {}
+    for defense, rows in trials[trials["status"] == "ok"].groupby("defense", sort=False):
+        chosen[str(defense)] = float(rows.loc[rows["gain"].idxmax(), "lambda_"])
+    return chosen
+
+
+def over_seeds(values: NDArray[np.floating[Any]]) -> Rate:
+    """Mean of one value per training, with Student's 95 % interval; needs two trainings or more."""
+    count = len(values)
+    half = float(student.ppf(0.975, count - 1) * values.std(ddof=1) / np.sqrt(count))
+    mean = float(values.mean())
+    return Rate(mean, mean - half, mean + half)
+
+
+def summarize_gac(accuracies: pd.DataFrame, robustness: pd.DataFrame) -> dict[str, Any]:
+    """gain.<attack>.<over>: mean over trainings with its interval; what images cost that are made against each model.
+
+    accuracies : rows of Accuracy. robustness : a row per training, model, original and target, with `l2`, empty where
+    the attack gave up. With one training the interval is over originals, and says so.
+    """
+    seeds = sorted(accuracies["seed"].unique())
+    summary: dict[str, Any] = {
+        "trainings": len(seeds),
+        "interval": "over trainings" if len(seeds) > 1 else "over originals",
+        "accuracy": {},
+        "gain": {},
+    }
+    for (attack, part, model), rows in accuracies.groupby(["attack", "part", "model"], sort=False):
+        where = summary["accuracy"].setdefault(attack, {}).setdefault(part, {})
+        where[model] = float(rows["accuracy"].mean())
+        if model == GAC or part != "test":
+            continue
+        one = rows.iloc[0]
+        rate = (
+            over_seeds(rows["gain"].to_numpy())
+            if len(seeds) > 1
+            else Rate(float(one["gain"]), float(one["gain_low"]), float(one["gain_high"]))
+        )
+        summary["gain"].setdefault(attack, {})[f"over_{model}"] = rate.as_dict()
+    medians = robustness.assign(l2=robustness["l2"].fillna(np.inf)).groupby(["seed", "model"])["l2"].median().unstack()
+    summary["minimal_against_it"] = {
+        "originals": int(robustness.groupby("seed")["original_row"].nunique().mean()),
+        "l2_median": {model: _finite(float(medians[model].mean())) for model in medians},
+        "success_rate": {
+            str(model): float(rows["l2"].notna().mean()) for model, rows in robustness.groupby("model", sort=False)
+        },
+        "l2_ratio": {},
+    }
+    for control in CONTROLS:
+        ratios = (medians[GAC] / medians[control]).to_numpy()
+        if not np.isfinite(ratios).all():
+            continue
+        ratio = over_seeds(ratios) if len(seeds) > 1 else None
+        summary["minimal_against_it"]["l2_ratio"][f"over_{control}"] = (
+            ratio.as_dict() if ratio else {"value": float(ratios[0]), "low": None, "high": None}
+        )
+    return summary
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
