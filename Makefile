@@ -27,7 +27,8 @@ test: $(READY)
 lint: $(READY)
 	$(RUN) ruff check . && ruff format --check . && mypy
 
-$(READY): requirements.txt
+$(READY): requirements.txt requirements-no-deps.txt
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	$(RUN) python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-no-deps.txt
 	touch $@

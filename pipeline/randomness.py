@@ -30,13 +30,18 @@ def seeded_initialization(seed: int, *names: str | int) -> Iterator[None]:
         yield
 
 
+def draw_seed(generator: torch.Generator) -> int:
+    """The next draw of `generator`, as a seed for what knows no generator."""
+    return int(torch.randint(2**31, (1,), generator=generator, device=generator.device))
+
+
 @contextmanager
 def seeded_globally(generator: torch.Generator) -> Iterator[None]:
     """Inside the block, the global generators of PyTorch and NumPy are seeded from one draw of `generator`.
 
     For libraries that know no generator argument; what the global ones were is put back afterwards.
     """
-    seed = int(torch.randint(2**31, (1,), generator=generator, device=generator.device))
+    seed = draw_seed(generator)
     before = np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -1,6 +1,6 @@
 """What an attack wants: a target to be predicted, or anything but the label."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 from torch.nn.functional import log_softmax
@@ -17,7 +17,7 @@ class Goal:
 
     def at(self, rows: Tensor) -> "Goal":
         """The goal of some of the images, at an index or mask of shape (n,)."""
-        return Goal(self.labels[rows], self.targeted)
+        return replace(self, labels=self.labels[rows])
 
     def score(self, logits: Tensor) -> Tensor:
         """What to raise, (n,): the log-probability of the target, or minus that of the label."""
@@ -28,3 +28,27 @@ class Goal:
         """bool (n,): the target is predicted, or the label is not; a tie is no success."""
         lead = margins(logits, self.labels)
         return lead > 0 if self.targeted else lead < 0
+
+
+@dataclass(frozen=True)
+class Evasion(Goal):
+    """Untargeted, of logits of several passes, (n, passes, k): their mean is to predict anything but the label.
+
+    The lead of the best other class is raised, not the cross-entropy: its gradient does not vanish where the
+    classifier is sure (Carlini and Wagner, 2017).
+
+    quiet : weight of the disagreement of the passes, the variance of their softmax scores summed over classes, which is
+        lowered at the same time: for detectors that look at it.
+    """
+
+    targeted: bool = False
+    quiet: float = 0.0
+
+    def score(self, logits: Tensor) -> Tensor:
+        lead = -margins(logits.mean(1), self.labels)
+        if not self.quiet:
+            return lead
+        return lead - self.quiet * logits.softmax(2).var(1, correction=0).sum(1)
+
+    def reached(self, logits: Tensor) -> Tensor:
+        return margins(logits.mean(1), self.labels) < 0

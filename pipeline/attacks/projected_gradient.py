@@ -48,6 +48,9 @@ class L2:
         return perturbations * (epsilon / lengths(perturbations).clamp_min(1e-12)).clamp_max(1)
 
 
+BALLS: dict[str, Linf | L2] = {"linf": Linf(), "l2": L2()}
+
+
 def lengths(images: Tensor) -> Tensor:
     """L2 norm of each image, (n, 1, 1, 1)."""
     norms: Tensor = images.flatten(1).norm(dim=1)

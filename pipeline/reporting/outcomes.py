@@ -19,6 +19,7 @@ WORDS = {
     "autoencoder_ensemble_tuned": "autoencoder ensemble, tuned",
     "autoencoder_without_dropout": "paper's autoencoder, dropout off",
     "gaussian_blur": "Gaussian blur",
+    "adversarial_training": "adversarial training",
     "gac_vanilla": "vanilla GAC",
     "gac_vanilla_control": "vanilla GAC's control",
     "gac_vanilla_noise_control": "vanilla GAC's noise control",

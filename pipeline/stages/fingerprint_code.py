@@ -3,7 +3,7 @@
 Reads:  the sources of the package.
 Writes: a JSON file per script: the checksum of every module that it imports, comments and docstrings left out; a JSON
         file per dataset: which defenses and attacks there are.
-Params: datasets, evaluations, other_attacks, gac: the names in them, and `method`.
+Params: datasets, attacked, evaluations, other_attacks, gac, trainings: the names in them, and `method`.
 """
 
 import argparse
@@ -20,6 +20,8 @@ from pipeline.stages.command import run
 def main(arguments: argparse.Namespace) -> None:
     datasets = check_value(read_block(arguments.params, "datasets"), list[str], "datasets")
     attacks = read_block(arguments.params, "other_attacks")
+    attacked = read_block(arguments.params, "attacked").values()
+    trainings = read_block(arguments.params, "trainings")
     evaluations = read_block(arguments.params, "evaluations").values()
     methods = {name: attack_file(name, blocks, datasets) for name, blocks in attacks.items()}
     retrained = [
@@ -34,9 +36,10 @@ def main(arguments: argparse.Namespace) -> None:
                 {
                     entry["weights"].rpartition("/")[2]
                     for entry in evaluations
-                    if entry["dataset"] == dataset and entry["weights"].startswith("defenses/")
+                    if entry["dataset"] == dataset and entry["weights"].rpartition("/")[2] in trainings
                 }
             ),
+            "attacked": [entry["defense"] for entry in attacked if entry["dataset"] == dataset],
             "other_attacks": list(attacks),
         }
         for dataset in datasets

@@ -25,6 +25,7 @@ from pipeline.metrics.autoencoder_trials import AutoencoderTrial
 from pipeline.metrics.calibration import ExtraStepsTrial, StepSizeTrial
 from pipeline.metrics.defense_trials import DefenseTrial
 from pipeline.metrics.gains import GacTrial
+from pipeline.reporting.adaptive import adaptive_section
 from pipeline.reporting.autoencoder import AutoencoderResults, RestoredExamples, autoencoder_section
 from pipeline.reporting.defenses import DefenseResults, detection_section, dropout_section
 from pipeline.reporting.gac import VERSIONS, GacResults, GeneratedImages, gac_section
@@ -60,6 +61,7 @@ def main(arguments: argparse.Namespace) -> None:
         autoencoder_section(metrics, _autoencoder(arguments, evaluations), class_names),
         gac_section(metrics, _gac(arguments), class_names),
         detection_section(metrics, dropout),
+        adaptive_section(metrics),
         overview_section(metrics),
         other_attacks_section(metrics, sets, success, class_names),
         sizes_section(metrics, _sizes(arguments.sizes)),

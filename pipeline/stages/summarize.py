@@ -18,6 +18,7 @@ from pipeline.artifacts.images import read_description
 from pipeline.artifacts.metrics import write_metrics
 from pipeline.artifacts.statistics import attacks_in, read_frame
 from pipeline.devices import choose_device, describe_device
+from pipeline.metrics.adaptive import Check, summarize_adaptive
 from pipeline.metrics.autoencoder_trials import AutoencoderTrial, summarize_autoencoder_trials
 from pipeline.metrics.calibration import ExtraStepsTrial, StepSizeTrial, summarize_calibration
 from pipeline.metrics.defense_trials import DefenseTrial, summarize_trials
@@ -46,6 +47,7 @@ TRIED = ("autoencoder_ensemble", "autoencoder_ensemble_tuned")
 
 
 def main(arguments: argparse.Namespace) -> None:
+    dataset = arguments.dataset
     description = read_description(arguments.images)
     judged = read_listed(arguments.defenses)
     attacks, examples = {}, {}
@@ -69,7 +71,7 @@ def main(arguments: argparse.Namespace) -> None:
     trials = choose_lambda(read_curves(arguments.gac_trials, GacTrial.__dataclass_fields__))
     gac = {}
     for version in VERSIONS:
-        block = read_block(arguments.params, f"gac.{version}.{arguments.dataset}")
+        block = read_block(arguments.params, f"gac.{version}.{dataset}")
         gac[version] = {
             "settings": {key: block[key] for key in ("share", "generator", "classifier", "training")},
             "lambda": {"by_rule": trials.get(version), "used": block["training"]["lambda_"]},
@@ -82,13 +84,18 @@ def main(arguments: argparse.Namespace) -> None:
         for over, key in (("over_control", "gain"), ("over_noise_control", "gain_over_noise")):
             gains = gac[version]["gain"]
             defenses[version][key] = {attack: gains[attack][over] for attack in gains}
+    static, _ = read_frame(arguments.detection, "detection")
+    adaptive = {}
+    for name in read_listed(arguments.attacked):
+        attempts, about = read_frame(arguments.adaptive / name / "examples.parquet", "adaptive")
+        check = read_curves(arguments.adaptive / name / "checks.csv", Check.__dataclass_fields__).iloc[0].to_dict()
+        adaptive[name] = summarize_adaptive(attempts, about["settings"], check, static[static["defense"] == name])
     used = {
         "dropout_ensemble": settings["dropout_ensemble"]["rate"],
         "gaussian_noise_ensemble": settings["gaussian_noise_ensemble"]["sigma"],
     }
     trainings = {
-        name: read_block(arguments.params, f"trainings.{name}.{arguments.dataset}")
-        for name in read_listed(arguments.learned)
+        name: read_block(arguments.params, f"trainings.{name}.{dataset}") for name in read_listed(arguments.learned)
     }
     comparisons = {
         f"{one}_minus_{other}": compare_evaluations(evaluations[one][0], evaluations[other][0])
@@ -97,14 +104,13 @@ def main(arguments: argparse.Namespace) -> None:
     errors = read_curves(arguments.restorations, RestorationError.__dataclass_fields__)
     metrics = {
         "run": {
-            "dataset": arguments.dataset,
+            "dataset": dataset,
             "device": describe_device(choose_device()),
             "source": description.source,
             "source_checksum": description.source_checksum,
         },
         "params": {
-            key: read_block(arguments.params, key)
-            for key in ("seed", f"classifier.{arguments.dataset}", f"sources.{arguments.dataset}")
+            key: read_block(arguments.params, key) for key in ("seed", f"classifier.{dataset}", f"sources.{dataset}")
         },
         "classifier": {"test_accuracy": defenses["undefended"]["test_accuracy"]},
         "attacks": attacks,
@@ -132,7 +138,9 @@ def main(arguments: argparse.Namespace) -> None:
                 for name, schema in (("sizes", "sizes"), ("examples", "size_examples"), ("transfer", "transfer"))
             )
         ),
-        "detection": summarize_detection(read_frame(arguments.detection, "detection")[0]),
+        "detection": summarize_detection(static),
+        "robust": {"adversarial_training": read_block(arguments.params, f"robust.adversarial_training.{dataset}")},
+        "adaptive": adaptive,
     }
     write_metrics(arguments.metrics, rounded(metrics))
 
@@ -158,5 +166,7 @@ if __name__ == "__main__":
         restorations="path of the table of restoration errors (read)",
         sizes="path of the folder of classifiers of several sizes (read)",
         detection="path of the detection table (read)",
+        attacked="path of the list of defenses that are attacked as a whole (read)",
+        adaptive="path of the folder of attacks on whole defenses (read)",
         metrics="path of the metrics (written)",
     )

@@ -68,6 +68,16 @@ def new_classifier(
     return place(model, images.device)
 
 
+# The model, a batch in [0, 1], its labels, and the share of the training that is over, to a loss and logits (n, k).
+Objective = Callable[[nn.Module, Tensor, Tensor, float], tuple[Tensor, Tensor]]
+
+
+def plain(model: nn.Module, images: Tensor, labels: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """Cross-entropy on the images as they are."""
+    logits = model(images)
+    return functional.cross_entropy(logits, labels), logits
+
+
 def fit_classifier(
     model: nn.Module,
     images: Tensor,
@@ -76,6 +86,7 @@ def fit_classifier(
     validation_labels: Tensor,
     generator: torch.Generator,
     advance: Callable[[int], object] = lambda count: None,
+    objective: Objective = plain,
     *,
     epochs: Annotated[int, Range(1, 1000)],
     batch_size: Annotated[int, Range(1, 65536)],
@@ -91,6 +102,7 @@ def fit_classifier(
     images, labels : uint8 (n, c, h, w) and int64 (n,), on the model's device; so for validation.
     generator : on the same device; gives the order, the augmentation and the dropout masks.
     advance : called with the number of images after each batch.
+    objective : what is minimized; "train" figures are of its logits.
     learning_rate : peak of the cycle: up linearly over the first fifth, then down linearly to zero.
     shift, flip : augmentation, see `shift_and_flip`.
     """
@@ -103,6 +115,7 @@ def fit_classifier(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min((step + 1) / peak, (total - step) / max(1, total - peak))
     )
+    taken = 0
     for epoch in range(1, epochs + 1):
         model.train()
         order = torch.randperm(count, generator=generator, device=images.device)
@@ -111,8 +124,8 @@ def fit_classifier(
         with sampling(model, generator):
             for rows in order.split(batch_size):
                 batch = shift_and_flip(images[rows], generator, shift, flip)
-                logits = model(to_unit_interval(batch, model))
-                loss = functional.cross_entropy(logits, labels[rows])
+                loss, logits = objective(model, to_unit_interval(batch, model), labels[rows], taken / total)
+                taken += 1
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()

@@ -1,0 +1,75 @@
+"""Adversarial training: a classifier that learns from adversarial images of itself (Madry et al., 2018).
+
+The paper names it as the most popular method (Section 1.3) and does not run it. With `trades` above zero the loss is
+that of TRADES (Zhang et al., 2019). Trained, it predicts in one pass.
+"""
+
+from dataclasses import KW_ONLY, dataclass
+from typing import Annotated, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pipeline.attacks.ascent import score_gradients
+from pipeline.attacks.projected_gradient import BALLS
+from pipeline.defenses.undefended import undefended
+from pipeline.models.modes import frozen
+from pipeline.ranges import Range
+
+adversarial_training = undefended
+
+
+@dataclass(frozen=True)
+class Adversary:
+    """An objective for `fit_classifier`: the loss on images that projected gradient ascent makes against the model.
+
+    norm, epsilon : the ball around each image. The radius rises linearly to epsilon over the first `warmup` of the
+        training: from scratch, a large one teaches nothing but to guess.
+    steps, relative_step_size : of the ascent, from a random start; the step's length as a share of the radius.
+    trades : 0: cross-entropy on the adversarial images alone (Madry). Above 0: cross-entropy on the images plus so
+        many times the divergence of the scores on the adversarial images from those on the images (TRADES, their beta).
+    """
+
+    generator: torch.Generator
+    _: KW_ONLY
+    norm: Literal["linf", "l2"]
+    epsilon: Annotated[float, Range(0, 1000, low_open=True)]
+    steps: Annotated[int, Range(1, 1000)]
+    relative_step_size: Annotated[float, Range(0, 2, low_open=True)]
+    warmup: Annotated[float, Range(0, 1)]
+    trades: Annotated[float, Range(0, 1000)]
+
+    def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, share: float) -> tuple[Tensor, Tensor]:
+        radius = self.epsilon * min(1.0, share / self.warmup) if self.warmup else self.epsilon
+        attacked = self.attack(model, images, labels, radius)
+        logits = model(attacked)
+        if not self.trades:
+            return functional.cross_entropy(logits, labels), logits
+        clean = model(images)
+        divergence = functional.kl_div(
+            logits.log_softmax(1), clean.log_softmax(1), log_target=True, reduction="batchmean"
+        )
+        return functional.cross_entropy(clean, labels) + self.trades * divergence, logits
+
+    def attack(self, model: nn.Module, images: Tensor, labels: Tensor, radius: float) -> Tensor:
+        """Images (n, c, h, w) within `radius`, in [0, 1], of high loss: the cross-entropy, or TRADES' divergence.
+
+        Against the model in evaluation mode, as it is used.
+        """
+        ball = BALLS[self.norm]
+        with frozen(model):
+            with torch.no_grad():
+                scores = model(images).log_softmax(1)
+
+            def loss(logits: Tensor) -> Tensor:
+                if not self.trades:
+                    return functional.cross_entropy(logits, labels, reduction="none")
+                return functional.kl_div(logits.log_softmax(1), scores, log_target=True, reduction="none").sum(1)
+
+            current = (images + ball.random(images, radius, self.generator)).clamp_(0, 1)
+            for _ in range(self.steps):
+                _, gradients = score_gradients(model, current, loss)
+                moved = current + self.relative_step_size * radius * ball.direction(gradients)
+                current = (images + ball.project(moved - images, radius)).clamp_(0, 1)
+        return current

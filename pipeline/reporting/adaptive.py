@@ -1,0 +1,298 @@
+"""The report's section on attackers who know the defense: adaptive attacks, tripwires, and one table of it all."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from pipeline.reporting.outcomes import PAPER_ATTACKS, WORDS
+from pipeline.reporting.section import Section, number, percent, rate
+from pipeline.reporting.style import COLORS, new_figure
+
+LINES = [(color, style) for style in ("-", "--", ":") for color in COLORS]
+NORMS = {"linf": "L\u221e", "l2": "L2"}
+OUTSIDE = {"transfer": "transfer from the undefended", "square": "Square", "autoattack": "AutoAttack's ensemble"}
+# Tripwire: what it is called, when it is raised, and why that matters.
+TRIPWIRES = {
+    "zero_gradients": (
+        "zero gradients",
+        "on more than 10 % of the originals the gradient that the attack climbs is zero everywhere",
+        "An attack that stands still proves nothing: the defense hides its gradient, it need not be robust.",
+    ),
+    "softmax": (
+        "softmax instead of logits",
+        "outputs lie in [0, 1] and sum to 1",
+        "Softmax scores saturate, and with them the gradient.",
+    ),
+    "random": (
+        "a randomized model under a deterministic attack",
+        "two passes over the same image differ though the defense is not known as randomized",
+        "Its gradient would have to be averaged over many draws.",
+    ),
+    "black_box": (
+        "black-box better than white-box",
+        "robust accuracy under Square or transfer is below that of the white-box attack by more than its interval",
+        "Who knows more cannot do worse: the white-box attack is broken.",
+    ),
+    "largest_epsilon": (
+        "robust at the largest budget",
+        "robust accuracy at the largest epsilon is above zero",
+        "With such a budget every image can be turned into another: the attack fails for another reason than robustness.",
+    ),
+    "doubled": (
+        "doubling changes the verdict",
+        "twice the steps and twice the draws move robust accuracy at the budget by more than its interval",
+        "The attack has not converged: the figure is an upper bound.",
+    ),
+}
+
+
+def adaptive_section(metrics: Mapping[str, Any]) -> Section:
+    """What remains of each defense when the attacker knows it."""
+    section = Section("Attackers who know the defense")
+    entries = metrics["adaptive"]
+    first = next(iter(entries.values()))
+    settings = first["settings"]
+    section.text(
+        f"The paper judges its defenses on images made for the undefended classifier. Here each defense is attacked as a whole, white-box and untargeted: "
+        f"projected gradient ascent through all of it, where it is randomized every step averaged over several draws (EOT), "
+        f"at each budget until nothing is left; and DDN for the shortest perturbation. What was found is judged by the vote over many fresh draws. "
+        f"{first['originals']} test originals that the undefended classifier gets right, the same for every defense; one that is broken within a budget counts as broken within all larger ones."
+    )
+    header, rows = one_table(metrics)
+    section.table(header, rows, _table_caption(metrics))
+    _settings(section, entries)
+    _verdicts(section, metrics)
+    section.figure(
+        "robust_accuracy",
+        _curves(entries),
+        f"Robust accuracy against the budget ({NORMS[settings['norm']]}, adaptive) on {first['originals']} test originals, 95 % intervals as bands; at zero: accuracy without attack. The dotted line is the stated budget.",
+    )
+    _shortest(section, entries)
+    _sanity(section, entries)
+    _detection(section, entries)
+    _tripwires(section, entries)
+    return section
+
+
+def one_table(metrics: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Header and a row per attacked defense: every static or transfer figure next to the adaptive one."""
+    entries = metrics["adaptive"]
+    settings = next(iter(entries.values()))["settings"]
+    budget = f"{NORMS[settings['norm']]} {settings['budget']:g}"
+    header = ["defense", "clean accuracy", "setting"]
+    header += [f"{attack}: thwarted / recovered" for attack in PAPER_ATTACKS]
+    header += [
+        f"adaptive robust accuracy, {budget}",
+        "adaptive L2 needed, median",
+        "detection AUC: static",
+        "detection AUC: adaptive",
+        "cost",
+    ]
+    rows = []
+    for name, entry in entries.items():
+        judged = metrics["defenses"][name]
+        found = entry["detection"]
+        mine = f"{entry['settings']['budget']:g}"
+        rows.append(
+            [
+                WORDS.get(name, name),
+                rate(judged["test_accuracy"]),
+                judged["minimal"]["setting"] if "minimal" in judged else "",
+                *(
+                    f"{rate(judged[attack]['thwarted'])} / {rate(judged[attack]['recovered'])}"
+                    if attack in judged
+                    else ""
+                    for attack in PAPER_ATTACKS
+                ),
+                rate(entry[entry["settings"]["norm"]][mine]),
+                _length(entry["l2_median"]),
+                "" if found is None else f"{found['static_auc']:.3f}",
+                "none got through"
+                if found is None
+                else f"{found['auc']:.3f} [{found['auc_low']:.3f}, {found['auc_high']:.3f}]",
+                f"{entry['cost']:.3g}",
+            ]
+        )
+    return header, rows
+
+
+def _table_caption(metrics: Mapping[str, Any]) -> str:
+    return (
+        "Clean accuracy: whole test split. Static and transfer: images of an attacker who does not know of the defense; they are shown beside the adaptive figure and are no measure of robustness. "
+        "L2 needed: the shortest perturbation found, infinite where none was. Detection: area under the ROC curve of the score that is best on static minimal images; adaptive: on images made at the budget to cross the decision and keep the passes' disagreement low. "
+        "Cost: multiply-adds of a prediction over those of one pass of the classifier. 95 % intervals over originals; no interval covers the training."
+    )
+
+
+def _length(entry: Mapping[str, float | None]) -> str:
+    value, low, high = (
+        ("\u221e" if entry[end] is None else number(entry[end] or 0.0)) for end in ("value", "low", "high")
+    )
+    return f"{value} [{low}, {high}]"
+
+
+def _settings(section: Section, entries: Mapping[str, Any]) -> None:
+    keys = ("steps", "relative_step_size", "restarts", "draws", "scored_draws", "l2_steps", "queries", "quiet")
+    rows = [
+        [WORDS.get(name, name), *(f"{entry['settings'][key]:g}" for key in keys)] for name, entry in entries.items()
+    ]
+    section.table(
+        [
+            "attacked defense",
+            "steps",
+            "step, share of epsilon",
+            "restarts",
+            "draws a step",
+            "draws that judge",
+            "DDN steps",
+            "queries of Square",
+            "weight of disagreement",
+        ],
+        rows,
+        "How each defense was attacked; a defense of one pass has no draws.",
+    )
+
+
+def _verdicts(section: Section, metrics: Mapping[str, Any]) -> None:
+    """Who stands beside the undefended classifier at the budget; and what dropout buys the autoencoder."""
+    entries = metrics["adaptive"]
+    none = _at_budget(entries["undefended"])
+    for name, entry in entries.items():
+        if name == "undefended":
+            continue
+        mine = _at_budget(entry)
+        words = (
+            "stands above it"
+            if mine["low"] > none["high"]
+            else "does worse than it"
+            if mine["high"] < none["low"]
+            else "is not shown to be better than it"
+        )
+        section.text(
+            f"{WORDS.get(name, name)}: robust accuracy {rate(mine)} at the budget, against {rate(none)} of the undefended classifier: it {words}."
+        )
+    on, off = entries.get("autoencoder_ensemble"), entries.get("autoencoder_without_dropout")
+    if on and off:
+        section.text(
+            f"The paper adds dropout to the autoencoder because a random defense should be harder to attack. With dropout the median L2 needed is {_length(on['l2_median'])}, "
+            f"without {_length(off['l2_median'])}; robust accuracy at the budget {rate(_at_budget(on))} and {rate(_at_budget(off))}."
+        )
+
+
+def _at_budget(entry: Mapping[str, Any]) -> dict[str, float]:
+    found: dict[str, float] = entry[entry["settings"]["norm"]][f"{entry['settings']['budget']:g}"]
+    return found
+
+
+def _curves(entries: Mapping[str, Any]) -> Figure:
+    figure, axes = new_figure(7.4, 4.2)
+    plot = axes[0, 0]
+    for (color, style), (name, entry) in zip(LINES, entries.items(), strict=False):
+        curve = entry[entry["settings"]["norm"]]
+        at = [float(epsilon) for epsilon in curve]
+        values = {end: [point[end] for point in curve.values()] for end in ("value", "low", "high")}
+        plot.plot(at, values["value"], color=color, linestyle=style, marker=".", label=WORDS.get(name, name))
+        plot.fill_between(at, values["low"], values["high"], color=color, alpha=0.12, linewidth=0)
+    settings = next(iter(entries.values()))["settings"]
+    plot.axvline(settings["budget"], color="#999999", linestyle=":")
+    small = min(epsilon for entry in entries.values() for epsilon in entry["settings"]["epsilons"])
+    plot.set_xscale("symlog", linthresh=small, linscale=0.5)
+    ticks = sorted({0.0, *(float(e) for entry in entries.values() for e in entry["settings"]["epsilons"])})
+    plot.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks], fontsize=7, rotation=45)
+    plot.minorticks_off()
+    plot.set_xlim(left=0)
+    plot.set_ylim(0, 1.02)
+    plot.set_xlabel(f"epsilon ({NORMS[settings['norm']]})")
+    plot.set_ylabel("robust accuracy")
+    figure.legend(loc="outside lower center", ncols=3, fontsize=7)
+    return figure
+
+
+def _shortest(section: Section, entries: Mapping[str, Any]) -> None:
+    figure, axes = new_figure(7.4, 0.9 + 0.26 * len(entries))
+    plot = axes[0, 0]
+    names = list(entries)
+    for position, name in enumerate(names):
+        entry = entries[name]["l2_median"]
+        if entry["value"] is None:
+            plot.text(0, position, " none found for half of the originals", va="center", fontsize=7)
+            continue
+        plot.barh(position, entry["value"], color=COLORS[0])
+        high = entry["value"] if entry["high"] is None else entry["high"]
+        plot.errorbar(
+            entry["value"], position, xerr=[[entry["value"] - entry["low"]], [high - entry["value"]]], color="black",
+            capsize=2, linewidth=1,
+        )  # fmt: skip
+    plot.set_yticks(range(len(names)), [WORDS.get(name, name) for name in names], fontsize=7)
+    plot.invert_yaxis()
+    plot.set_xlim(left=0)
+    plot.set_xlabel("median L2 needed")
+    section.figure(
+        "l2_needed", figure,
+        "The shortest adversarial perturbation found against each defense (DDN through all of it, stretched until the vote over fresh draws is wrong), median over originals with its 95 % interval.",
+    )  # fmt: skip
+
+
+def _sanity(section: Section, entries: Mapping[str, Any]) -> None:
+    rows = []
+    for name, entry in entries.items():
+        sanity = entry["sanity"]
+        rows.append(
+            [
+                WORDS.get(name, name),
+                rate(sanity["adaptive"]),
+                *(rate(sanity[attack]) if attack in sanity else "" for attack in OUTSIDE),
+                rate(entry["every_attack"]),
+            ]
+        )
+    settings = next(iter(entries.values()))["settings"]
+    section.table(
+        [
+            "robust accuracy at the budget",
+            "our adaptive attack",
+            *OUTSIDE.values(),
+            "every attack together, all originals",
+        ],
+        rows,
+        f"Sanity: the gradient-free attack (Square, {settings['queries']} queries) and the images made for the undefended classifier must be weaker than the white-box attack. The ensemble is AutoAttack's (Auto-PGD, targeted Auto-PGD, FAB, Square; of a randomized defense, on its averaged scores, the rand version: Auto-PGD on two losses), by torchattacks, with our number of steps and queries. On the first {settings['sanity_originals']} originals, but for the last column.",
+    )
+
+
+def _detection(section: Section, entries: Mapping[str, Any]) -> None:
+    rows = []
+    for name, entry in entries.items():
+        found = entry["detection"]
+        if found is None:
+            rows.append([WORDS.get(name, name), "", "", "none got through", "", ""])
+            continue
+        rows.append(
+            [
+                WORDS.get(name, name),
+                found["score"].replace("_", " "),
+                f"{found['static_auc']:.3f}",
+                f"{found['auc']:.3f} [{found['auc_low']:.3f}, {found['auc_high']:.3f}]",
+                *(percent(found[f"tpr_at_fpr_{limit}"]) for limit in ("0.01", "0.05")),
+            ]
+        )
+    section.table(
+        ["detector", "score", "AUC, static minimal", "AUC, adaptive", "found at 1 % false alarms", "found at 5 %"],
+        rows,
+        "Adaptive: images made at the budget to be misclassified and to keep the passes' disagreement low (of one pass: to be misclassified as surely as the budget allows), those that are misclassified, against their originals. Below 0.5 the detector takes adversarial images for the better ones.",
+    )
+
+
+def _tripwires(section: Section, entries: Mapping[str, Any]) -> None:
+    rows = []
+    for key, (name, raised_if, why) in TRIPWIRES.items():
+        raised = [
+            f"{WORDS.get(defense, defense)} ({entry['tripwires'][key]['value']:.3g})"
+            for defense, entry in entries.items()
+            if entry["tripwires"][key]["raised"]
+        ]
+        rows.append([name, raised_if, why, "; ".join(raised) or "nobody"])
+    section.table(
+        ["tripwire", "raised if", "explanation", "raised by (with the number)"],
+        rows,
+        "Signs that a figure of this section is not what it seems. A raised tripwire is no proof; an unraised one is none either.",
+    )

@@ -1,0 +1,341 @@
+"""Attacks on whole defenses, adversarial training, and the tripwires."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pipeline.attacks.adaptive import AdaptiveSettings, Attempt, Defended, attack_defense, check_gradients, score
+from pipeline.attacks.ascent import score_gradients
+from pipeline.attacks.goals import Evasion
+from pipeline.attacks.outside import autoattack, square
+from pipeline.defenses.adversarial_training import Adversary
+from pipeline.defenses.undefended import undefended
+from pipeline.metrics.adaptive import median_with_interval, summarize_adaptive
+from pipeline.models.classifier import Classifier
+from pipeline.models.inference import for_inference
+from pipeline.training.classifier import divide, fit_classifier, new_classifier
+from tests.linear import Linear
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def masked(model: nn.Module, images: Tensor, generator: torch.Generator, *, passes: int) -> Tensor:
+    """A randomized defense: each pixel is dropped half of the time, or doubled."""
+    masks = torch.randint(2, (passes, *images.shape), generator=generator).to(images.dtype) * 2
+    return torch.stack([model(images * mask) for mask in masks], dim=1)
+
+
+def settings_of(**changes: Any) -> AdaptiveSettings:
+    settings: dict[str, Any] = {
+        "norm": "linf", "epsilons": (0.002, 0.006, 0.02, 0.6), "budget": 0.006, "originals": 30, "sanity_originals": 10,
+        "steps": 20, "relative_step_size": 0.2, "restarts": 1, "draws": 1, "scored_draws": 1, "l2_steps": 100,
+        "queries": 30, "quiet": 0.0,
+    }  # fmt: skip
+    return AdaptiveSettings(**{**settings, **changes})
+
+
+def problem(count: int = 30) -> tuple[Linear, Tensor, Tensor]:
+    """Images around gray, all far from black and white, rightly classified by a linear model."""
+    model = Linear(seeded(), (1, 8, 8), classes=5).float().requires_grad_(False)
+    model.bias -= model(torch.full((1, 1, 8, 8), 0.5))[0]
+    images = 0.5 + 0.05 * torch.randn(count, 1, 8, 8, generator=seeded(1))
+    return model, images, model(images).argmax(1)
+
+
+def smallest(model: Linear, images: Tensor, labels: Tensor, order: int) -> Tensor:
+    """Norm of the smallest perturbation that changes the class, (n,): |lead| / dual norm of w_k - w_y, least over k."""
+    logits = model(images)
+    own = logits.gather(1, labels[:, None])
+    dual = (model.weight[None] - model.weight[labels][:, None]).norm(p=order, dim=2)
+    distances = (own - logits) / dual.clamp_min(1e-12)
+    return distances.scatter(1, labels[:, None], torch.inf).amin(1)
+
+
+def test_the_averaged_gradient_is_its_expectation() -> None:
+    """Dropping half of the pixels and doubling the rest leaves W x unchanged on average."""
+    model, images, labels = problem(5)
+    draws = 4000
+    defended = Defended(masked, model, {"passes": 1}, seeded(2), draws)
+    logits, gradients = score_gradients(defended, images, Evasion(labels).score)
+    assert logits.shape == (5, draws, 5)
+    rival = logits.mean(1).scatter(1, labels[:, None], -torch.inf).argmax(1)
+    expected = (model.weight[rival] - model.weight[labels]).view_as(images)
+    # A mask is 0 or 2, of standard deviation 1: five standard errors.
+    error = 5 * expected.abs() / draws**0.5
+    assert ((gradients - expected).abs() <= error).all()
+    one = score_gradients(defended.with_draws(1), images, Evasion(labels).score)[1]
+    assert not ((one - expected).abs() <= error).all()
+
+
+def test_robust_accuracy_and_needed_norm_are_the_closed_forms() -> None:
+    model, images, labels = problem()
+    settings = settings_of()
+    defended = Defended(undefended, model, {}, seeded(), 1)
+    attempts = list(attack_defense(defended, None, images, labels, 8, settings))
+    smallest_linf = smallest(model, images, labels, 1)
+    for epsilon in settings.epsilons:
+        expected = smallest_linf < epsilon
+        broken = torch.zeros(len(labels), dtype=torch.bool)
+        for attempt in attempts:
+            if attempt.attack == "pgd" and attempt.epsilon <= epsilon:
+                broken[attempt.rows[attempt.broken]] = True
+        sure = (smallest_linf / epsilon - 1).abs() > 0.02
+        # The lead of the best other class is convex in the image: now and then ascent ends on the wrong side.
+        assert not (broken & ~expected)[sure].any()
+        assert (broken & expected).sum() >= 0.9 * expected.sum()
+    shortest = next(attempt for attempt in attempts if attempt.attack == "shortest")
+    found = (shortest.images - images[shortest.rows]).flatten(1).norm(dim=1)
+    ratio = found / smallest(model, images, labels, 2)[shortest.rows]
+    assert shortest.broken.all()
+    assert (ratio >= 1 - 1e-4).all()
+    assert ratio.median() < 1.1
+    # What is broken is not tried again.
+    tried = {attempt.epsilon: set(attempt.rows.tolist()) for attempt in attempts if attempt.attack == "pgd"}
+    assert tried[0.002] > tried[0.006] > tried.get(0.02, set()) >= tried.get(0.6, set())
+    names = [attempt.attack for attempt in attempts]
+    assert {"none", "pgd", "quiet", "shortest", "square", "autoattack"} <= set(names)
+    assert "transfer" not in names
+
+
+def test_found_images_keep_the_ball_and_the_box() -> None:
+    model, images, labels = problem()
+    images[:5] = images[:5].clamp(0, 0.02)  # dark ones: the box cuts the ball
+    labels = model(images).argmax(1)
+    for norm in ("linf", "l2"):
+        settings = settings_of(norm=norm, draws=3, scored_draws=5, quiet=1.0)
+        defended = Defended(masked, model, {"passes": 1}, seeded(), 3)
+        for attempt in attack_defense(defended, model, images, labels, 8, settings):
+            assert attempt.images.min() >= 0
+            assert attempt.images.max() <= 1
+            if attempt.epsilon is not None:
+                moved = (attempt.images - images[attempt.rows]).flatten(1)
+                length = moved.abs().amax(1) if norm == "linf" else moved.norm(dim=1)
+                assert (length <= attempt.epsilon * (1 + 1e-4)).all(), attempt.attack
+
+
+def test_what_was_found_is_judged_by_the_vote_over_fresh_draws() -> None:
+    model, images, labels = problem()
+    settings = settings_of(draws=4, scored_draws=25)
+    defended = Defended(masked, model, {"passes": 7}, seeded(), 4)
+    attempt: Attempt = next(iter(attack_defense(defended, None, images, labels, 8, settings)))
+    assert (attempt.passes["votes"].sum(1) == 25).all()
+    assert torch.equal(attempt.broken, attempt.passes["predicted"] != labels)
+    assert score(defended.with_draws(9), images, 4)["votes"].sum(1).tolist() == [9] * len(images)
+
+
+def test_a_quiet_attack_lowers_the_disagreement() -> None:
+    model, images, labels = problem()
+    model.weight *= 4
+    logits = masked(model, images, seeded(), passes=50)
+    loud, quiet = (Evasion(labels, quiet=weight).score(logits) for weight in (0.0, 2.0))
+    torch.testing.assert_close(loud - quiet, 2 * logits.softmax(2).var(1, correction=0).sum(1))
+    assert Evasion(labels).at(torch.tensor([1, 2])).labels.tolist() == labels[1:3].tolist()
+    means = {}
+    for weight in (0.0, 20.0):
+        settings = settings_of(draws=20, scored_draws=200, quiet=weight, budget=0.6, steps=30)
+        defended = Defended(masked, model, {"passes": 1}, seeded(4), 20)
+        attempts = attack_defense(defended, None, images, labels, 600, settings)
+        attempt = next(a for a in attempts if a.attack == "quiet")
+        means[weight] = attempt.passes["vote_variance"].mean().item()
+    assert means[20.0] < means[0.0] - 0.02
+
+
+def test_outside_attacks_break_what_can_be_broken() -> None:
+    model, images, labels = problem()
+    distance = smallest(model, images, labels, 1)
+    epsilon = 0.01
+    for found in (
+        square(model, images, labels, seeded(), "linf", epsilon, 100),
+        autoattack(model, images, labels, seeded(), "linf", epsilon, 20, 20, randomized=True),
+        autoattack(model, images, labels, seeded(), "linf", epsilon, 20, 20, randomized=False),
+    ):
+        assert (found - images).abs().max() <= epsilon + 1e-6
+        broken = model(found).argmax(1) != labels
+        assert not broken[distance > epsilon * 1.01].any()
+    assert broken[distance < epsilon * 0.9].all()
+
+
+class Dead(nn.Module):
+    """Its outputs do not depend on the image: a gradient of zero."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images.flatten(1)[:, :5] > 0.5).to(images.dtype) * self.scale + 0 * images.flatten(1)[:, :5]
+
+
+class Scores(nn.Module):
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        scores: Tensor = self.model(images).softmax(1)
+        return scores
+
+
+def test_tripwires_see_what_they_are_for() -> None:
+    model, images, labels = problem()
+    fine = check_gradients(Defended(undefended, model, {}, seeded(), 1), images, labels)
+    assert fine == {"zero_gradients": 0.0, "softmax": 0.0, "random": 0.0}
+    assert check_gradients(Defended(undefended, Dead(), {}, seeded(), 1), images, labels)["zero_gradients"] == 1.0
+    assert check_gradients(Defended(undefended, Scores(model), {}, seeded(), 1), images, labels)["softmax"] == 1.0
+
+    def secretly_random(learned: nn.Module, images: Tensor, generator: torch.Generator) -> Tensor:
+        return masked(learned, images, generator, passes=1)
+
+    hidden = check_gradients(Defended(secretly_random, model, {}, seeded(), 1), images, labels)
+    assert hidden["random"] > 0.9
+    assert check_gradients(Defended(masked, model, {"passes": 1}, seeded(), 3), images, labels)["random"] == 0.0
+
+
+def attempts_frame(rows: list[tuple[str, float, int, bool]]) -> pd.DataFrame:
+    """attack, epsilon, original, broken; every score grows with the original's number."""
+    frame = pd.DataFrame(rows, columns=["attack", "epsilon", "original", "broken"])
+    return frame.assign(l2=frame["original"] + 1.0, logit_margin=-frame["original"].astype(float))
+
+
+def test_summary_carries_success_on_and_raises_the_tripwires() -> None:
+    rows = [("none", np.nan, i, i == 9) for i in range(10)]
+    rows += [("pgd", 0.1, i, i < 2) for i in range(9)]
+    rows += [("pgd", 0.2, i, i < 5) for i in range(2, 9)]
+    rows += [("pgd_doubled", 0.2, i, True) for i in range(2, 9)]
+    rows += [("quiet", 0.2, i, True) for i in range(9)]
+    rows += [("shortest", np.nan, i, i < 4) for i in range(9)]
+    rows += [(attack, 0.2, i, attack == "square") for attack in ("transfer", "square", "autoattack") for i in range(9)]
+    settings = {"norm": "linf", "epsilons": (0.1, 0.2), "budget": 0.2, "sanity_originals": 10}
+    static = pd.DataFrame(
+        {"score": ["logit_margin"], "attack": ["minimal"], "negatives": ["clean"], "auc": [0.9], "defense": ["a"]}
+    )
+    check = {"zero_gradients": 0.5, "softmax": 0.0, "random": 0.0, "cost": 3.0}
+    found = summarize_adaptive(attempts_frame(rows), settings, check, static)
+    assert [found["linf"][e]["value"] for e in ("0", "0.1", "0.2")] == pytest.approx([0.9, 0.7, 0.4])
+    assert found["l2_median"]["value"] is None  # four found, one wrong as it is: the median is never reached
+    assert found["sanity"]["adaptive"]["value"] == pytest.approx(0.4)
+    assert found["sanity"]["square"]["value"] == 0
+    assert found["sanity"]["transfer"]["value"] == pytest.approx(0.9)
+    assert found["every_attack"]["value"] == 0
+    assert found["doubled"]["change"]["value"] == pytest.approx(-0.4)
+    raised = {name for name, wire in found["tripwires"].items() if wire["raised"]}
+    assert raised == {"zero_gradients", "black_box", "largest_epsilon", "doubled"}
+    assert found["detection"]["score"] == "logit_margin"
+    assert found["detection"]["auc"] == pytest.approx(0.5)
+    assert found["cost"] == 3.0
+
+
+def test_a_median_may_be_infinite() -> None:
+    assert median_with_interval(np.array([1.0, 2.0, 3.0]))["value"] == 2
+    found = median_with_interval(np.array([1.0, np.inf, np.inf]))
+    assert found["value"] is None
+    assert found["low"] == 1
+
+
+ADVERSARY: dict[str, Any] = {
+    "norm": "linf", "epsilon": 0.1, "steps": 5, "relative_step_size": 0.3, "warmup": 0.5, "trades": 0.0
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("trades", [0.0, 6.0])
+def test_the_adversary_stays_in_its_ball_and_raises_the_loss(norm: str, trades: float) -> None:
+    model = Classifier((1, 8, 8), 3, channels=(6,), dropout=0.0).train()
+    images = torch.rand(40, 1, 8, 8, generator=seeded())
+    labels = torch.randint(3, (40,), generator=seeded(1))
+    radius = 0.1 if norm == "linf" else 1.0
+    adversary = Adversary(seeded(2), **{**ADVERSARY, "norm": norm, "trades": trades, "epsilon": radius})
+    attacked = adversary.attack(model, images, labels, radius)
+    moved = (attacked - images).flatten(1)
+    assert (moved.abs().amax(1) if norm == "linf" else moved.norm(dim=1)).max() <= radius + 1e-5
+    assert attacked.min() >= 0
+    assert attacked.max() <= 1
+    assert model.training
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    model.eval()
+    with torch.no_grad():
+        clean, after = model(images), model(attacked)
+    if trades:
+        divergence = functional.kl_div(after.log_softmax(1), clean.softmax(1), reduction="batchmean")
+        assert divergence > 1e-3
+    else:
+        assert functional.cross_entropy(after, labels) > functional.cross_entropy(clean, labels) + 0.05
+
+
+def test_trades_loss_by_hand_and_the_radius_warms_up() -> None:
+    model, images, labels = problem()
+    adversary = Adversary(seeded(), **{**ADVERSARY, "trades": 2.0})
+    radii = []
+
+    class Recording(Adversary):
+        def attack(self, model: nn.Module, images: Tensor, labels: Tensor, radius: float) -> Tensor:
+            radii.append(radius)
+            return images + 0.01
+
+    loss, logits = Recording(seeded(), **{**ADVERSARY, "trades": 2.0})(model, images, labels, 0.25)
+    clean, moved = model(images), model(images + 0.01)
+    scores = clean.softmax(1)
+    divergence = (scores * (scores.log() - moved.log_softmax(1))).sum(1).mean()
+    torch.testing.assert_close(loss, functional.cross_entropy(clean, labels) + 2 * divergence)
+    torch.testing.assert_close(logits, moved)
+    Recording(seeded(), **ADVERSARY)(model, images, labels, 0.9)
+    assert radii == pytest.approx([0.05, 0.1])
+    assert adversary.trades == 2.0
+
+
+def test_adversarial_training_makes_robust_what_plain_training_does_not() -> None:
+    """A faint pixel tells the class without fail, a bright band nearly so: only the band survives an attack."""
+    random = np.random.default_rng(0)
+    count = 600
+    labels = (np.arange(count) % 2).astype(np.uint8)
+    images = random.integers(90, 110, (count, 1, 8, 8)).astype(np.uint8)
+    band = np.where(random.random(count) < 0.95, labels, 1 - labels)
+    images[np.arange(count), 0, 2 + 3 * band] += 100
+    images[:, 0, 7, 7] = 100 + 10 * labels
+    held_out = np.arange(count) % 10 == 0
+    division = divide(images, labels, held_out, torch.device("cpu"))
+    training = {"epochs": 6, "batch_size": 30, "learning_rate": 0.05, "weight_decay": 5e-4, "shift": 0, "flip": False}
+    robust = {}
+    for name in ("plain", "adversarial"):
+        model = new_classifier(division.images, 2, (0, "toy"), channels=(8,), dropout=0.0)
+        objective = {"objective": Adversary(seeded(), **ADVERSARY)} if name == "adversarial" else {}
+        for _ in fit_classifier(model, *division, seeded(1), **objective, **training):
+            pass
+        defended = Defended(undefended, for_inference(model, torch.device("cpu")), {}, seeded(), 1)
+        truth = torch.from_numpy(labels[held_out]).long()
+        settings = settings_of(epsilons=(0.1,), budget=0.1, sanity_originals=1)
+        attempts = list(attack_defense(defended, None, torch.from_numpy(images[held_out]), truth, 64, settings))
+        broken = torch.zeros(len(truth), dtype=torch.bool)
+        for attempt in attempts:
+            if attempt.attack in ("none", "pgd"):
+                broken[attempt.rows[attempt.broken]] = True
+        robust[name] = 1 - broken.float().mean().item()
+    assert robust["adversarial"] > 0.85
+    assert robust["adversarial"] >= robust["plain"]
+
+
+@pytest.mark.parametrize("classes", [3])
+def test_the_inference_form_is_the_same_function(classes: int) -> None:
+    torch.manual_seed(0)
+    model = Classifier((3, 8, 8), classes, channels=(4, 8), dropout=0.3)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+            nn.init.normal_(module.weight)
+            nn.init.normal_(module.bias)
+    model.double().eval()
+    images = torch.rand(5, 3, 8, 8, dtype=torch.float64, generator=seeded())
+    expected = model(images).detach()
+    folded = for_inference(model, torch.device("cpu"))
+    assert folded is model
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
+    assert not any(parameter.requires_grad for parameter in folded.parameters())
+    torch.testing.assert_close(folded(images), expected, rtol=0, atol=1e-12)
