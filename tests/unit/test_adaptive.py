@@ -144,7 +144,7 @@ def test_a_quiet_attack_lowers_the_disagreement() -> None:
         attempts = attack_defense(defended, None, images, labels, 600, settings)
         attempt = next(a for a in attempts if a.attack == "quiet")
         means[weight] = attempt.passes["vote_variance"].mean().item()
-    assert means[20.0] < means[0.0] - 0.02
+    assert means[20.0] < 0.9 * means[0.0]
 
 
 def test_outside_attacks_break_what_can_be_broken() -> None:
