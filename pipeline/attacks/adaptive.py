@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from pipeline.attacks.ascent import score_gradients
 from pipeline.attacks.budgets import fooled_within
-from pipeline.attacks.ddn import decoupled_direction_and_norm
 from pipeline.attacks.goals import Evasion
+from pipeline.attacks.minimum_norm import shortest_perturbation
 from pipeline.attacks.outside import autoattack, square
 from pipeline.attacks.projected_gradient import BALLS, projected_gradient_descent
 from pipeline.metrics.votes import summarize_passes
@@ -36,7 +36,7 @@ class AdaptiveSettings:
     originals : test originals attacked. sanity_originals : of them, those that the outside attacks are run on.
     steps, relative_step_size, restarts : of projected gradient ascent at each epsilon.
     draws : passes averaged at each step, of a randomized defense. scored_draws : passes that judge what was found.
-    l2_steps : of DDN, which looks for the shortest perturbation. queries : of Square.
+    l2_steps : of `minimum_norm`, which looks for the shortest perturbation. queries : of Square.
     quiet : weight of the passes' disagreement in the attack that evades the detector too.
     """
 
@@ -186,7 +186,7 @@ def attack_defense(
         yield judged("quiet", budget, right, within(attacker, right, budget, settings.steps))
 
     nearest = [
-        decoupled_direction_and_norm(attacker, originals[part], Evasion(labels[part]), steps=settings.l2_steps)
+        shortest_perturbation(attacker, originals[part], Evasion(labels[part]), steps=settings.l2_steps)
         for part in right.split(max(1, batch_size // attacker.draws))
     ]
     yield _shortest(judged, right, originals, torch.cat(nearest))
@@ -211,7 +211,7 @@ def _one_pass(model: nn.Module, images: Tensor, generator: torch.Generator) -> T
 def _shortest(
     judged: Callable[[str, float | None, Tensor, Tensor], Attempt], rows: Tensor, originals: Tensor, nearest: Tensor
 ) -> Attempt:
-    """DDN's images, each stretched away from its original until the vote over fresh draws is wrong, if it ever is."""
+    """The nearest images, each stretched away from its original until the vote over fresh draws is wrong, if ever."""
     found = judged("shortest", None, rows, nearest)
     for stretch in STRETCHES:
         open_ = found.broken.logical_not().nonzero()[:, 0]

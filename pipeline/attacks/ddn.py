@@ -39,17 +39,7 @@ def ddn(
 
     Differs from the original: no rounding to 8 bits, and the image after the last step counts too.
     """
-    found = decoupled_direction_and_norm(
-        model, images, Goal(target_labels), steps=steps, initial_norm=initial_norm, gamma=gamma
-    )
-    return found, torch.full_like(target_labels, steps)
-
-
-def decoupled_direction_and_norm(
-    model: nn.Module, images: Tensor, goal: Goal, *, steps: int, initial_norm: float = 1.0, gamma: float = 0.05
-) -> Tensor:
-    """`ddn` for any goal: the nearest image met that reached it (n, c, h, w), the last one where none did."""
-    ball = L2()
+    goal, ball = Goal(target_labels), L2()
     # The farthest corner of the pixel box: no perturbation is longer.
     farthest = lengths(torch.maximum(images, 1 - images))
     norm = torch.full_like(farthest, initial_norm)
@@ -71,4 +61,4 @@ def decoupled_direction_and_norm(
             perturbations = perturbations * (norm / lengths(perturbations).clamp_min(1e-12))
             perturbations = (images + perturbations).clamp_(0, 1) - images
     # x + (x' - x) may leave [0, 1] by a rounding.
-    return found.clamp(0, 1)
+    return found.clamp(0, 1), torch.full_like(target_labels, steps)

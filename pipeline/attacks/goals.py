@@ -24,10 +24,14 @@ class Goal:
         chosen = log_softmax(logits, 1).gather(1, self.labels[:, None])[:, 0]
         return chosen if self.targeted else -chosen
 
+    def lead(self, logits: Tensor) -> Tensor:
+        """How far the goal is reached, (n,): the target's logit over the largest other; or that over the label's."""
+        margin = margins(logits, self.labels)
+        return margin if self.targeted else -margin
+
     def reached(self, logits: Tensor) -> Tensor:
         """bool (n,): the target is predicted, or the label is not; a tie is no success."""
-        lead = margins(logits, self.labels)
-        return lead > 0 if self.targeted else lead < 0
+        return self.lead(logits) > 0
 
 
 @dataclass(frozen=True)
@@ -44,11 +48,10 @@ class Evasion(Goal):
     targeted: bool = False
     quiet: float = 0.0
 
-    def score(self, logits: Tensor) -> Tensor:
-        lead = -margins(logits.mean(1), self.labels)
-        if not self.quiet:
-            return lead
-        return lead - self.quiet * logits.softmax(2).var(1, correction=0).sum(1)
+    def lead(self, logits: Tensor) -> Tensor:
+        return super().lead(logits.mean(1))
 
-    def reached(self, logits: Tensor) -> Tensor:
-        return margins(logits.mean(1), self.labels) < 0
+    def score(self, logits: Tensor) -> Tensor:
+        if not self.quiet:
+            return self.lead(logits)
+        return self.lead(logits) - self.quiet * logits.softmax(2).var(1, correction=0).sum(1)

@@ -28,7 +28,7 @@ def square(
 
     model : images (n, c, h, w) in [0, 1] to logits (n, k). Returns images of the same shape, within the ball.
     """
-    outer = _Contiguous(model)
+    outer = Contiguous(model)
     about: dict[str, Any] = {"norm": NORMS[norm], "eps": epsilon, "seed": draw_seed(generator)}
     with frozen(outer), seeded_globally(generator):
         return _run(torchattacks.Square(outer, n_queries=queries, **about), images, labels)
@@ -53,7 +53,7 @@ def autoattack(
 
     Differs from the original: `steps` instead of 100 of each, `queries` instead of 5,000, one restart.
     """
-    outer = _Contiguous(model)
+    outer = Contiguous(model)
     with torch.no_grad():
         classes = model(images[:1]).shape[1]
     about: dict[str, Any] = {"norm": NORMS[norm], "eps": epsilon, "seed": draw_seed(generator)}
@@ -75,7 +75,7 @@ def _run(attack: Any, images: Tensor, labels: Tensor) -> Tensor:
     return found.detach().clamp(0, 1)
 
 
-class _Contiguous(nn.Module):
+class Contiguous(nn.Module):
     """The model, with gradients of the images in the usual order of memory, which torchattacks expects."""
 
     def __init__(self, model: nn.Module) -> None:

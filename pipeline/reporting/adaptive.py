@@ -56,7 +56,7 @@ def adaptive_section(metrics: Mapping[str, Any]) -> Section:
     section.text(
         f"The paper judges its defenses on images made for the undefended classifier. Here each defense is attacked as a whole, white-box and untargeted: "
         f"projected gradient ascent through all of it, where it is randomized every step averaged over several draws (EOT), "
-        f"at each budget until nothing is left; and DDN for the shortest perturbation. What was found is judged by the vote over many fresh draws. "
+        f"at each budget until nothing is left; and a minimum-norm attack for the shortest perturbation. What was found is judged by the vote over many fresh draws. "
         f"{first['originals']} test originals that the undefended classifier gets right, the same for every defense; one that is broken within a budget counts as broken within all larger ones."
     )
     header, rows = one_table(metrics)
@@ -145,7 +145,7 @@ def _settings(section: Section, entries: Mapping[str, Any]) -> None:
             "restarts",
             "draws a step",
             "draws that judge",
-            "DDN steps",
+            "minimum-norm steps",
             "queries of Square",
             "weight of disagreement",
         ],
@@ -230,7 +230,7 @@ def _shortest(section: Section, entries: Mapping[str, Any]) -> None:
     plot.set_xlabel("median L2 needed")
     section.figure(
         "l2_needed", figure,
-        "The shortest adversarial perturbation found against each defense (DDN through all of it, stretched until the vote over fresh draws is wrong), median over originals with its 95 % interval.",
+        "The shortest adversarial perturbation found against each defense (a minimum-norm attack through all of it, stretched until the vote over fresh draws is wrong), median over originals with its 95 % interval.",
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from pipeline.attacks.fgsm import fgsm
 from pipeline.attacks.foolbox import foolbox
 from pipeline.attacks.goals import Goal
 from pipeline.attacks.jsma import jsma
+from pipeline.attacks.minimum_norm import minimum_norm
 from pipeline.attacks.pgd_l2 import pgd_l2
 from pipeline.attacks.pgd_linf import pgd_linf
 from pipeline.attacks.projected_gradient import L2, Linf, projected_gradient_descent
@@ -108,6 +109,29 @@ def test_ddn_says_so_where_it_finds_nothing(linear: Linear, generator: torch.Gen
     found, _ = ddn(linear, images, targets, steps=5)
     assert (margins(linear(found), targets) < 0).all()
     assert ((found - images).flatten(1).norm(dim=1) > 0).all()
+
+
+def test_minimum_norm_finds_the_smallest_perturbation_of_two_classes(generator: torch.Generator) -> None:
+    model = Linear(generator, classes=2)
+    images, targets = gray(model, generator, 40)
+    smallest = -margins(model(images), targets).detach() / (model.weight[0] - model.weight[1]).norm().detach()
+    found, steps = minimum_norm(model, images, targets, steps=12)
+    length = (found - images).flatten(1).norm(dim=1)
+    assert (margins(model(found), targets) > 0).all()
+    assert (length >= smallest).all()
+    assert (length <= 1.01 * smallest).all()
+    assert steps.tolist() == [12] * 40
+
+
+def test_minimum_norm_needs_less_than_half_of_ddns_steps(digits: tuple[Classifier, Tensor, Tensor]) -> None:
+    model, images, targets = digits
+    norms = []
+    for attack, steps in ((ddn, 40), (minimum_norm, 16)):
+        found, _ = attack(model, images, targets, steps=steps)
+        fooled = margins(model(found), targets) > 0
+        assert fooled.float().mean() >= 0.999
+        norms.append((found - images).flatten(1).norm(dim=1).mean())
+    assert norms[1] <= norms[0]
 
 
 @pytest.mark.parametrize(("ball", "dual"), [(Linf(), 1), (L2(), 2)])
