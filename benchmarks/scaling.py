@@ -27,58 +27,19 @@ CLASSES = 10
 
 def stages(dataset: str, images: Path, folder: Path) -> dict[str, list[str]]:
     """The commands, by what they do."""
-    classifier = ["--classifier", f"data/classifiers/{dataset}.safetensors"]
-    params = ["--params", str(folder / "params.yaml")]
-    made = str(folder / "minimal.h5")
-    return {
-        "generate": [
-            "generate_adversarial",
-            "--dataset",
-            dataset,
-            "--attack",
-            "minimal",
-            "--start",
-            str(images),
-            *classifier,
-            "--out",
-            made,
-            *params,
-        ],
-        "measure": [
-            "measure_perturbations",
-            "--adversarial",
-            made,
-            *classifier,
-            *params,
-            "--examples",
-            str(folder / "examples.parquet"),
-            "--pairs",
-            str(folder / "pairs.parquet"),
-            "--pixels",
-            str(folder / "pixels.parquet"),
-            "--profile",
-            str(folder / "profile.parquet"),
-            "--mean-images",
-            str(folder / "mean_images.h5"),
-        ],
-        "evaluate": [
-            "evaluate_defense",
-            "--dataset",
-            dataset,
-            "--defense",
-            "undefended",
-            "--images",
-            str(images),
-            *classifier,
-            "--weights",
-            classifier[1],
-            "--sets",
-            made,
-            "--out",
-            str(folder / "undefended.parquet"),
-            *params,
-        ],
+    classifier, made = f"data/classifiers/{dataset}.safetensors", f"{folder}/minimal.h5"
+    params = f"--params {folder}/params.yaml"
+    commands = {
+        "generate": f"""generate_adversarial --dataset {dataset} --attack minimal --start {images}
+            --classifier {classifier} --out {made} {params}""",
+        "measure": f"""measure_perturbations --adversarial {made} --classifier {classifier} {params}
+            --examples {folder}/examples.parquet --pairs {folder}/pairs.parquet --pixels {folder}/pixels.parquet
+            --profile {folder}/profile.parquet --mean-images {folder}/mean_images.h5""",
+        "evaluate": f"""evaluate_defense --dataset {dataset} --defense undefended --images {images}
+            --classifier {classifier} --weights {classifier} --sets {made}
+            --out {folder}/undefended.parquet {params}""",
     }
+    return {name: command.split() for name, command in commands.items()}
 
 
 def run(command: list[str]) -> tuple[float, int]:

@@ -148,7 +148,9 @@ def _tripwires(
         "random": _wire(check["random"], check["random"] > 0),
         "black_box": _wire(max(lower, default=0.0), max(lower, default=0.0) > margin),
         "largest_epsilon": _wire(largest["value"], largest["value"] > 0),
-        "doubled": _wire(abs(change["value"]), abs(change["value"]) > max(rate["value"] - rate["low"], 1e-9)),
+        "doubled": _wire(
+            abs(change["value"]), abs(change["value"]) > max(rate["value"] - rate["low"], rate["high"] - rate["value"])
+        ),
     }
 
 

@@ -205,7 +205,7 @@ def _curves(entries: Mapping[str, Any]) -> Figure:
     plot.set_ylim(0, 1.02)
     plot.set_xlabel(f"epsilon ({NORMS[settings['norm']]})")
     plot.set_ylabel("robust accuracy")
-    figure.legend(loc="outside lower center", ncols=3, fontsize=7)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=7, handlelength=4)
     return figure
 
 

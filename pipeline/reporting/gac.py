@@ -19,7 +19,7 @@ from pipeline.reporting.style import COLORS, label_ticks, new_figure
 
 VERSIONS = ("gac_vanilla", "gac_dcgan")
 MODELS = {"gac": "GAC", "control": "control", "noise_control": "noise control"}
-SPLITS = {"train": "training images", "test": "test images", "adversarial_test": "minimal images of the test split"}
+SPLITS = {"train": "training images", "test": "test images", "adversarial_test": "minimal images (test)"}
 
 
 @dataclass(frozen=True)
@@ -186,11 +186,11 @@ def _ratio(entry: Mapping[str, Any]) -> str:
 
 def _structure() -> Figure:
     """The paper's Figure 9, drawn."""
-    figure, axes = new_figure(7.4, 3.4)
+    figure, axes = new_figure(7.4, 2.9)
     plot = axes[0, 0]
     plot.set_axis_off()
     plot.set_xlim(0, 10)
-    plot.set_ylim(0, 4.4)
+    plot.set_ylim(0, 3.7)
     blue, green = COLORS[0], COLORS[2]
     _box(plot, 0.2, 1.75, 1.5, "image x", "#eeeeee")
     _box(plot, 2.4, 0.55, 1.7, "generator G\nx + g(x)", "#d7e8f5")
@@ -215,7 +215,7 @@ def _structure() -> Figure:
         ha="center",
         fontsize=10,
     )
-    plot.text(5, 3.75, r"$C$ lowers  $L(C(x),\,y)\;+\;L(C(G(x)),\,y)$", color=green, ha="center", fontsize=10)
+    plot.text(5, 3.3, r"$C$ lowers  $L(C(x),\,y)\;+\;L(C(G(x)),\,y)$", color=green, ha="center", fontsize=10)
     plot.text(4.3, 2.4, "y, the label of x, is the label of both", fontsize=7, ha="center", color="#555555")
     return figure
 
@@ -321,7 +321,8 @@ def _curves(section: Section, results: GacResults) -> None:
         for plot, column in zip(axes[0], ("perturbation_l2", "fooled"), strict=True):
             plot.plot(rows[column].mean().index, rows[column].mean(), color=color, label=WORDS[version])
             plot.set_xlabel("epoch")
-            plot.set_ylim(bottom=0)
+    for plot in axes[0]:
+        plot.set_ylim(bottom=0)
     axes[0, 0].set_ylabel("mean L2 of G(x) - x")
     axes[0, 1].set_ylabel("share of right images fooled")
     axes[0, 1].legend(fontsize=7)

@@ -1,25 +1,15 @@
 """The README's tables, written from committed metrics and benchmarks so that they cannot differ from them."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipeline.reporting.adaptive import one_table
 from pipeline.reporting.outcomes import WORDS
 from pipeline.reporting.paper_numbers import TABLE_1
 from pipeline.reporting.section import number, percent, rate
 
-RESULTS = "<!-- results: written by `make readme` from reports/metrics -->", "<!-- end of results -->"
-ATTACKS = "<!-- attacks: written by `make readme` from reports/metrics -->", "<!-- end of attacks -->"
-SPEEDS = "<!-- speeds: written by `make readme` from benchmarks/results/attacks.json -->", "<!-- end of speeds -->"
 SHOWN = ("dropout_ensemble", "autoencoder_ensemble", "autoencoder_ensemble_tuned")
-
-DEFENSES = (
-    "dropout_ensemble",
-    "gaussian_noise_ensemble",
-    "autoencoder_ensemble",
-    "autoencoder_ensemble_tuned",
-    "autoencoder_without_dropout",
-    "gaussian_blur",
-)
 
 
 def results_table(metrics: Mapping[str, Mapping[str, Any]]) -> str:
@@ -47,17 +37,7 @@ def results_table(metrics: Mapping[str, Mapping[str, Any]]) -> str:
         "correlation of mean perturbation with class difference",
         lambda _, m: f"{m['attacks']['minimal']['class_correlation_mean']:.2f}",
     )
-    for defense in DEFENSES:
-        words = WORDS[defense]
-        row(f"{words}: attacked originals right", lambda _, m, d=defense: rate(m["defenses"][d]["clean_accuracy"]))
-        for attack in ("minimal", "extended"):
-            row(
-                f"{words}: {attack}, thwarted / recovered (static)",
-                lambda _, m, d=defense, a=attack: " / ".join(
-                    rate(m["defenses"][d][a][outcome]) for outcome in ("thwarted", "recovered")
-                ),
-            )
-    return _markdown(rows)
+    return markdown(rows)
 
 
 def attacks_table(metrics: Mapping[str, Mapping[str, Any]]) -> str:
@@ -85,41 +65,28 @@ def attacks_table(metrics: Mapping[str, Mapping[str, Any]]) -> str:
                     ),
                 ]
             )
-    return _markdown(rows)
+    return markdown(rows)
 
 
-def speeds_table(records: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown: a row per dataset and attack, from the records of benchmarks/attacks.py."""
-    header = ["dataset", "attack", "images/s", "passes per image", "passes/s", "fooled", "median L2", "peak memory"]
-    rows = [header, ["---"] * len(header)]
-    for record in records:
-        rows.append(
-            [
-                record["dataset"],
-                record["attack"],
-                f"{record['images_per_second']:,.0f}",
-                f"{record['passes_per_image']:g}",
-                f"{record['passes_per_second']:,}",
-                percent(record["success_rate"]),
-                "" if record["l2_median"] is None else f"{record['l2_median']:g}",
-                f"{record['peak_memory_mib']:,} MiB",
-            ]
-        )
-    first = records[0]
-    return f"{_markdown(rows)}\n\n{first['images']} images each; {first['device']}, PyTorch {first['torch']}."
-
-
-def _markdown(rows: Sequence[Sequence[str]]) -> str:
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """A table, the first row its header."""
     return "\n".join("| " + " | ".join(cells) + " |" for cells in rows)
 
 
-def with_tables(readme: str, metrics: Mapping[str, Mapping[str, Any]], speeds: Sequence[Mapping[str, Any]]) -> str:
-    """The README's text with its tables written anew. Raises ValueError if a table's markers are not there."""
-    tables = {RESULTS: results_table(metrics), ATTACKS: attacks_table(metrics), SPEEDS: speeds_table(speeds)}
-    for (first, last), table in tables.items():
-        before, start, rest = readme.partition(first)
-        _, end, after = rest.partition(last)
-        if not start or not end:
-            raise ValueError(f"the README has no markers {first} ... {last}")
-        readme = f"{before}{first}\n{table}\n{last}{after}"
+def defenses_table(metrics: Mapping[str, Any]) -> str:
+    """Markdown: the report's one table of a dataset, a row per attacked defense."""
+    header, rows = one_table(metrics)
+    return markdown([header, ["---"] * len(header), *rows])
+
+
+def with_tables(readme: str, tables: Mapping[str, str]) -> str:
+    """The README's text with its tables written anew, each between `<!-- name: ... -->` and `<!-- end of name -->`.
+
+    Raises ValueError if a table's markers are not there.
+    """
+    for name, table in tables.items():
+        pattern = re.compile(rf"(<!-- {name}: [^>]*-->\n).*?(\n<!-- end of {name} -->)", re.DOTALL)
+        readme, count = pattern.subn(lambda found, table=table: found[1] + table + found[2], readme)  # type: ignore[misc]
+        if count != 1:
+            raise ValueError(f"the README has no markers <!-- {name}: ... --> and <!-- end of {name} -->")
     return readme

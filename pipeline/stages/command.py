@@ -45,7 +45,7 @@ def run(main: Callable[[argparse.Namespace], None], doc: str | None, **options: 
     print(f"{name}: {seconds:.1f} s, peak memory {peak:.0f} MiB", file=sys.stderr)
     TIMES.parent.mkdir(exist_ok=True)
     with open(TIMES, "a") as log:
-        given = [vars(arguments)[key] for key in ("dataset", "attack", "defense", "defenses") if key in options]
+        given = [vars(arguments)[key] for key in ("dataset", "attack", "defense") if key in options]
         labels = " ".join(" ".join(words) if isinstance(words, list) else str(words) for words in given)
         log.write(f"{name},{labels},{seconds:.1f},{peak:.0f}\n")
 

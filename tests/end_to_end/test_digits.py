@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -22,7 +23,7 @@ from pipeline.perturbation_stats import PerturbationStats
 from tests.root import ROOT
 
 TARGET = "render_report@digits"
-STAGES = 36
+STAGES = 50
 
 
 class Tree:
@@ -59,6 +60,16 @@ class Tree:
         others["ddn"]["digits"] = {"steps": 20}
         others["pgd_linf"]["digits"]["budgets"] = [0.1, 0.4]
         params["other_attacks"] = others
+        for version in params["gac"].values():
+            version["digits"] |= {"seeds": 2 if version is params["gac"]["gac_vanilla"] else 1, "lambdas": [0.3, 3]}
+            version["digits"]["trial_epochs"] = version["digits"]["training"]["epochs"] = 2
+        params["gac_robustness"]["digits"]["originals"] = 5
+        params["robust"]["adversarial_training"]["digits"]["training"]["epochs"] = 2
+        names = ("undefended", "autoencoder_ensemble", "gac_vanilla", "adversarial_training")
+        params["attacked"] = {key: entry for key, entry in params["attacked"].items() if entry["defense"] in names}
+        for block in (params["adaptive"]["undefended"], params["adaptive"]["dropout_ensemble"]):
+            few = {"originals": 12, "sanity_originals": 4, "steps": 4, "l2_steps": 4, "queries": 5, "scored_draws": 9}
+            block["digits"] |= {**few, "epsilons": [0.05, 0.2], "draws": 3}
         sizes = params["sizes"]["digits"]
         sizes["classifiers"] = {name: sizes["classifiers"][name] for name in ("narrow", "standard")}
         sizes["training"]["epochs"] = 2
@@ -155,7 +166,13 @@ def test_artifacts_keep_the_contract(tree: Tree) -> None:
     } <= set(evaluation)  # fmt: skip
     assert evaluation["votes"].map(sum).eq(evaluation["passes"]).all()
     assert evaluation.loc[evaluation["attack"] == "clean", "target_label"].isna().all()
-    for model in ("classifier", "autoencoder_ensemble", "autoencoder_ensemble_tuned"):
+    for model in (
+        "classifier",
+        "autoencoder_ensemble",
+        "autoencoder_ensemble_tuned",
+        "gac_dcgan",
+        "adversarial_training",
+    ):
         curves = pd.read_csv(data / f"curves/digits/{model}.csv")
         assert list(curves)[:4] == ["epoch", "split", "loss", "accuracy"]
     autoencoder = load_autoencoder(data / "defenses/digits/autoencoder_ensemble.safetensors")
@@ -201,15 +218,22 @@ def test_every_kind_of_stage_gives_the_same_bytes_again(tree: Tree) -> None:
     assert tree.hashes() == expected
 
 
+def judging(params: dict[str, Any], *stages: str) -> set[str]:
+    """The stages that judge every defense; the GACs and their controls are judged together, on all sets."""
+    names = [entry["defense"] for entry in params["evaluations"].values() if entry["dataset"] == "digits"]
+    return {f"{stage}@digits-{name}" for stage in stages for name in names} | {
+        f"evaluate_gac@digits-{version}" for version in params["gac"]
+    }
+
+
 def test_a_change_reruns_its_own_branch(tree: Tree) -> None:
     tree.edit("pipeline/reporting/report.html.j2", "Every number", "Each number")
     assert tree.repro() == {"fingerprint_code", TARGET}
     params = YAML(typ="safe").load((tree.folder / "params.yaml").read_text())
     params["attacks"]["extended"]["digits"]["extra_steps"] += 1
     tree.write_params(params)
-    defenses = {f"evaluate_defense@digits-{name}" for name in params["defenses"]}
-    # They depend on the folder of sets, for DVC cannot be given a list of files that params.yaml makes.
-    defenses |= {f"evaluate_other@digits-{name}" for name in params["defenses"]}
+    # evaluate_other depends on the folder of sets, for DVC cannot be given a list of files that params.yaml makes.
+    defenses = judging(params, "evaluate_defense", "evaluate_other")
     branch = {
         "generate_adversarial@digits-extended",
         "calibrate_autoencoder@digits",
@@ -218,6 +242,9 @@ def test_a_change_reruns_its_own_branch(tree: Tree) -> None:
         "measure_restoration@digits",
         "measure_perturbations@digits-extended",
         "measure_detection@digits",
+        "measure_gac@digits-gac_vanilla",
+        "measure_gac@digits-gac_dcgan",
+        "attack_defense@digits-autoencoder_ensemble",
         "summarize@digits",
         TARGET,
     }
@@ -229,11 +256,31 @@ def test_a_change_reruns_its_own_branch(tree: Tree) -> None:
     assert tree.repro() == {"fingerprint_code", "generate_adversarial@digits-extended", "measure_transfer@digits"}
 
 
+def test_another_budget_reruns_one_defenses_attack(tree: Tree) -> None:
+    params = YAML(typ="safe").load((tree.folder / "params.yaml").read_text())
+    own = {**params["adaptive"]["adversarial_training"]["digits"], "epsilons": [0.1, 0.2]}
+    params["adaptive"]["adversarial_training"] = {**params["adaptive"]["adversarial_training"], "digits": own}
+    tree.write_params(params)
+    assert tree.repro() == {"attack_defense@digits-adversarial_training", "summarize@digits", TARGET}
+    metrics = json.loads((tree.folder / "reports/metrics/digits.json").read_text())
+    assert set(metrics["adaptive"]["adversarial_training"]["linf"]) == {"0", "0.1", "0.2"}
+
+
+def test_another_lambda_reruns_one_gac(tree: Tree) -> None:
+    params = YAML(typ="safe").load((tree.folder / "params.yaml").read_text())
+    params["gac"]["gac_dcgan"]["digits"]["training"]["lambda_"] = 2
+    tree.write_params(params)
+    stages = ("train_gac", "measure_gac", "evaluate_gac")
+    branch = {f"{stage}@digits-gac_dcgan" for stage in stages}
+    rest = {"measure_detection@digits", "summarize@digits", TARGET}
+    assert tree.repro() - {"fingerprint_code"} == branch | rest
+
+
 def test_another_attack_of_foolbox_or_with_other_numbers_reruns_its_branch(tree: Tree) -> None:
     params = YAML(typ="safe").load((tree.folder / "params.yaml").read_text())
     params["other_attacks"]["foolbox_mi_fgsm"]["digits"]["arguments"]["steps"] = 5
     tree.write_params(params)
-    judged = {f"evaluate_other@digits-{name}" for name in params["defenses"]}
+    judged = judging(params, "evaluate_other")
     branch = {"fingerprint_code", "generate_other@digits-foolbox_mi_fgsm", "summarize@digits", TARGET}
     assert tree.repro() == branch | judged
 
@@ -256,7 +303,7 @@ def test_an_attack_takes_one_file_and_one_params_block(tree: Tree) -> None:
     before = tree.hashes()
     params["other_attacks"]["toy"] = {dataset: {"gray": 0.9} for dataset in params["datasets"]}
     tree.write_params(params)
-    judged = {f"evaluate_other@digits-{name}" for name in params["defenses"]}
+    judged = judging(params, "evaluate_other")
     expected = {"fingerprint_code", "generate_other@digits-toy", "summarize@digits", TARGET}
     assert tree.repro() == expected | judged
     data = tree.folder / "data"
@@ -348,7 +395,17 @@ def test_nothing_of_the_test_split_is_seen_in_training_or_choosing(tree: Tree) -
     tree.run(
         *stage, *both, "--weights", *weights, "--errors", "spoiled/errors.csv", "--examples", "spoiled/examples.h5"
     )
+    stage = [sys.executable, "-m", "pipeline.stages.calibrate_gac", "--dataset", "digits", "--adversarial", sets[0]]
+    tree.run(*stage, *images, "--trials", "spoiled/gac.csv", "--examples", "spoiled/gac.h5")
+    stage = [sys.executable, "-m", "pipeline.stages.train_gac", "--dataset", "digits", "--adversarial", sets[0]]
+    weights = [f"spoiled/gac_dcgan{part}.safetensors" for part in ("", "_control", "_noise_control")]
+    tree.run(
+        *stage, *images, "--defense", "gac_dcgan", "--trainings", "spoiled/trainings", "--weights", *weights,
+        "--curves", "spoiled/gac_curves.csv",
+    )  # fmt: skip
     same = {"trials.csv": "calibrations/digits/autoencoder.csv", "errors.csv": "restorations/digits/errors.csv"}
+    same |= {"gac.csv": "calibrations/digits/gac.csv", "gac.h5": "calibrations/digits/gac.h5"}
+    same |= {Path(path).name: f"defenses/digits/{Path(path).name}" for path in weights}
     for defense in defenses:
         same[f"{defense}.safetensors"] = f"defenses/digits/{defense}.safetensors"
         same[f"{defense}.csv"] = f"curves/digits/{defense}.csv"
