@@ -203,7 +203,10 @@ def test_second_run_does_nothing_and_quickly(tree: Tree) -> None:
 
 def test_killed_in_between_the_pipeline_finishes_with_the_same_bytes(tree: Tree) -> None:
     expected = tree.hashes()
-    kill_after(15, [sys.executable, "-m", "dvc", "repro", "--force", TARGET], tree.folder)
+    ended = kill_after(
+        12, [sys.executable, "-m", "dvc", "repro", "--force", "measure_gac@digits-gac_dcgan"], tree.folder
+    )
+    assert not ended, "it finished before it could be killed"
     tree.repro()
     assert tree.hashes() == expected
     assert tree.repro() == set()
@@ -443,8 +446,8 @@ def test_a_killed_training_leaves_nothing_and_starts_again_with_the_same_bytes(t
     assert (tree.folder / weights).read_bytes() == expected
 
 
-def kill_after(seconds: float, command: list[str], folder: Path) -> None:
-    """Start a command with all its children, and kill them all without warning."""
+def kill_after(seconds: float, command: list[str], folder: Path) -> bool:
+    """Start a command with all its children, and kill them all without warning; True if it was over before."""
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     process = subprocess.Popen(
         command,
@@ -455,8 +458,11 @@ def kill_after(seconds: float, command: list[str], folder: Path) -> None:
         start_new_session=True,
     )
     time.sleep(seconds)
+    if process.poll() is not None:
+        return True
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    return False
 
 
 @pytest.mark.parametrize(
