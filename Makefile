@@ -17,9 +17,14 @@ reproduce: $(READY)  ## all datasets: hours on a CPU
 readme: $(READY)  ## the tables of results and of speeds, from the committed metrics and benchmarks
 	$(RUN) PYTHONPATH=. python benchmarks/readme.py
 
-bench: $(READY)  ## after a full run: what the ensemble and the attacks cost, how memory grows
-	$(RUN) PYTHONPATH=. python benchmarks/dropout_ensemble.py && PYTHONPATH=. python benchmarks/memory.py && \
-	PYTHONPATH=. python benchmarks/attacks.py
+bench: $(READY) .peers/.ready  ## after a full run: the engine against the peers and the ceiling, cost, memory
+	$(RUN) export PYTHONPATH=. && for name in ceiling generation scaling attacks dropout_ensemble gac; do \
+	python benchmarks/$$name.py || exit 1; done
+
+.peers/.ready: benchmarks/requirements.txt
+	$(RUN) python -m pip install --quiet --disable-pip-version-check --no-deps --target .peers --upgrade \
+	--requirement benchmarks/requirements.txt
+	touch $@
 
 test: $(READY)
 	$(RUN) python -m pytest

@@ -30,6 +30,7 @@ DATASETS = {
     "margin": "float32",
 }
 SOURCE_SPLITS = ("train", "test")  # values 0 and 1 of `source_split`
+TEST = SOURCE_SPLITS.index("test")
 
 
 @dataclass(frozen=True)

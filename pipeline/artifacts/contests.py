@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipeline.artifacts.adversarial import AdversarialSet, open_adversarial
+from pipeline.artifacts.adversarial import TEST, AdversarialSet, open_adversarial
 from pipeline.artifacts.checkpoint import load_classifier
 from pipeline.artifacts.curves import read_curves
 from pipeline.artifacts.images import read_description, read_split
@@ -23,7 +24,6 @@ from pipeline.models.generators import DcganGenerator, VanillaGenerator
 from pipeline.training.gac import Contestants, GacEpoch, Sample
 
 PARTS = ("seen", "unseen", "test")
-TEST = 1  # of `source_split`
 
 
 @dataclass(frozen=True)
@@ -135,6 +135,12 @@ def save_contestants(folder: Path, contestants: Contestants) -> None:
     """`generator.safetensors` and one file per classifier."""
     for name, model in _models(contestants).items():
         save_model(folder / f"{name}.safetensors", model)
+
+
+def read_failed(folder: Path) -> pd.DataFrame:
+    """The trainings in the folder that came to nothing: `seed, status`."""
+    statuses = read_curves(folder / "trainings.csv", TrainingStatus.__dataclass_fields__)
+    return statuses[statuses["status"] != "ok"]
 
 
 def load_contestants(folder: Path) -> dict[int, Contestants]:

@@ -23,6 +23,12 @@ def write_curves(path: Path, rows: Sequence[Any]) -> None:
             writer.writerow(f"{values[n]:.6g}" if isinstance(values[n], float) else values[n] for n in names)
 
 
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a frame as CSV, floats to 6 digits, without its index."""
+    with replacing(path) as part:
+        table.to_csv(part, index=False, float_format="%.6g", lineterminator="\n")
+
+
 def read_curves(path: Path, columns: Iterable[str]) -> pd.DataFrame:
     """The table back; PipelineError if it is missing, no CSV, or lacks one of `columns`."""
     expected = list(columns)

@@ -34,9 +34,14 @@ def load_defended(path: Path, classifier_path: Path) -> tuple[nn.Module, str]:
     return learned, "static" if path.resolve() == classifier_path.resolve() else "transfer"
 
 
-def check_learned(function: Callable[..., Any], learned: nn.Module, where: str, path: Path) -> None:
-    """PipelineError naming `where` if a classifier was loaded where `function` expects an autoencoder, or so."""
+def check_learned(function: Callable[..., Any], learned: nn.Module, path: Path) -> None:
+    """PipelineError if a classifier was loaded from `path` where `function` expects an autoencoder, or so."""
     first, *_ = get_type_hints(function).values()
-    if (first is RestoringClassifier) != isinstance(learned, RestoringClassifier):
-        expected = "an autoencoder's file" if first is RestoringClassifier else "a classifier's file"
-        raise PipelineError(f"{where}: {function.__name__} expects {expected}, found {path}")
+    wanted, found = (
+        "an autoencoder's file" if restoring else "a classifier's file"
+        for restoring in (first is RestoringClassifier, isinstance(learned, RestoringClassifier))
+    )
+    if wanted != found:
+        raise PipelineError(
+            f"{path}: {function.__name__} expects {wanted}, found {found}: see evaluations and attacked in params.yaml"
+        )

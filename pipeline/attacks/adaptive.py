@@ -7,11 +7,12 @@ random numbers at every step (EOT), untargeted. What they find is then scored ov
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline.attacks.ascent import score_gradients
 from pipeline.attacks.budgets import fooled_within
@@ -33,7 +34,7 @@ class AdaptiveSettings:
     """How a defense is attacked.
 
     norm, epsilons, budget : of the curve of robust accuracy; the budget, one of the epsilons, is the stated one.
-    originals : test originals attacked. sanity_originals : of them, those that the outside attacks are run on.
+    originals : test originals attacked. sanity_originals : the first of them, that the outside attacks are run on.
     steps, relative_step_size, restarts : of projected gradient ascent at each epsilon.
     draws : passes averaged at each step, of a randomized defense. scored_draws : passes that judge what was found.
     l2_steps : of `minimum_norm`, which looks for the shortest perturbation. queries : of Square.
@@ -60,46 +61,66 @@ class Attempt:
     """What one attack made of some of the originals, and how the defense votes on it.
 
     attack : "none", "pgd", "pgd_doubled", "shortest", "quiet", "transfer", "square" or "autoattack".
-    rows : int64 (m,), which originals. images : float (m, c, h, w). passes : see `summarize_passes`, over the scored
-    draws. broken : bool (m,), the vote is not the label.
+    rows : int64 (m,), which originals. images : float (m, c, h, w). predicted : int64 (m,), the vote of the scored
+    draws. broken : bool (m,), that is not the label. scores : of "none" and "quiet" what the defense's own passes say,
+    as many as it makes when it is used; see `summarize_passes`.
     """
 
     attack: str
     epsilon: float | None
     rows: Tensor
     images: Tensor
-    passes: Mapping[str, Tensor]
+    predicted: Tensor
     broken: Tensor
+    scores: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class Defended(nn.Module):
     """A defense as one model: images (n, c, h, w) to the logits of all its passes, (n, passes, k), differentiable.
 
-    defense : a function of `pipeline.defenses`. learned : what it is called with. A randomized defense, one whose
-    `passes` are a parameter, makes `draws` passes, with fresh random numbers at every call; any other makes its one.
+    A randomized defense makes `draws` passes, with fresh random numbers at every call; any other makes its one.
     """
 
-    def __init__(
-        self,
-        defense: Callable[..., Tensor],
-        learned: nn.Module,
-        settings: Mapping[str, Any],
-        generator: torch.Generator,
-        draws: int,
-    ) -> None:
+    def __init__(self, target: "Target", draws: int, generator: torch.Generator) -> None:
         super().__init__()
-        self.defense, self.learned, self.generator = defense, learned, generator
-        self.randomized = "passes" in inspect.signature(defense).parameters
-        self.settings = {**settings, "passes": draws} if self.randomized else dict(settings)
-        self.draws = draws if self.randomized else 1
+        self.learned, self.defense, self.generator = target.learned, target.defense, generator
+        self.arguments = {**target.arguments, "passes": draws} if target.randomized else dict(target.arguments)
+        self.draws = draws if target.randomized else 1
 
     def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.defense(self.learned, images, self.generator, **self.settings)
+        logits: Tensor = self.defense(self.learned, images, self.generator, **self.arguments)
         return logits
 
-    def with_draws(self, draws: int) -> "Defended":
-        """The same defense, another number of passes."""
-        return Defended(self.defense, self.learned, self.settings, self.generator, draws)
+
+@dataclass(frozen=True)
+class Target:
+    """What is attacked.
+
+    defense : a function of `pipeline.defenses`. learned : what it is called with, in evaluation mode, its weights
+    without gradients. arguments : its keyword arguments. random : a fresh generator by name, on the device.
+    """
+
+    defense: Callable[..., Tensor]
+    learned: nn.Module
+    arguments: Mapping[str, Any]
+    random: Callable[..., torch.Generator]
+
+    @property
+    def randomized(self) -> bool:
+        """Whether it draws random numbers: then its number of passes is a parameter."""
+        return "passes" in inspect.signature(self.defense).parameters
+
+    @property
+    def passes(self) -> int:
+        """How many passes it makes when it is used."""
+        if not self.randomized:
+            return 1
+        default = inspect.signature(self.defense).parameters["passes"].default
+        return int(self.arguments.get("passes", default))
+
+    def model(self, draws: int, *names: str | int) -> Defended:
+        """It with `draws` passes, its random numbers named."""
+        return Defended(self, draws, self.random(*names))
 
 
 class MeanLogits(nn.Module):
@@ -115,7 +136,7 @@ class MeanLogits(nn.Module):
 
 
 def attack_defense(
-    defended: Defended,
+    target: Target,
     undefended: nn.Module | None,
     images: Tensor,
     labels: Tensor,
@@ -127,24 +148,34 @@ def attack_defense(
 
     Parameters
     ----------
-    defended : in evaluation mode, its weights without gradients.
     undefended : the classifier whose own adversarial images are tried on the defense; None if it is the defense.
     images, labels : originals, uint8 or float (n, c, h, w), and int64 (n,), on the model's device.
     batch_size : passes at once; images at once are as many fewer as a step has draws.
 
-    An original that was broken within an epsilon is so within every larger one, and is not tried again.
+    An original that was broken within an epsilon is so within every larger one, and is not tried again. Random numbers
+    are named by attack, epsilon and block: one attack more leaves the others as they are.
     """
-    attacker = defended.with_draws(settings.draws)
-    originals = to_unit_interval(images, defended.learned)
+    originals = to_unit_interval(images, target.learned)
     budget = settings.budget
+    draws = settings.draws if target.randomized else 1
 
-    def judged(attack: str, epsilon: float | None, rows: Tensor, found: Tensor) -> Attempt:
+    def judged(attack: str, epsilon: float | None, rows: Tensor, found: Tensor, of: str = "") -> Attempt:
         advance(attack if epsilon is None else f"{attack} {epsilon:g}", len(rows))
-        passes = score(defended.with_draws(settings.scored_draws), found, batch_size)
-        return Attempt(attack, epsilon, rows, found, passes, passes["predicted"] != labels[rows])
+        names = attack, str(epsilon), of
+        votes = score(target.model(settings.scored_draws, "score", *names), found, batch_size)["predicted"]
+        scores = {}
+        if attack in ("none", "quiet"):
+            scores = score(target.model(target.passes, "detect", *names), found, batch_size)
+        return Attempt(attack, epsilon, rows, found, votes, votes != labels[rows], scores)
 
-    def within(model: Defended, rows: Tensor, epsilon: float, steps: int, quiet: float = 0.0) -> Tensor:
-        def ascend(part: Tensor) -> Tensor:
+    def by_block(rows: Tensor, passes: int, find: Callable[[Tensor, int], Tensor]) -> Tensor:
+        return torch.cat([find(part, i) for i, part in enumerate(rows.split(max(1, batch_size // passes)))])
+
+    def within(attack: str, of: Target, rows: Tensor, epsilon: float, times: int = 1, quiet: float = 0.0) -> Tensor:
+        """Projected gradient ascent with `times` the steps and draws."""
+
+        def ascend(part: Tensor, block: int) -> Tensor:
+            model = of.model(times * draws, attack, str(epsilon), block)
             found, _ = projected_gradient_descent(
                 model,
                 originals[part],
@@ -153,13 +184,13 @@ def attack_defense(
                 BALLS[settings.norm],
                 epsilon=epsilon,
                 relative_step_size=settings.relative_step_size,
-                steps=steps,
+                steps=times * settings.steps,
                 restarts=settings.restarts,
                 random_start=True,
             )
             return found
 
-        return torch.cat([ascend(part) for part in rows.split(max(1, batch_size // model.draws))])
+        return by_block(rows, times * draws, ascend)
 
     clean = judged("none", None, torch.arange(len(labels), device=labels.device), originals)
     yield clean
@@ -171,36 +202,43 @@ def attack_defense(
 
     def attempt(epsilon: float, open_: Tensor) -> Tensor:
         rows = right[open_.to(right.device)]
-        attempts[epsilon] = judged("pgd", epsilon, rows, within(attacker, rows, epsilon, settings.steps))
+        attempts[epsilon] = judged("pgd", epsilon, rows, within("pgd", target, rows, epsilon))
         return attempts[epsilon].broken
 
     fooled_within(attempt, len(right), settings.epsilons)
     yield from attempts.values()
     if budget in attempts:
         rows = attempts[budget].rows
-        doubled = within(attacker.with_draws(2 * settings.draws), rows, budget, 2 * settings.steps)
-        yield judged("pgd_doubled", budget, rows, doubled)
-    if settings.quiet and defended.randomized:
-        yield judged("quiet", budget, right, within(attacker, right, budget, settings.steps, settings.quiet))
-    else:  # a single pass has no disagreement to keep low
-        yield judged("quiet", budget, right, within(attacker, right, budget, settings.steps))
+        yield judged("pgd_doubled", budget, rows, within("pgd_doubled", target, rows, budget, times=2))
+    # A single pass has no disagreement to keep low.
+    quiet = settings.quiet if target.randomized else 0.0
+    yield judged("quiet", budget, right, within("quiet", target, right, budget, quiet=quiet))
 
-    nearest = [
-        shortest_perturbation(attacker, originals[part], Evasion(labels[part]), steps=settings.l2_steps)
-        for part in right.split(max(1, batch_size // attacker.draws))
-    ]
-    yield _shortest(judged, right, originals, torch.cat(nearest))
+    def walk(part: Tensor, block: int) -> Tensor:
+        model = target.model(draws, "shortest", block)
+        return shortest_perturbation(model, originals[part], Evasion(labels[part]), steps=settings.l2_steps)
+
+    yield _shortest(judged, right, originals, by_block(right, draws, walk))
 
     few = right[right < settings.sanity_originals]
     if not len(few):
         return
     if undefended is not None:
-        plain = Defended(_one_pass, undefended, {}, attacker.generator, 1)
-        yield judged("transfer", budget, few, within(plain, few, budget, settings.steps))
-    about = MeanLogits(attacker), originals[few], labels[few], attacker.generator, settings.norm, budget
-    yield judged("square", budget, few, square(*about, settings.queries))
-    found = autoattack(*about, settings.steps, settings.queries, defended.randomized)
-    yield judged("autoattack", budget, few, found)
+        plain = Target(_one_pass, undefended, {}, target.random)
+        yield judged("transfer", budget, few, within("transfer", plain, few, budget))
+
+    def search(part: Tensor, block: int) -> Tensor:
+        model = target.model(draws, "square", block)
+        about = originals[part], labels[part], model.generator, settings.norm, budget
+        return square(MeanLogits(model), *about, settings.queries)
+
+    def ensemble(part: Tensor, block: int) -> Tensor:
+        model = target.model(draws, "autoattack", block)
+        about = originals[part], labels[part], model.generator, settings.norm, budget
+        return autoattack(MeanLogits(model), *about, settings.steps, settings.queries, target.randomized)
+
+    yield judged("square", budget, few, by_block(few, 1, search))
+    yield judged("autoattack", budget, few, by_block(few, draws, ensemble))
 
 
 def _one_pass(model: nn.Module, images: Tensor, generator: torch.Generator) -> Tensor:
@@ -208,23 +246,17 @@ def _one_pass(model: nn.Module, images: Tensor, generator: torch.Generator) -> T
     return logits[:, None]
 
 
-def _shortest(
-    judged: Callable[[str, float | None, Tensor, Tensor], Attempt], rows: Tensor, originals: Tensor, nearest: Tensor
-) -> Attempt:
+def _shortest(judged: Callable[..., Attempt], rows: Tensor, originals: Tensor, nearest: Tensor) -> Attempt:
     """The nearest images, each stretched away from its original until the vote over fresh draws is wrong, if ever."""
-    found = judged("shortest", None, rows, nearest)
+    found: Attempt = judged("shortest", None, rows, nearest.clone())
     for stretch in STRETCHES:
         open_ = found.broken.logical_not().nonzero()[:, 0]
         if not len(open_):
             break
         start = originals[rows[open_]]
-        tried = judged("shortest", None, rows[open_], (start + stretch * (nearest[open_] - start)).clamp(0, 1))
-        for kept, new in (
-            (found.images, tried.images),
-            (found.broken, tried.broken),
-            *((found.passes[name], values) for name, values in tried.passes.items()),
-        ):
-            kept[open_] = new
+        farther = (start + stretch * (nearest[open_] - start)).clamp(0, 1)
+        tried = judged("shortest", None, rows[open_], farther, of=f"{stretch:g}")
+        found.images[open_], found.predicted[open_], found.broken[open_] = tried.images, tried.predicted, tried.broken
     return found
 
 
@@ -237,22 +269,32 @@ def score(defended: Defended, images: Tensor, batch_size: int) -> dict[str, Tens
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def check_gradients(defended: Defended, images: Tensor, labels: Tensor) -> dict[str, float]:
+def check_gradients(target: Target, draws: int, images: Tensor, labels: Tensor, batch_size: int) -> dict[str, float]:
     """What the tripwires look at, on some images (n, c, h, w): shares of them, in [0, 1].
 
-    zero_gradients : the gradient of what the attack raises is zero everywhere. softmax : the outputs look like
-    probabilities, not logits. random : two passes over the same image differ, though the defense is not known as
-    randomized.
+    draws : that the attack averages over. zero_gradients : the gradient of what the attack raises is zero everywhere.
+    softmax : the outputs look like probabilities, not logits. random : two passes over the same image differ, though
+    the attack makes one draw a step.
     """
-    originals = to_unit_interval(images, defended.learned)
-    with frozen(defended):
-        logits, gradients = score_gradients(defended, originals, Evasion(labels).score)
-        with torch.no_grad():
-            again = defended(originals)
-    like_softmax = ((logits >= 0) & (logits <= 1)).all(2) & ((logits.sum(2) - 1).abs() < 1e-4)
-    random = (logits != again).flatten(1).any(1)
-    return {
-        "zero_gradients": (gradients.flatten(1).abs().amax(1) == 0).float().mean().item(),
-        "softmax": like_softmax.all(1).float().mean().item(),
-        "random": 0.0 if defended.randomized else random.float().mean().item(),
-    }
+    model = target.model(draws, "checks")
+    found = []
+    size = max(1, batch_size // model.draws)
+    for part, truth in zip(images.split(size), labels.split(size), strict=True):
+        originals = to_unit_interval(part, target.learned)
+        with frozen(model):
+            logits, gradients = score_gradients(model, originals, Evasion(truth).score)
+            with torch.no_grad():
+                again = model(originals)
+        like_softmax = ((logits >= 0) & (logits <= 1)).all(2) & ((logits.sum(2) - 1).abs() < 1e-4)
+        random = (logits != again).flatten(1).any(1) & (model.draws == 1)
+        zero = gradients.flatten(1).abs().amax(1) == 0
+        found.append(torch.stack([zero, like_softmax.all(1), random]))
+    shares = torch.cat(found, 1).double().mean(1).tolist()
+    return dict(zip(("zero_gradients", "softmax", "random"), shares, strict=True))
+
+
+def multiply_adds(model: nn.Module, images: Tensor) -> int:
+    """Floating-point operations of a forward pass over these images, as PyTorch counts them."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(images)
+    return int(counter.get_total_flops())

@@ -7,6 +7,8 @@ from torch.nn.functional import log_softmax
 
 from pipeline.metrics.outcomes import margins
 
+SURE = 3.0  # lead in logits at which an evasion that is to be quiet has enough of it
+
 
 @dataclass(frozen=True)
 class Goal:
@@ -42,7 +44,7 @@ class Evasion(Goal):
     classifier is sure (Carlini and Wagner, 2017).
 
     quiet : weight of the disagreement of the passes, the variance of their softmax scores summed over classes, which is
-        lowered at the same time: for detectors that look at it.
+        lowered at the same time, for detectors that look at it; a lead of more than SURE then counts for nothing.
     """
 
     targeted: bool = False
@@ -54,4 +56,4 @@ class Evasion(Goal):
     def score(self, logits: Tensor) -> Tensor:
         if not self.quiet:
             return self.lead(logits)
-        return self.lead(logits) - self.quiet * logits.softmax(2).var(1, correction=0).sum(1)
+        return self.lead(logits).clamp_max(SURE) - self.quiet * logits.softmax(2).var(1, correction=0).sum(1)

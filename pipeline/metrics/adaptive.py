@@ -9,9 +9,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.metrics.detection import MANY_PASSES, ONE_PASS, detection
-from pipeline.metrics.intervals import RESAMPLES, Rate, bootstrap_mean
+from pipeline.metrics.intervals import RESAMPLES, bootstrap_mean
 
 ZERO_GRADIENTS = 0.1  # share of images from which on the tripwire is raised
+FEWEST = 10  # adversarial images that an AUC is measured on
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,10 @@ def median_with_interval(values: NDArray[np.floating[Any]]) -> dict[str, float |
 def summarize_adaptive(
     examples: pd.DataFrame, settings: Mapping[str, Any], check: Mapping[str, float], static: pd.DataFrame
 ) -> dict[str, Any]:
-    """adaptive.<defense>: <norm>.<epsilon>, l2_median, sanity, detection, tripwires, cost.
+    """adaptive.<defense>: <norm>.<epsilon>, every_attack, l2_median, sanity, detection, tripwires, cost.
+
+    <norm>.<epsilon> : robust accuracy under projected gradient ascent; every_attack : at the budget, each original
+    broken by whichever attack within it.
 
     examples : a row per original and attack, columns as `data/README.md` describes. settings : of `AdaptiveSettings`.
     check : of `Check`. static : this defense's rows of the detection table, of which the score that does best on
@@ -56,30 +60,36 @@ def summarize_adaptive(
     budget = settings["budget"]
     curve = {0.0: broken_within(examples, 0.0)}
     curve |= {epsilon: broken_within(examples, epsilon) for epsilon in sorted(settings["epsilons"])}
+    # Robust against the doubled attack instead: it was tried on what no smaller epsilon had broken.
+    doubled = broken_within(examples, max((e for e in settings["epsilons"] if e < budget), default=0.0))
+    doubled |= _broken_by(examples, ("pgd_doubled",), len(doubled))
+    every = curve[budget] | doubled
+    every |= _broken_by(examples, ("quiet", "transfer", "square", "autoattack"), len(every))
+    every |= _broken_by(examples[examples[settings["norm"]] <= budget], ("shortest",), len(every))
     summary: dict[str, Any] = {
         "setting": "adaptive",
-        "originals": len(curve[0.0]),
+        "originals": len(every),
         "settings": dict(settings),
         settings["norm"]: {f"{epsilon:g}": bootstrap_mean(~broken).as_dict() for epsilon, broken in curve.items()},
+        "every_attack": bootstrap_mean(~every).as_dict(),
         "l2_median": median_with_interval(_needed(examples)),
+        "doubled": {
+            "robust_accuracy": bootstrap_mean(~doubled).as_dict(),
+            "change": bootstrap_mean(curve[budget].astype(float) - doubled, signed=True).as_dict(),
+        },
+        "sanity": _sanity(examples, curve[budget], settings["sanity_originals"]),
+        "detection": _detection(examples, static),
         "cost": check["cost"],
     }
-    at_budget = curve[budget]
-    doubled = examples[examples["attack"] == "pgd_doubled"]
-    more = at_budget.copy()
-    more[doubled.loc[doubled["broken"], "original"]] = True
-    # Of what the doubled attack was tried on, it need not break the same images: robust against it alone.
-    alone = broken_within(examples, _before(settings["epsilons"], budget))
-    alone[doubled.loc[doubled["broken"], "original"]] = True
-    summary["doubled"] = {
-        "robust_accuracy": bootstrap_mean(~alone).as_dict(),
-        "change": bootstrap_mean(at_budget.astype(float) - alone).as_dict(),
-    }
-    summary["every_attack"] = bootstrap_mean(~_by_any(examples, more)).as_dict()
-    summary["sanity"] = _sanity(examples, at_budget, settings["sanity_originals"])
-    summary["detection"] = _detection(examples, static)
     summary["tripwires"] = _tripwires(summary, settings, check)
     return summary
+
+
+def _broken_by(examples: pd.DataFrame, attacks: tuple[str, ...], count: int) -> NDArray[np.bool_]:
+    """Which of `count` originals one of these attacks broke."""
+    broken = np.zeros(count, bool)
+    broken[examples.loc[examples["attack"].isin(attacks) & examples["broken"], "original"]] = True
+    return broken
 
 
 def _needed(examples: pd.DataFrame) -> NDArray[np.float64]:
@@ -89,17 +99,6 @@ def _needed(examples: pd.DataFrame) -> NDArray[np.float64]:
     shortest = examples[(examples["attack"] == "shortest") & examples["broken"]]
     needed[shortest["original"]] = shortest["l2"]
     return needed
-
-
-def _before(epsilons: tuple[float, ...], budget: float) -> float:
-    return max((epsilon for epsilon in epsilons if epsilon < budget), default=0.0)
-
-
-def _by_any(examples: pd.DataFrame, broken: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    found = broken.copy()
-    others = examples[examples["attack"].isin(("quiet", "transfer", "square", "autoattack")) & examples["broken"]]
-    found[others["original"].unique()] = True
-    return found
 
 
 def _sanity(examples: pd.DataFrame, at_budget: NDArray[np.bool_], count: int) -> dict[str, Any]:
@@ -115,21 +114,26 @@ def _sanity(examples: pd.DataFrame, at_budget: NDArray[np.bool_], count: int) ->
     return rates
 
 
-def _detection(examples: pd.DataFrame, static: pd.DataFrame) -> dict[str, Any] | None:
-    """AUC of the score that is best on static minimal images, on images made to evade it; None if none got through."""
+def _detection(examples: pd.DataFrame, static: pd.DataFrame) -> dict[str, Any]:
+    """The score that is best on static minimal images, with the AUC there, and on images made to evade it.
+
+    `adaptive` is None where fewer than FEWEST of those are misclassified. Either way the negatives are originals that
+    the defense gets right.
+    """
     rows = static[(static["attack"] == "minimal") & (static["negatives"] == "clean")]
     best = rows.loc[rows["auc"].idxmax()]
     score = str(best["score"])
+    found: dict[str, Any] = {"score": score, "static_auc": float(best["auc"]), "adaptive": None}
     quiet = examples[(examples["attack"] == "quiet") & examples["broken"]]
     clean = examples[(examples["attack"] == "none") & ~examples["broken"]]
-    if len(quiet) < 2 or len(clean) < 2:
-        return None
+    if len(quiet) < FEWEST:
+        return found
     sign = {**ONE_PASS, **MANY_PASSES}[score]
-    found = detection(
+    measured = detection(
         sign * quiet[score].to_numpy(), sign * clean[score].to_numpy(), quiet["original"].to_numpy(),
         clean["original"].to_numpy(), True,
     )  # fmt: skip
-    return {"score": score, "images": len(quiet), "static_auc": float(best["auc"]), **found}
+    return {**found, "adaptive": {"images": len(quiet), **measured}}
 
 
 def _tripwires(
@@ -139,14 +143,20 @@ def _tripwires(
     sanity, curve = summary["sanity"], summary[settings["norm"]]
     largest = curve[f"{max(settings['epsilons']):g}"]
     change, rate = summary["doubled"]["change"], curve[f"{settings['budget']:g}"]
-    # How much lower than under our attack: above zero, the outside attack is the stronger one.
-    lower = [sanity["adaptive"]["value"] - sanity[name]["value"] for name in ("transfer", "square") if name in sanity]
     margin = sanity["adaptive"]["value"] - sanity["adaptive"]["low"]
+
+    def lower(*names: str) -> float:
+        """How far robust accuracy under these outside attacks is below that under ours, at most."""
+        return max(
+            (sanity["adaptive"]["value"] - sanity[name]["value"] for name in names if name in sanity), default=0.0
+        )
+
     return {
         "zero_gradients": _wire(check["zero_gradients"], check["zero_gradients"] > ZERO_GRADIENTS),
         "softmax": _wire(check["softmax"], check["softmax"] > 0),
         "random": _wire(check["random"], check["random"] > 0),
-        "black_box": _wire(max(lower, default=0.0), max(lower, default=0.0) > margin),
+        "black_box": _wire(lower("transfer", "square"), lower("transfer", "square") > margin),
+        "autoattack": _wire(lower("autoattack"), lower("autoattack") > margin),
         "largest_epsilon": _wire(largest["value"], largest["value"] > 0),
         "doubled": _wire(
             abs(change["value"]), abs(change["value"]) > max(rate["value"] - rate["low"], rate["high"] - rate["value"])
@@ -156,9 +166,3 @@ def _tripwires(
 
 def _wire(value: float, raised: bool) -> dict[str, Any]:
     return {"value": float(value), "raised": bool(raised)}
-
-
-def robust_rate(summary: Mapping[str, Any]) -> Rate:
-    """Robust accuracy at the stated budget."""
-    settings = summary["settings"]
-    return Rate(**summary[settings["norm"]][f"{settings['budget']:g}"])

@@ -12,6 +12,8 @@ from scipy.stats import t as student
 from pipeline.metrics.intervals import Rate, bootstrap_mean
 
 VERSIONS = ("gac_vanilla", "gac_dcgan")
+MEAN = -1  # number of "all trainings together"
+EACH_CLASS = 2  # generated images that are shown of every class
 GAC, CONTROLS = "gac", ("control", "noise_control")
 
 
@@ -44,8 +46,9 @@ class GacTrial:
 class Accuracy:
     """One trained model on one kind of image: share classified as the original label.
 
-    part : "seen" and "unseen" by the training (both of the train split), and "test". gain : of the GAC over this
-    control, image by image, 95 % over originals; empty for the GAC itself.
+    seed : number of the training; MEAN: all of them together. part : "seen" and "unseen" by the training, both of the
+    train split, and "test". gain : of the GAC over this control, image by image, 95 % over originals; empty for the
+    GAC itself. perturbation_l2, fooled : of the GAC on clean images, what its generator does, see `GacEpoch`.
     """
 
     seed: int
@@ -57,17 +60,22 @@ class Accuracy:
     gain: float | None = None
     gain_low: float | None = None
     gain_high: float | None = None
+    perturbation_l2: float | None = None
+    fooled: float | None = None
 
 
 def compare_accuracy(
-    seed: int, attack: str, part: str, right: Mapping[str, NDArray[np.bool_]], originals: NDArray[np.integer[Any]]
+    seed: int, attack: str, part: str, right: Mapping[str, NDArray[Any]], originals: NDArray[np.integer[Any]]
 ) -> list[Accuracy]:
-    """A row per model, from which images (n,) each gets right; the GAC is compared with every other."""
+    """A row per model, from which images (n,) each gets right, or from the share of trainings in which it does.
+
+    The GAC is compared with every other.
+    """
     rows = []
     for model, correct in right.items():
         gain: tuple[float, float, float] | tuple[None, None, None] = (None, None, None)
         if model != GAC:
-            difference = bootstrap_mean(right[GAC].astype(float) - correct, originals)
+            difference = bootstrap_mean(right[GAC] * 1.0 - correct, originals, signed=True)
             gain = difference.value, difference.low, difference.high
         rows.append(Accuracy(seed, model, attack, part, len(correct), float(correct.mean()), *gain))
     return rows
@@ -92,6 +100,13 @@ def find_changes(
     return [first[kind] for kind in found[:most]]
 
 
+def mean_curves(curves: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy by epoch, mean over trainings: a column `<model>_<split>` each. `curves`: rows of GacEpoch."""
+    wide = curves.pivot_table(index="epoch", columns=["model", "split"], values="accuracy", aggfunc="mean", sort=False)
+    wide.columns = pd.Index([f"{model}_{split}" for model, split in wide.columns])
+    return wide.reset_index()
+
+
 def choose_lambda(trials: pd.DataFrame) -> dict[str, float]:
     """For each defense the lambda of the largest gain, among trainings that did not fail; rows of GacTrial."""
     chosen = {}
@@ -100,41 +115,58 @@ def choose_lambda(trials: pd.DataFrame) -> dict[str, float]:
     return chosen
 
 
-def over_seeds(values: NDArray[np.floating[Any]]) -> Rate:
-    """Mean of one value per training, with Student's 95 % interval; needs two trainings or more."""
+def over_trainings(values: NDArray[np.floating[Any]], originals: Rate | None = None) -> Rate:
+    """Mean of one value per training, two or more, with its 95 % interval.
+
+    Student's over the trainings; with `originals`, the interval of the same mean over the choice of originals, the two
+    half-widths are added in squares.
+    """
     count = len(values)
-    half = float(student.ppf(0.975, count - 1) * values.std(ddof=1) / np.sqrt(count))
     mean = float(values.mean())
-    return Rate(mean, mean - half, mean + half)
+    half = float(student.ppf(0.975, count - 1) * values.std(ddof=1) / np.sqrt(count))
+    low, high = (
+        (half, half)
+        if originals is None
+        else (np.hypot(half, originals.value - originals.low), np.hypot(half, originals.high - originals.value))
+    )
+    return Rate(mean, mean - float(low), mean + float(high))
 
 
-def summarize_gac(accuracies: pd.DataFrame, robustness: pd.DataFrame) -> dict[str, Any]:
+def summarize_gac(accuracies: pd.DataFrame, robustness: pd.DataFrame, failed: pd.DataFrame) -> dict[str, Any]:
     """gain.<attack>.<over>: mean over trainings with its interval; what images cost that are made against each model.
 
     accuracies : rows of Accuracy. robustness : a row per training, model, original and target, with `l2`, empty where
-    the attack gave up. With one training the interval is over originals, and says so.
+    the attack gave up. failed : `seed` and `status` of trainings that came to nothing. With one training the interval
+    is over originals alone, and says so.
     """
-    seeds = sorted(accuracies["seed"].unique())
+    each = accuracies[accuracies["seed"] != MEAN]
+    together = accuracies[accuracies["seed"] == MEAN].set_index(["attack", "part", "model"])
+    count = each["seed"].nunique()
     summary: dict[str, Any] = {
-        "trainings": len(seeds),
-        "interval": "over trainings" if len(seeds) > 1 else "over originals",
+        "setting": "transfer",
+        "trainings": count,
+        "failed": failed[["seed", "status"]].to_dict("records"),
+        "interval": "over trainings and originals" if count > 1 else "over originals",
         "accuracy": {},
         "gain": {},
+        "generator": {},
     }
-    for (attack, part, model), rows in accuracies.groupby(["attack", "part", "model"], sort=False):
+    for (attack, part, model), rows in each.groupby(["attack", "part", "model"], sort=False):
         where = summary["accuracy"].setdefault(attack, {}).setdefault(part, {})
         where[model] = float(rows["accuracy"].mean())
-        if model == GAC or part != "test":
+        if model == GAC:
+            if attack == "clean":
+                made = rows[["perturbation_l2", "fooled"]].mean()
+                summary["generator"][part] = {name: float(value) for name, value in made.items()}
             continue
-        one = rows.iloc[0]
-        rate = (
-            over_seeds(rows["gain"].to_numpy())
-            if len(seeds) > 1
-            else Rate(float(one["gain"]), float(one["gain_low"]), float(one["gain_high"]))
-        )
-        summary["gain"].setdefault(attack, {})[f"over_{model}"] = rate.as_dict()
+        if part == "test":
+            row = together.loc[(attack, part, model)]
+            originals = Rate(float(row["gain"]), float(row["gain_low"]), float(row["gain_high"]))
+            rate = over_trainings(rows["gain"].to_numpy(), originals) if count > 1 else originals
+            summary["gain"].setdefault(attack, {})[f"over_{model}"] = rate.as_dict()
     medians = robustness.assign(l2=robustness["l2"].fillna(np.inf)).groupby(["seed", "model"])["l2"].median().unstack()
     summary["minimal_against_it"] = {
+        "setting": "adaptive",
         "originals": int(robustness.groupby("seed")["original_row"].nunique().mean()),
         "l2_median": {model: _finite(float(medians[model].mean())) for model in medians},
         "success_rate": {
@@ -146,10 +178,10 @@ def summarize_gac(accuracies: pd.DataFrame, robustness: pd.DataFrame) -> dict[st
         ratios = (medians[GAC] / medians[control]).to_numpy()
         if not np.isfinite(ratios).all():
             continue
-        ratio = over_seeds(ratios) if len(seeds) > 1 else None
-        summary["minimal_against_it"]["l2_ratio"][f"over_{control}"] = (
-            ratio.as_dict() if ratio else {"value": float(ratios[0]), "low": None, "high": None}
+        ratio = (
+            over_trainings(ratios).as_dict() if count > 1 else {"value": float(ratios[0]), "low": None, "high": None}
         )
+        summary["minimal_against_it"]["l2_ratio"][f"over_{control}"] = ratio
     return summary
 
 

@@ -23,12 +23,13 @@ class Rate:
         return asdict(self)
 
 
-def bootstrap_mean(values: NDArray[Any], groups: NDArray[np.integer[Any]] | None = None) -> Rate:
+def bootstrap_mean(values: NDArray[Any], groups: NDArray[np.integer[Any]] | None = None, signed: bool = False) -> Rate:
     """Mean of `values` (n,), with the percentile interval of 1,000 resamplings of whole groups.
 
     `groups`: int (n,), the original of each value; without it each value is its own group. The random
     numbers are the same in every call. Where every value is 0 or every value is 1, the open end is the exact
-    binomial (Clopper-Pearson) bound on the number of groups. Raises PipelineError if there are no values.
+    binomial (Clopper-Pearson) bound on the number of groups; of `signed` differences, all 0, both ends are that far.
+    Raises PipelineError if there are no values.
     """
     if not len(values):
         raise PipelineError("no images to average over: expected some that are adversarial in every set")
@@ -42,6 +43,8 @@ def bootstrap_mean(values: NDArray[Any], groups: NDArray[np.integer[Any]] | None
     if value in (0, 1) and set(np.unique(totals / counts)) <= {0.0, 1.0}:
         # All alike: resampling shows no spread. The exact bound for as many successes as originals.
         bound = 0.025 ** (1 / len(totals))
+        if signed:
+            return Rate(value, value - (1 - bound), value + (1 - bound))
         return Rate(1.0, bound, 1.0) if value == 1 else Rate(0.0, 0.0, 1 - bound)
     random = np.random.default_rng(0)
     means = np.empty(RESAMPLES)

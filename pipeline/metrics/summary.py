@@ -119,7 +119,9 @@ def compare_evaluations(one: pd.DataFrame, other: pd.DataFrame) -> dict[str, Any
         outcomes = ("recovered",) if name == "clean" else ("thwarted", "recovered")
         compared[str(name)] = {
             outcome: bootstrap_mean(
-                group[outcome].to_numpy(float) - same[outcome].to_numpy(float), group["original_row"].to_numpy()
+                group[outcome].to_numpy(float) - same[outcome].to_numpy(float),
+                group["original_row"].to_numpy(),
+                signed=True,
             ).as_dict()
             for outcome in outcomes
         }

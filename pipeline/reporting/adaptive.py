@@ -3,14 +3,28 @@
 from collections.abc import Mapping
 from typing import Any
 
+import pandas as pd
 from matplotlib.figure import Figure
 
 from pipeline.reporting.outcomes import PAPER_ATTACKS, WORDS
 from pipeline.reporting.section import Section, number, percent, rate
 from pipeline.reporting.style import COLORS, new_figure
 
+TABLE_CAPTION = (
+    "Clean accuracy: whole test split. Static and transfer: images of an attacker who does not know of the defense; they are shown beside the adaptive figure and are no measure of robustness. "
+    "Adaptive: the worst of all attacks of this section for each original, within the stated budget. L2 needed: the shortest perturbation found, infinite where none was. "
+    "Detection: area under the ROC curve of the defense's own passes, by the score that is best on the minimal images; adaptive: on misclassified images made at the budget to cross the decision and keep the passes' disagreement low. "
+    "Cost: multiply-adds of a prediction over those of one pass of the classifier. 95 % intervals over originals; no interval covers the training."
+)
 LINES = [(color, style) for style in ("-", "--", ":") for color in COLORS]
 NORMS = {"linf": "L\u221e", "l2": "L2"}
+TRAINED = "adversarial_training"
+PAPERS = ("dropout_ensemble", "autoencoder_ensemble", "gac_vanilla", "gac_dcgan")
+# Name, clean and robust accuracy in percent under AutoAttack (RobustBench and the papers).
+LITERATURE = {
+    "mnist": (("Madry et al., 2018", 98.53, 88.50), ("TRADES, 2019", 99.48, 92.81)),
+    "cifar10": (("Madry et al., 2018", 87.14, 44.04), ("TRADES, 2019", 84.92, 53.08)),
+}
 OUTSIDE = {"transfer": "transfer from the undefended", "square": "Square", "autoattack": "AutoAttack's ensemble"}
 # Tripwire: what it is called, when it is raised, and why that matters.
 TRIPWIRES = {
@@ -26,13 +40,18 @@ TRIPWIRES = {
     ),
     "random": (
         "a randomized model under a deterministic attack",
-        "two passes over the same image differ though the defense is not known as randomized",
-        "Its gradient would have to be averaged over many draws.",
+        "two passes over the same image differ, though the attack makes one draw a step",
+        "The gradient has to be averaged over many draws.",
     ),
     "black_box": (
         "black-box better than white-box",
         "robust accuracy under Square or transfer is below that of the white-box attack by more than its interval",
         "Who knows more cannot do worse: the white-box attack is broken.",
+    ),
+    "autoattack": (
+        "AutoAttack better than ours",
+        "robust accuracy under AutoAttack's ensemble is below that of our attack by more than its interval",
+        "Our attack is not the strongest there is; the table takes the worst of all.",
     ),
     "largest_epsilon": (
         "robust at the largest budget",
@@ -47,8 +66,8 @@ TRIPWIRES = {
 }
 
 
-def adaptive_section(metrics: Mapping[str, Any]) -> Section:
-    """What remains of each defense when the attacker knows it."""
+def adaptive_section(metrics: Mapping[str, Any], curves: pd.DataFrame) -> Section:
+    """What remains of each defense when the attacker knows it; `curves`: how adversarial training learned."""
     section = Section("Attackers who know the defense")
     entries = metrics["adaptive"]
     first = next(iter(entries.values()))
@@ -60,9 +79,10 @@ def adaptive_section(metrics: Mapping[str, Any]) -> Section:
         f"{first['originals']} test originals that the undefended classifier gets right, the same for every defense; one that is broken within a budget counts as broken within all larger ones."
     )
     header, rows = one_table(metrics)
-    section.table(header, rows, _table_caption(metrics))
+    section.table(header, rows, TABLE_CAPTION)
     _settings(section, entries)
     _verdicts(section, metrics)
+    _adversarial_training(section, metrics, curves)
     section.figure(
         "robust_accuracy",
         _curves(entries),
@@ -85,15 +105,13 @@ def one_table(metrics: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     header += [
         f"adaptive robust accuracy, {budget}",
         "adaptive L2 needed, median",
-        "detection AUC: static",
-        "detection AUC: adaptive",
+        "detection AUC, images made for the undefended",
+        "detection AUC, adaptive",
         "cost",
     ]
     rows = []
     for name, entry in entries.items():
         judged = metrics["defenses"][name]
-        found = entry["detection"]
-        mine = f"{entry['settings']['budget']:g}"
         rows.append(
             [
                 WORDS.get(name, name),
@@ -105,23 +123,22 @@ def one_table(metrics: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
                     else ""
                     for attack in PAPER_ATTACKS
                 ),
-                rate(entry[entry["settings"]["norm"]][mine]),
+                rate(entry["every_attack"]),
                 _length(entry["l2_median"]),
-                "" if found is None else f"{found['static_auc']:.3f}",
-                "none got through"
-                if found is None
-                else f"{found['auc']:.3f} [{found['auc_low']:.3f}, {found['auc_high']:.3f}]",
+                f"{entry['detection']['static_auc']:.3f}",
+                _adaptive_auc(entry["detection"]),
                 f"{entry['cost']:.3g}",
             ]
         )
     return header, rows
 
 
-def _table_caption(metrics: Mapping[str, Any]) -> str:
+def _adaptive_auc(found: Mapping[str, Any]) -> str:
+    entry = found["adaptive"]
     return (
-        "Clean accuracy: whole test split. Static and transfer: images of an attacker who does not know of the defense; they are shown beside the adaptive figure and are no measure of robustness. "
-        "L2 needed: the shortest perturbation found, infinite where none was. Detection: area under the ROC curve of the score that is best on static minimal images; adaptive: on images made at the budget to cross the decision and keep the passes' disagreement low. "
-        "Cost: multiply-adds of a prediction over those of one pass of the classifier. 95 % intervals over originals; no interval covers the training."
+        "too few got through"
+        if entry is None
+        else f"{entry['auc']:.3f} [{entry['auc_low']:.3f}, {entry['auc_high']:.3f}]"
     )
 
 
@@ -130,6 +147,48 @@ def _length(entry: Mapping[str, float | None]) -> str:
         ("\u221e" if entry[end] is None else number(entry[end] or 0.0)) for end in ("value", "low", "high")
     )
     return f"{value} [{low}, {high}]"
+
+
+def _adversarial_training(section: Section, metrics: Mapping[str, Any], curves: pd.DataFrame) -> None:
+    entry = metrics["robust"][TRAINED]
+    adversary, training = entry["adversary"], entry["training"]
+    dataset = metrics["run"]["dataset"]
+    section.heading("Adversarial training")
+    section.text(
+        "The paper names it as the most popular method and does not run it. Here: the attacked classifier's architecture on the same split, "
+        f"{training['epochs']} epochs, trained on images that {adversary['steps']} steps of projected gradient ascent make against it, {NORMS[adversary['norm']]} up to {adversary['epsilon']:g}, reached after {percent(adversary['warmup'], 0)} of the training"
+        + (f", with TRADES' loss (beta {adversary['trades']:g})." if adversary["trades"] else " (Madry).")
+    )
+    judged, attacked = metrics["defenses"][TRAINED], metrics["adaptive"][TRAINED]
+    rows = [[words, f"{clean:.2f} %", f"{robust:.2f} %"] for words, clean, robust in LITERATURE.get(dataset, ())]
+    rows.append(
+        [
+            f"ours, {NORMS[attacked['settings']['norm']]} {attacked['settings']['budget']:g}, worst of all attacks here",
+            rate(judged["test_accuracy"]),
+            rate(attacked["every_attack"]),
+        ]
+    )
+    section.table(
+        ["adversarial training", "clean accuracy", "robust accuracy"],
+        rows,
+        "The literature's figures are of AutoAttack on the whole test split and of larger networks, Linf 0.3 on MNIST and 8/255 on CIFAR-10.",
+    )
+    beaten = [
+        name for name in PAPERS if attacked["every_attack"]["low"] > metrics["adaptive"][name]["every_attack"]["high"]
+    ]
+    section.text(
+        f"Of the paper's {len(PAPERS)} defenses it stands above {len(beaten)} at the budget"
+        + (f": {', '.join(WORDS[name] for name in beaten)}." if beaten else ".")
+    )
+    figure, axes = new_figure(7.4, 2.6, 1, 2)
+    for color, (split, words) in zip(COLORS, (("train", "adversarial training images"), ("validation", "validation images, clean")), strict=False):  # fmt: skip
+        rows_of = curves[curves["split"] == split]
+        for plot, column in zip(axes[0], ("loss", "accuracy"), strict=True):
+            plot.plot(rows_of["epoch"], rows_of[column], color=color, marker=".", label=words)
+            plot.set_xlabel("epoch")
+            plot.set_ylabel(column)
+    axes[0, 1].legend(fontsize=7)
+    section.figure("adversarial_training_curves", figure, "Learning curves of adversarial training.")
 
 
 def _settings(section: Section, entries: Mapping[str, Any]) -> None:
@@ -157,11 +216,11 @@ def _settings(section: Section, entries: Mapping[str, Any]) -> None:
 def _verdicts(section: Section, metrics: Mapping[str, Any]) -> None:
     """Who stands beside the undefended classifier at the budget; and what dropout buys the autoencoder."""
     entries = metrics["adaptive"]
-    none = _at_budget(entries["undefended"])
+    none = entries["undefended"]["every_attack"]
     for name, entry in entries.items():
         if name == "undefended":
             continue
-        mine = _at_budget(entry)
+        mine = entry["every_attack"]
         words = (
             "stands above it"
             if mine["low"] > none["high"]
@@ -176,13 +235,17 @@ def _verdicts(section: Section, metrics: Mapping[str, Any]) -> None:
     if on and off:
         section.text(
             f"The paper adds dropout to the autoencoder because a random defense should be harder to attack. With dropout the median L2 needed is {_length(on['l2_median'])}, "
-            f"without {_length(off['l2_median'])}; robust accuracy at the budget {rate(_at_budget(on))} and {rate(_at_budget(off))}."
+            f"without {_length(off['l2_median'])}; robust accuracy at the budget {rate(on['every_attack'])} and {rate(off['every_attack'])}"
+            + (
+                ", under the same number of steps."
+                if _effort(on) == _effort(off)
+                else ", under attacks of different effort."
+            )
         )
 
 
-def _at_budget(entry: Mapping[str, Any]) -> dict[str, float]:
-    found: dict[str, float] = entry[entry["settings"]["norm"]][f"{entry['settings']['budget']:g}"]
-    return found
+def _effort(entry: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(entry["settings"][key] for key in ("steps", "relative_step_size", "restarts", "l2_steps"))
 
 
 def _curves(entries: Mapping[str, Any]) -> Figure:
@@ -220,6 +283,8 @@ def _shortest(section: Section, entries: Mapping[str, Any]) -> None:
             continue
         plot.barh(position, entry["value"], color=COLORS[0])
         high = entry["value"] if entry["high"] is None else entry["high"]
+        if entry["high"] is None:
+            plot.text(entry["value"], position, "  interval without upper end", va="center", fontsize=7)
         plot.errorbar(
             entry["value"], position, xerr=[[entry["value"] - entry["low"]], [high - entry["value"]]], color="black",
             capsize=2, linewidth=1,
@@ -237,25 +302,20 @@ def _shortest(section: Section, entries: Mapping[str, Any]) -> None:
 def _sanity(section: Section, entries: Mapping[str, Any]) -> None:
     rows = []
     for name, entry in entries.items():
-        sanity = entry["sanity"]
+        sanity, settings = entry["sanity"], entry["settings"]
         rows.append(
             [
                 WORDS.get(name, name),
+                f"{min(settings['sanity_originals'], entry['originals'])}",
+                f"{settings['queries']:,}",
                 rate(sanity["adaptive"]),
                 *(rate(sanity[attack]) if attack in sanity else "" for attack in OUTSIDE),
-                rate(entry["every_attack"]),
             ]
         )
-    settings = next(iter(entries.values()))["settings"]
     section.table(
-        [
-            "robust accuracy at the budget",
-            "our adaptive attack",
-            *OUTSIDE.values(),
-            "every attack together, all originals",
-        ],
+        ["robust accuracy at the budget", "originals", "queries of Square", "our adaptive attack", *OUTSIDE.values()],
         rows,
-        f"Sanity: the gradient-free attack (Square, {settings['queries']} queries) and the images made for the undefended classifier must be weaker than the white-box attack. The ensemble is AutoAttack's (Auto-PGD, targeted Auto-PGD, FAB, Square; of a randomized defense, on its averaged scores, the rand version: Auto-PGD on two losses), by torchattacks, with our number of steps and queries. On the first {settings['sanity_originals']} originals, but for the last column.",
+        "Sanity: the gradient-free attack (Square) and the images made for the undefended classifier must be weaker than the white-box attack. The ensemble is AutoAttack's (Auto-PGD, targeted Auto-PGD, FAB, Square; of a randomized defense, on its averaged scores, the rand version: Auto-PGD on two losses), by torchattacks, with our number of steps instead of 100 and of queries instead of 5,000. On the first originals only, as many as the table says.",
     )
 
 
@@ -263,22 +323,29 @@ def _detection(section: Section, entries: Mapping[str, Any]) -> None:
     rows = []
     for name, entry in entries.items():
         found = entry["detection"]
-        if found is None:
-            rows.append([WORDS.get(name, name), "", "", "none got through", "", ""])
-            continue
         rows.append(
             [
                 WORDS.get(name, name),
                 found["score"].replace("_", " "),
                 f"{found['static_auc']:.3f}",
-                f"{found['auc']:.3f} [{found['auc_low']:.3f}, {found['auc_high']:.3f}]",
-                *(percent(found[f"tpr_at_fpr_{limit}"]) for limit in ("0.01", "0.05")),
+                _adaptive_auc(found),
+                *(
+                    percent(found["adaptive"][f"tpr_at_fpr_{limit}"]) if found["adaptive"] else ""
+                    for limit in ("0.01", "0.05")
+                ),
             ]
         )
     section.table(
-        ["detector", "score", "AUC, static minimal", "AUC, adaptive", "found at 1 % false alarms", "found at 5 %"],
+        [
+            "detector",
+            "score",
+            "AUC, minimal images made for the undefended",
+            "AUC, adaptive",
+            "found at 1 % false alarms",
+            "found at 5 %",
+        ],
         rows,
-        "Adaptive: images made at the budget to be misclassified and to keep the passes' disagreement low (of one pass: to be misclassified as surely as the budget allows), those that are misclassified, against their originals. Below 0.5 the detector takes adversarial images for the better ones.",
+        "Negatives are originals that the defense gets right. The score is the best of several on the test split's minimal images themselves, of which a defense may have recovered many, and a recovered image need not look adversarial. Adaptive: images made at the budget to be misclassified and to keep the passes' disagreement low (of one pass: to be misclassified as surely as the budget allows), those that are misclassified. Below 0.5 the detector takes adversarial images for the better ones.",
     )
 
 

@@ -11,13 +11,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from numpy.typing import NDArray
 
+from pipeline.metrics.gains import EACH_CLASS, VERSIONS
 from pipeline.reporting.images import image_grid
 from pipeline.reporting.outcomes import TRANSFER, WORDS, outcome_table
 from pipeline.reporting.paper_numbers import GAC_GAIN
 from pipeline.reporting.section import Section, number, percent, points
 from pipeline.reporting.style import COLORS, label_ticks, new_figure
 
-VERSIONS = ("gac_vanilla", "gac_dcgan")
 MODELS = {"gac": "GAC", "control": "control", "noise_control": "noise control"}
 SPLITS = {"train": "training images", "test": "test images", "adversarial_test": "minimal images (test)"}
 
@@ -48,6 +48,11 @@ def gac_section(metrics: Mapping[str, Any], results: GacResults, class_names: tu
     """Figures 9 to 13, the gain over both controls, and how it depends on lambda."""
     section = Section("Defense 3: Generative Adversarial Classifier")
     section.text(TRANSFER)
+    for version in VERSIONS:
+        for failure in metrics["gac"][version]["failed"]:
+            section.text(
+                f"{WORDS[version]}: training {failure['seed']} {failure['status']}; it is left out of every figure."
+            )
     section.figure(
         "figure_9_structure",
         _structure(),
@@ -137,14 +142,38 @@ def _claims(section: Section, metrics: Mapping[str, Any]) -> None:
     section.table(
         ["", "gain in the paper", "gain over the control", "gain over the noise control", *MODELS.values()],
         rows,
-        f"Share of images that get their original's label, test split, mean over trainings (transfer), and the gain with its 95 % interval, {metrics['gac'][VERSIONS[0]]['interval']} for {WORDS[VERSIONS[0]]}, {metrics['gac'][VERSIONS[1]]['interval']} for {WORDS[VERSIONS[1]]}. "
-        "The control is the paper's vanilla classifier: same architecture, first weights, batches and number of updates. The noise control sees random noise of the L2 norm of each of the generator's perturbations instead: what is left of the gain over it is the adversary's.",
+        f"Share of images that get their original's label, test split, mean over trainings (transfer), and the gain with its 95 % interval: {metrics['gac'][VERSIONS[0]]['interval']} for {WORDS[VERSIONS[0]]}, {metrics['gac'][VERSIONS[1]]['interval']} for {WORDS[VERSIONS[1]]}. "
+        "The control is the paper's vanilla classifier: same architecture, first weights, batches and number of updates. The noise control sees, instead, random noise of the L2 norm of each of the generator's perturbations (within a few percent): what is left of the gain over it is the adversary's. "
+        "Batch normalization, which only the DC-GAN version has, sees two batches a step in the GAC and the noise control, and one in the control.",
     )
+    _parts(section, metrics)
     for version in VERSIONS:
         gains = metrics["gac"][version]["gain"]["minimal"]
+        once = "In this one training, " if metrics["gac"][version]["trainings"] == 1 else ""
         section.text(
-            f"{WORDS[version]}: over the control {_verdict(gains['over_control'])}; over the noise control {_verdict(gains['over_noise_control'])}."
+            f"{WORDS[version]}: {once}over the control {_verdict(gains['over_control'])}; over the noise control {_verdict(gains['over_noise_control'])}."
         )
+
+
+def _parts(section: Section, metrics: Mapping[str, Any]) -> None:
+    rows = []
+    for version in VERSIONS:
+        entry = metrics["gac"][version]
+        for attack, parts in entry["accuracy"].items():
+            for part, models in parts.items():
+                made = entry["generator"].get(part) if attack == "clean" else None
+                rows.append(
+                    [
+                        f"{WORDS[version]}: {attack}, {part}",
+                        *(percent(models[model], 2) for model in MODELS),
+                        *(["", ""] if made is None else [number(made["perturbation_l2"]), percent(made["fooled"], 2)]),
+                    ]
+                )
+    section.table(
+        ["whole sets after the training", *MODELS.values(), "mean L2 of G(x) - x", "right images that G fools C with"],
+        rows,
+        "Seen: images of the train split that were learned from, and adversarial images made from them; unseen: the rest of the train split. Mean over trainings.",
+    )
 
 
 def _verdict(gain: Mapping[str, float]) -> str:
@@ -166,7 +195,7 @@ def _robustness(section: Section, metrics: Mapping[str, Any]) -> None:
             rows.append(
                 [
                     f"{WORDS[version]}: {words}",
-                    "over half never fooled" if median is None else number(median),
+                    "none found for half of them" if median is None else number(median),
                     percent(entry["success_rate"][model]),
                     "" if ratio is None else _ratio(ratio),
                 ]
@@ -238,13 +267,14 @@ def _changes(
     section: Section, examples: GeneratedImages, version: str, class_names: tuple[str, ...], dataset: str
 ) -> None:
     """Figure 10: images that changed their class, those of the paper's kinds first; Figure 13: two of each class."""
-    grid = 2 * len(class_names)
+    grid = EACH_CLASS * len(class_names)
     changed = len(examples.labels) - grid
     tag = version.removeprefix("gac_")
     before, after = examples.predicted_before[0], examples.predicted_after[0]
     if changed:
         columns = [f"{class_names[before[i]]}\u2192{class_names[after[i]]}" for i in range(changed)]
         main = version == "gac_vanilla" and dataset != "cifar10"
+        order = "" if dataset == "cifar10" else ", the paper's kinds first where they occur"
         section.figure(
             "figure_10_morphs" if main else f"morphs_{tag}",
             image_grid(
@@ -257,14 +287,14 @@ def _changes(
                 WORDS[version],
                 columns,
             ),
-            f"{'Figure 10. ' if main else ''}Test images that the generator moves to another class, with the class that the GAC predicts before and after: the first of each kind, the paper's kinds first where they occur ({WORDS[version]}).",
+            f"{'Figure 10. ' if main else ''}Test images that the generator moves to another class, with the class that the GAC predicts before and after: the first of each kind{order} ({WORDS[version]}).",
         )
     else:
         section.text(f"{WORDS[version]}: no test image changes its predicted class when the generator perturbs it.")
     main = version == "gac_dcgan" and dataset == "cifar10"
     rows, names = [], []
-    for start in (0, 1):  # the first image of each class, then the second
-        pick = slice(changed + start, None, 2)
+    for start in range(EACH_CLASS):  # the first image of each class, then the second
+        pick = slice(changed + start, None, EACH_CLASS)
         rows += [examples.originals[pick], examples.generated[0, pick]]
         names += ["original", "generated"]
     section.figure(
@@ -312,7 +342,7 @@ def _curves(section: Section, results: GacResults) -> None:
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
     section.figure(
         "figure_12_accuracy", figure,
-        "Figure 12. Accuracy after each epoch on up to 2,000 images of each kind (adversarial ones: transfer): mean over trainings, and the band from the lowest to the highest of them. The whole sets are in the table above.",
+        "Figure 12. Accuracy after each epoch on up to 2,000 images of each kind (adversarial ones: transfer): mean over trainings, and the band from the lowest to the highest of them. The whole sets are in a table above.",
     )  # fmt: skip
     figure, axes = new_figure(7.4, 2.8, 1, 2)
     for color, version in zip(COLORS, VERSIONS, strict=False):

@@ -29,8 +29,9 @@ WORDS = {
 }
 PAPER_ATTACKS = ("minimal", "extended")
 STATIC = (
-    "Every figure of this section is static: the adversarial images were made against the undefended classifier, "
-    "as in the paper, by an attacker who does not know of the defense. None of them is a measure of robustness."
+    "The figures of this section are static, but for those of defenses that are another classifier than the attacked one (GAC and its controls, "
+    "adversarial training), which are transfer: the adversarial images were made against the undefended classifier, as in the paper, by an attacker "
+    "who does not know of the defense. None of them is a measure of robustness."
 )
 TRANSFER = (
     "The stored adversarial images were made against another classifier than these, the undefended one: their figures are transfer, "
@@ -50,6 +51,8 @@ def outcome_table(section: Section, metrics: Mapping[str, Any], names: Iterable[
     attacks = attacks_on(metrics, first)
     header = ["defense", "test split right", "attacked originals right", "setting"]
     header += [f"{attack}: {outcome}" for attack in attacks for outcome in ("thwarted", "recovered")]
+    adaptive = metrics["adaptive"]
+    header.append("robust accuracy, adaptive")
     rows = [
         [
             WORDS.get(name, name) + (f", {entry['passes']} passes" if entry["passes"] > 1 else ""),
@@ -61,6 +64,7 @@ def outcome_table(section: Section, metrics: Mapping[str, Any], names: Iterable[
                 for attack in attacks
                 for outcome in ("thwarted", "recovered")
             ),
+            rate(adaptive[name]["every_attack"]) if name in adaptive else "not attacked",
         ]
         for name, entry in entries.items()
     ]
@@ -69,7 +73,7 @@ def outcome_table(section: Section, metrics: Mapping[str, Any], names: Iterable[
         rows,
         f"Test split only: {entries[first]['originals']:,} originals. Thwarted: not classified as the target. "
         "Recovered: classified as the original label. Static: made against the undefended classifier that stands behind the defense; "
-        "transfer: made against it, and shown to another.",
+        "transfer: made against it, and shown to another. Adaptive: made against the defense itself, see “Attackers who know the defense”.",
     )
 
 

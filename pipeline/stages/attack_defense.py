@@ -7,18 +7,18 @@ Cost:   originals x epsilons x steps x draws forward and backward passes at most
 """
 
 import argparse
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
-from pipeline.artifacts.adversarial import open_adversarial
+from pipeline.artifacts.adversarial import TEST, open_adversarial
 from pipeline.artifacts.checkpoint import load_classifier
 from pipeline.artifacts.curves import write_curves
 from pipeline.artifacts.defenses import check_learned, load_defended
 from pipeline.artifacts.statistics import write_frame
-from pipeline.attacks.adaptive import AdaptiveSettings, Defended, attack_defense, check_gradients
+from pipeline.attacks.adaptive import AdaptiveSettings, Target, attack_defense, check_gradients, multiply_adds
 from pipeline.devices import batching, choose_device, keep_freed_memory
 from pipeline.errors import PipelineError
 from pipeline.metrics.adaptive import Check
@@ -30,7 +30,6 @@ from pipeline.randomness import derive_seed, generator
 from pipeline.registry import load_by_name
 from pipeline.stages.command import run
 
-TEST = 1  # of `source_split`
 CHECKED = 100  # originals that the gradients are looked at on
 
 
@@ -48,7 +47,7 @@ def main(arguments: argparse.Namespace) -> None:
     keep_freed_memory()
     device = choose_device()
     loaded, _ = load_defended(arguments.weights, arguments.classifier)
-    check_learned(function, loaded, f"evaluations.{dataset}-{name}.weights", arguments.weights)
+    check_learned(function, loaded, arguments.weights)
     learned = for_inference(loaded, device)
     classifier = for_inference(load_classifier(arguments.classifier), device)
     with open_adversarial(arguments.adversarial) as set_:
@@ -63,8 +62,7 @@ def main(arguments: argparse.Namespace) -> None:
     if not len(chosen):
         raise PipelineError(f"{arguments.adversarial}: expected originals of the test split, found none")
 
-    draws = generator(device, seed, dataset, name, "adaptive")
-    defended = Defended(function, learned, passes, draws, settings.draws)
+    target = Target(function, learned, passes, partial(generator, device, seed, dataset, name, "adaptive"))
     originals = to_unit_interval(images, learned)
     same = arguments.weights.resolve() == arguments.classifier.resolve() and name == "undefended"
     frames = []
@@ -75,7 +73,7 @@ def main(arguments: argparse.Namespace) -> None:
             progress.update(count)
 
         for attempt in attack_defense(
-            defended, None if same else classifier, images, labels, batching(device).attack, settings, advance
+            target, None if same else classifier, images, labels, batching(device).attack, settings, advance
         ):
             difference = (attempt.images - originals[attempt.rows]).flatten(1)
             rows = attempt.rows.cpu().numpy()
@@ -87,26 +85,23 @@ def main(arguments: argparse.Namespace) -> None:
                         "original": rows.astype(np.int32),
                         "source_index": source_index[rows],
                         "label": labels[attempt.rows].cpu().numpy().astype(np.uint8),
-                        "predicted": attempt.passes["predicted"].cpu().numpy().astype(np.uint8),
+                        "predicted": attempt.predicted.cpu().numpy().astype(np.uint8),
                         "broken": attempt.broken.cpu().numpy(),
                         "l2": difference.norm(dim=1).cpu().numpy(),
                         "linf": difference.abs().amax(1).cpu().numpy(),
-                        **{score: attempt.passes[score].cpu().numpy() for score in {**ONE_PASS, **MANY_PASSES}},
+                        **{
+                            score: attempt.scores[score].cpu().numpy() if attempt.scores else np.nan
+                            for score in {**ONE_PASS, **MANY_PASSES}
+                        },
                     }
                 )
             )
-    checks = check_gradients(defended, images[:CHECKED], labels[:CHECKED])
-    used = Defended(function, learned, passes, draws, passes.get("passes", 1))
-    cost = _multiply_adds(used, originals[:1]) / _multiply_adds(classifier, originals[:1])
+    batch_size = batching(device).attack
+    checks = check_gradients(target, settings.draws, images[:CHECKED], labels[:CHECKED], batch_size)
+    cost = multiply_adds(target.model(target.passes, "cost"), originals[:1]) / multiply_adds(classifier, originals[:1])
     about = {"dataset": dataset, "defense": name, "settings": vars(settings)}
     write_frame(arguments.examples, pd.concat(frames, ignore_index=True), "adaptive", about)
     write_curves(arguments.checks, [Check(**checks, cost=cost)])
-
-
-def _multiply_adds(model: torch.nn.Module, images: torch.Tensor) -> int:
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(images)
-    return int(counter.get_total_flops())
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from pipeline.artifacts.contests import open_contest, read_rows, rows_of
 from pipeline.artifacts.curves import write_curves
 from pipeline.artifacts.generated import Generated, write_generated
 from pipeline.devices import choose_device, keep_freed_memory
+from pipeline.errors import PipelineError
 from pipeline.params import check_value, read_block
 from pipeline.progress import bar
 from pipeline.randomness import generator
@@ -32,6 +33,11 @@ def main(arguments: argparse.Namespace) -> None:
     for version in CLASSES:
         where = f"gac.{version}.{dataset}"
         wanted[version] = gac_settings(version, read_block(params, where), where)
+
+    if len({settings.share for settings in wanted.values()}) > 1:
+        raise PipelineError(
+            f"gac.*.{dataset}.share: expected the same for all versions: their images are shown together"
+        )
 
     keep_freed_memory()
     device = choose_device()

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.artifacts.adversarial import choose_sets, open_adversarial
+from pipeline.artifacts.adversarial import TEST, choose_sets, open_adversarial
 from pipeline.artifacts.code import read_listed
 from pipeline.artifacts.defenses import check_learned, load_defended
 from pipeline.artifacts.evaluations import write_evaluation
@@ -37,7 +37,6 @@ from pipeline.randomness import derive_seed, generator
 from pipeline.registry import load_by_name
 from pipeline.stages.command import run
 
-TEST = 1  # of `source_split`
 BATCHES = 16  # of an adversarial set in memory at a time
 
 
@@ -80,7 +79,7 @@ def _judge(arguments: argparse.Namespace, name: str, weights: Path, out: Path) -
     device = choose_device()
     batch_size = batching(device).predict
     loaded, setting = load_defended(weights, arguments.classifier)
-    check_learned(function, loaded, f"evaluations.{dataset}-{name}.weights", weights)
+    check_learned(function, loaded, weights)
     defended = for_inference(loaded, device)
     frames = []
     with bar(0, f"{name} {dataset}", "image") as progress:

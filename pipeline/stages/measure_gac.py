@@ -1,11 +1,13 @@
 """Measure trained Generative Adversarial Classifiers and their controls, and attack each of them.
 
-Reads:  the images file, the adversarial sets, the models of all trainings of a version.
-Writes: each model's accuracy on whole splits and sets; what the minimal attack needs against each; generated images.
+Reads:  the images file, the adversarial sets, the models of all trainings of a version, their learning curves.
+Writes: each model's accuracy on whole splits and sets; mean learning curves; what the minimal attack needs against
+        each; generated images.
 Params: gac.<version>.<dataset>.share, gac_robustness.<dataset>, attacks.minimal.<dataset>, seed.
 """
 
 import argparse
+from dataclasses import replace
 from typing import Annotated
 
 import numpy as np
@@ -15,27 +17,26 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.artifacts.contests import judged_samples, load_contestants, open_contest
-from pipeline.artifacts.curves import write_curves
+from pipeline.artifacts.curves import read_curves, write_curves, write_table
 from pipeline.artifacts.generated import Generated, write_generated
 from pipeline.artifacts.images import read_split
 from pipeline.artifacts.statistics import write_frame
 from pipeline.attacks import minimal
 from pipeline.attacks.comparison import needed_against
 from pipeline.devices import batching, choose_device, keep_freed_memory
-from pipeline.metrics.gains import GAC, Accuracy, compare_accuracy, find_changes
+from pipeline.metrics.gains import EACH_CLASS, GAC, MEAN, Accuracy, compare_accuracy, find_changes, mean_curves
 from pipeline.models.inference import for_inference
 from pipeline.params import arguments_for, check_value, read_block
 from pipeline.progress import bar
 from pipeline.randomness import derive_seed
 from pipeline.ranges import Range
 from pipeline.stages.command import run
-from pipeline.training.gac import Contestants, generate
-from pipeline.training.gac_sweep import predicted, right
+from pipeline.training.gac import Contestants, GacEpoch, generate
+from pipeline.training.gac_sweep import deceive, predicted, right
 
 # The kinds of Figure 10 of the paper, original to generated; where one does not occur, it is left out.
 KINDS = ((4, 7), (5, 8), (9, 7), (4, 9), (1, 4), (0, 8), (5, 3))
 SEARCHED = 10000  # test images that those are looked for among
-GRID = 2  # images of every class shown beside them
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -59,9 +60,16 @@ def main(arguments: argparse.Namespace) -> None:
     accuracies: list[Accuracy] = []
     sets = {path.stem: path for path in arguments.sets}
     for kind, part, sample, originals in judged_samples(contest, arguments.images, sets, device):
+        each = []
         for number, contestants in trained.items():
-            each = {name: right(model, sample) for name, model in contestants.classifiers.items()}
-            accuracies += compare_accuracy(number, kind, part, each, originals)
+            each.append({name: right(model, sample) for name, model in contestants.classifiers.items()})
+            rows = compare_accuracy(number, kind, part, each[-1], originals)
+            if sample.generated:
+                l2, fooled = deceive(contestants, sample, each[-1][GAC])
+                rows = [replace(row, perturbation_l2=l2, fooled=fooled) if row.model == GAC else row for row in rows]
+            accuracies += rows
+        together = {name: np.mean([correct[name] for correct in each], axis=0) for name in each[0]}
+        accuracies += compare_accuracy(MEAN, kind, part, together, originals)
 
     test = read_split(arguments.images, "test")
     order = np.random.default_rng(derive_seed(seed, dataset, "gac", "robustness")).permutation(len(test.labels))
@@ -77,19 +85,20 @@ def main(arguments: argparse.Namespace) -> None:
                 progress.update()
 
     write_curves(arguments.accuracies, accuracies)
+    write_table(arguments.mean_curves, mean_curves(read_curves(arguments.curves, GacEpoch.__dataclass_fields__)))
     about = {"dataset": dataset, "defense": version, "attack": attack}
     write_frame(arguments.robustness, pd.concat(frames, ignore_index=True), "gac_robustness", about)
     write_generated(arguments.examples, _examples(version, next(iter(trained.values())), images, test.labels[order]))
 
 
 def _examples(version: str, contestants: Contestants, images: Tensor, labels: NDArray[np.uint8]) -> Generated:
-    """First the images that changed their class, by kind; then GRID of every class."""
+    """First the images that changed their class, by kind; then some of every class."""
     classifier = contestants.classifiers[GAC]
     searched = slice(0, SEARCHED)
     before = predicted(classifier, images[searched])
     after = predicted(classifier, generate(contestants.generator, images[searched]))
     rows = find_changes(labels[searched], before, after, KINDS, len(KINDS))
-    rows += [row for label in np.unique(labels) for row in np.flatnonzero(labels == label)[:GRID].tolist()]
+    rows += [row for label in np.unique(labels) for row in np.flatnonzero(labels == label)[:EACH_CLASS].tolist()]
     shown = images[rows]
     made = generate(contestants.generator, shown)
     return Generated(
@@ -111,6 +120,8 @@ if __name__ == "__main__":
         images="path of the images file (read)",
         sets="paths of the adversarial sets (read)",
         trainings="path of the folder of all trainings' models (read)",
+        curves="path of the learning curves (read)",
+        mean_curves="path of their means over trainings, a column per model and split, for `dvc plots` (written)",
         accuracies="path of the table of accuracies (written)",
         robustness="path of the table of what the minimal attack needs (written)",
         examples="path of the generated images (written)",

@@ -24,11 +24,11 @@ from pipeline.artifacts.statistics import attacks_in, read_frame, read_mean_imag
 from pipeline.metrics.autoencoder_trials import AutoencoderTrial
 from pipeline.metrics.calibration import ExtraStepsTrial, StepSizeTrial
 from pipeline.metrics.defense_trials import DefenseTrial
-from pipeline.metrics.gains import GacTrial
+from pipeline.metrics.gains import VERSIONS, GacTrial
 from pipeline.reporting.adaptive import adaptive_section
 from pipeline.reporting.autoencoder import AutoencoderResults, RestoredExamples, autoencoder_section
 from pipeline.reporting.defenses import DefenseResults, detection_section, dropout_section
-from pipeline.reporting.gac import VERSIONS, GacResults, GeneratedImages, gac_section
+from pipeline.reporting.gac import GacResults, GeneratedImages, gac_section
 from pipeline.reporting.other_attacks import SizeResults, other_attacks_section, sizes_section
 from pipeline.reporting.outcomes import PAPER_ATTACKS, overview_section
 from pipeline.reporting.page import render_page
@@ -61,7 +61,7 @@ def main(arguments: argparse.Namespace) -> None:
         autoencoder_section(metrics, _autoencoder(arguments, evaluations), class_names),
         gac_section(metrics, _gac(arguments), class_names),
         detection_section(metrics, dropout),
-        adaptive_section(metrics),
+        adaptive_section(metrics, read_curves(arguments.robust_curves, ("epoch", "split", "loss", "accuracy"))),
         overview_section(metrics),
         other_attacks_section(metrics, sets, success, class_names),
         sizes_section(metrics, _sizes(arguments.sizes)),
@@ -167,6 +167,7 @@ if __name__ == "__main__":
         sizes="path of the folder of classifiers of several sizes (read)",
         restored="path of the restored examples (read)",
         defense_curves="paths of the autoencoders' learning curves (read)",
+        robust_curves="path of the learning curves of adversarial training (read)",
         gac_trials="path of the trials of lambda (read)",
         gac_examples="path of the images generated in them (read)",
         gac_curves="paths of the GACs' learning curves (read)",

@@ -12,12 +12,14 @@ import argparse
 import pandas as pd
 
 from pipeline.artifacts.code import read_listed
+from pipeline.artifacts.contests import read_failed
 from pipeline.artifacts.curves import read_curves
 from pipeline.artifacts.evaluations import read_evaluations
 from pipeline.artifacts.images import read_description
 from pipeline.artifacts.metrics import write_metrics
 from pipeline.artifacts.statistics import attacks_in, read_frame
 from pipeline.devices import choose_device, describe_device
+from pipeline.errors import PipelineError
 from pipeline.metrics.adaptive import Check, summarize_adaptive
 from pipeline.metrics.autoencoder_trials import AutoencoderTrial, summarize_autoencoder_trials
 from pipeline.metrics.calibration import ExtraStepsTrial, StepSizeTrial, summarize_calibration
@@ -78,6 +80,7 @@ def main(arguments: argparse.Namespace) -> None:
             **summarize_gac(
                 read_curves(arguments.gac / version / "accuracies.csv", Accuracy.__dataclass_fields__),
                 read_frame(arguments.gac / version / "robustness.parquet", "gac_robustness")[0],
+                read_failed(arguments.gac / version / "trainings"),
             ),
         }
         defenses[version]["lambda"] = gac[version]["lambda"]["used"]
@@ -86,10 +89,20 @@ def main(arguments: argparse.Namespace) -> None:
             defenses[version][key] = {attack: gains[attack][over] for attack in gains}
     static, _ = read_frame(arguments.detection, "detection")
     adaptive = {}
-    for name in read_listed(arguments.attacked):
+    attacked = read_listed(arguments.attacked)
+    if unknown := [name for name in ("undefended", *attacked) if name not in defenses or name not in attacked]:
+        raise PipelineError(
+            f"attacked in params.yaml: expected undefended, and only defenses that are judged: {unknown[0]}"
+        )
+    for name in attacked:
         attempts, about = read_frame(arguments.adaptive / name / "examples.parquet", "adaptive")
         check = read_curves(arguments.adaptive / name / "checks.csv", Check.__dataclass_fields__).iloc[0].to_dict()
         adaptive[name] = summarize_adaptive(attempts, about["settings"], check, static[static["defense"] == name])
+        same = [adaptive[other]["settings"][key] for other in ("undefended", name) for key in ("norm", "budget")]
+        if same[:2] != same[2:]:
+            raise PipelineError(
+                f"adaptive.{name}.{dataset}: expected norm and budget of undefended's, {same[:2]}, found {same[2:]}"
+            )
     used = {
         "dropout_ensemble": settings["dropout_ensemble"]["rate"],
         "gaussian_noise_ensemble": settings["gaussian_noise_ensemble"]["sigma"],

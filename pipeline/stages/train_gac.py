@@ -71,20 +71,19 @@ def main(arguments: argparse.Namespace) -> None:
         shards.fill(settings.seeds, train)
     curves: list[GacEpoch] = []
     statuses = []
+    first: Contestants | None = None
     for number, arrays in enumerate(shards.load(settings.seeds)):
         contestants = new(number)
         epochs, status = unpack_training(arrays, contestants)
-        curves += epochs
         statuses.append(TrainingStatus(number, status))
         if status == "ok":
+            curves += epochs
             save_contestants(arguments.trainings / str(number), contestants)
-    kept = [status.seed for status in statuses if status.status == "ok"]
-    if not kept:
+            first = first or contestants
+    if first is None:
         raise PipelineError(f"{where}: every training failed: {'; '.join(status.status for status in statuses)}")
-    chosen = new(kept[0])
-    unpack_training(list(shards.load(settings.seeds))[kept[0]], chosen)
     for path in arguments.weights:
-        save_model(path, chosen.classifiers[path.stem.removeprefix(f"{version}_").removeprefix(version) or GAC])
+        save_model(path, first.classifiers[path.stem.removeprefix(f"{version}_").removeprefix(version) or GAC])
     write_curves(arguments.trainings / "trainings.csv", statuses)
     write_curves(arguments.curves, curves)
     shards.clear()
@@ -99,6 +98,6 @@ if __name__ == "__main__":
         images="path of the images file (read)",
         adversarial="path of the minimal adversarial set (read)",
         trainings="path of the folder of all trainings' models (written)",
-        weights="paths of the first training's classifier and of its controls' (written)",
+        weights="paths of the classifier and its controls of the first training that did not fail (written)",
         curves="path of the learning curves (written)",
     )

@@ -51,6 +51,10 @@ class GacSettings:
 def gac_settings(version: str, block: Any, where: str) -> GacSettings:
     """A params block, checked; PipelineError naming what is wrong in it, `where` names the block."""
     read = arguments_for(GacSettings, block, where)
+    if read["classifier"].get("dropout"):
+        raise PipelineError(
+            f"{where}.classifier.dropout: expected 0: it is not switched on, found {read['classifier']['dropout']}"
+        )
     parts: dict[str, Any] = {
         **dict(zip(("generator", "classifier"), CLASSES[version], strict=True)),
         "training": fit_gac,
@@ -212,7 +216,7 @@ def fit_gac(
                 figures = _watch(name, model, generator, sample)
                 if not math.isfinite(figures[0]):
                     raise TrainingFailed(f"diverged in epoch {epoch}: the loss of {name} is no number")
-                if split == "train" and epoch > 1 and figures[1] < 2 / _class_count(model):
+                if split == "train" and (epoch > 1 or epoch == epochs) and figures[1] < 2 / _class_count(model):
                     raise TrainingFailed(f"collapsed in epoch {epoch}: {name} gets {figures[1]:.1%} right, a guess")
                 yield GacEpoch(epoch, split, figures[0], figures[1], name, seed, *figures[2:])
 

@@ -10,7 +10,17 @@ from torch import Tensor, nn
 
 from pipeline.metrics.gains import GAC, GacTrial, compare_accuracy
 from pipeline.models.inference import predict
-from pipeline.training.gac import CONTROL, GacSettings, Sample, TrainingFailed, fit_gac, generate, new_contestants
+from pipeline.models.modes import evaluation_mode
+from pipeline.training.gac import (
+    CONTROL,
+    Contestants,
+    GacSettings,
+    Sample,
+    TrainingFailed,
+    fit_gac,
+    generate,
+    new_contestants,
+)
 
 Fakes = tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]
 
@@ -64,8 +74,7 @@ def try_lambdas(
         clean, correct = right(gac, unseen), right(gac, adversarial)
         both = {GAC: correct, CONTROL: control["adversarial"]}
         _, compared = compare_accuracy(0, "minimal", "unseen", both, originals)
-        fakes = generate(contestants.generator, unseen.images)
-        wrong = ~right(gac, Sample(fakes, unseen.labels, generated=False))
+        l2, fooled = deceive(contestants, unseen, clean)
         figures = {
             "clean_accuracy": float(clean.mean()),
             "control_clean_accuracy": float(control["clean"].mean()),
@@ -74,8 +83,8 @@ def try_lambdas(
             "gain": compared.gain,
             "gain_low": compared.gain_low,
             "gain_high": compared.gain_high,
-            "perturbation_l2": (fakes - unseen.images.float() / 255).flatten(1).norm(dim=1).mean().item(),
-            "fooled": float((wrong & clean).sum() / max(1, clean.sum())),
+            "perturbation_l2": l2,
+            "fooled": fooled,
         }
         made = generate(contestants.generator, shown)
         pictures = made.cpu().numpy(), predicted(gac, shown), predicted(gac, made)
@@ -84,10 +93,19 @@ def try_lambdas(
 
 def predicted(model: nn.Module, images: Tensor) -> NDArray[np.int64]:
     """The classes, int64 (n,), that a classifier predicts for images (n, c, h, w), in evaluation mode."""
-    classes: NDArray[np.int64] = predict(model.eval(), images, 256).argmax(1).cpu().numpy()
+    with evaluation_mode(model):
+        classes: NDArray[np.int64] = predict(model, images, 256).argmax(1).cpu().numpy()
     return classes
 
 
 def right(model: nn.Module, sample: Sample) -> NDArray[np.bool_]:
     """Which images of a sample get their label, bool (n,)."""
     return np.asarray(predicted(model, sample.images) == sample.labels.cpu().numpy())
+
+
+def deceive(contestants: Contestants, sample: Sample, correct: NDArray[np.bool_]) -> tuple[float, float]:
+    """What the generator does to uint8 images: mean ||G(x) - x||_2, and the share of `correct` ones it fools C with."""
+    made = generate(contestants.generator, sample.images)
+    wrong = ~right(contestants.classifiers[GAC], Sample(made, sample.labels, generated=False))
+    l2 = (made - sample.images.float() / 255).flatten(1).norm(dim=1).mean().item()
+    return l2, float((wrong & correct).sum() / max(1, correct.sum()))

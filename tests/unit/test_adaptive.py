@@ -1,5 +1,7 @@
 """Attacks on whole defenses, adversarial training, and the tripwires."""
 
+import zlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,9 +11,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.attacks.adaptive import AdaptiveSettings, Attempt, Defended, attack_defense, check_gradients, score
+from pipeline.attacks.adaptive import (
+    STRETCHES,
+    AdaptiveSettings,
+    Attempt,
+    Target,
+    _shortest,
+    attack_defense,
+    check_gradients,
+    multiply_adds,
+    score,
+)
 from pipeline.attacks.ascent import score_gradients
-from pipeline.attacks.goals import Evasion
+from pipeline.attacks.goals import SURE, Evasion
 from pipeline.attacks.outside import autoattack, square
 from pipeline.defenses.adversarial_training import Adversary
 from pipeline.defenses.undefended import undefended
@@ -24,6 +36,15 @@ from tests.linear import Linear
 
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def target_of(defense: Callable[..., Tensor], model: nn.Module, **arguments: Any) -> Target:
+    """Generators that depend on their names alone."""
+    return Target(defense, model, arguments, lambda *names: seeded(hash_of(names)))
+
+
+def hash_of(names: tuple[str | int, ...]) -> int:
+    return zlib.crc32("/".join(map(str, names)).encode())
 
 
 def masked(model: nn.Module, images: Tensor, generator: torch.Generator, *, passes: int) -> Tensor:
@@ -62,23 +83,22 @@ def test_the_averaged_gradient_is_its_expectation() -> None:
     """Dropping half of the pixels and doubling the rest leaves W x unchanged on average."""
     model, images, labels = problem(5)
     draws = 4000
-    defended = Defended(masked, model, {"passes": 1}, seeded(2), draws)
-    logits, gradients = score_gradients(defended, images, Evasion(labels).score)
+    target = target_of(masked, model, passes=1)
+    logits, gradients = score_gradients(target.model(draws), images, Evasion(labels).score)
     assert logits.shape == (5, draws, 5)
     rival = logits.mean(1).scatter(1, labels[:, None], -torch.inf).argmax(1)
     expected = (model.weight[rival] - model.weight[labels]).view_as(images)
     # A mask is 0 or 2, of standard deviation 1: five standard errors.
     error = 5 * expected.abs() / draws**0.5
     assert ((gradients - expected).abs() <= error).all()
-    one = score_gradients(defended.with_draws(1), images, Evasion(labels).score)[1]
+    one = score_gradients(target.model(1), images, Evasion(labels).score)[1]
     assert not ((one - expected).abs() <= error).all()
 
 
 def test_robust_accuracy_and_needed_norm_are_the_closed_forms() -> None:
     model, images, labels = problem()
     settings = settings_of()
-    defended = Defended(undefended, model, {}, seeded(), 1)
-    attempts = list(attack_defense(defended, None, images, labels, 8, settings))
+    attempts = list(attack_defense(target_of(undefended, model), None, images, labels, 8, settings))
     smallest_linf = smallest(model, images, labels, 1)
     for epsilon in settings.epsilons:
         expected = smallest_linf < epsilon
@@ -110,8 +130,7 @@ def test_found_images_keep_the_ball_and_the_box() -> None:
     labels = model(images).argmax(1)
     for norm in ("linf", "l2"):
         settings = settings_of(norm=norm, draws=3, scored_draws=5, quiet=1.0)
-        defended = Defended(masked, model, {"passes": 1}, seeded(), 3)
-        for attempt in attack_defense(defended, model, images, labels, 8, settings):
+        for attempt in attack_defense(target_of(masked, model, passes=1), model, images, labels, 8, settings):
             assert attempt.images.min() >= 0
             assert attempt.images.max() <= 1
             if attempt.epsilon is not None:
@@ -123,11 +142,59 @@ def test_found_images_keep_the_ball_and_the_box() -> None:
 def test_what_was_found_is_judged_by_the_vote_over_fresh_draws() -> None:
     model, images, labels = problem()
     settings = settings_of(draws=4, scored_draws=25)
-    defended = Defended(masked, model, {"passes": 7}, seeded(), 4)
-    attempt: Attempt = next(iter(attack_defense(defended, None, images, labels, 8, settings)))
-    assert (attempt.passes["votes"].sum(1) == 25).all()
-    assert torch.equal(attempt.broken, attempt.passes["predicted"] != labels)
-    assert score(defended.with_draws(9), images, 4)["votes"].sum(1).tolist() == [9] * len(images)
+    target = target_of(masked, model, passes=7)
+    votes = score(target.model(9), images, 4)["votes"]
+    assert votes.sum(1).tolist() == [9] * len(images)
+    attempts = {a.attack: a for a in attack_defense(target, None, images, labels, 8, settings)}
+    for attempt in attempts.values():
+        assert torch.equal(attempt.broken, attempt.predicted != labels[attempt.rows])
+    again = score(target.model(25, "score", "none", "None", ""), images, 8)
+    assert torch.equal(attempts["none"].predicted, again["predicted"])
+    # A detector sees as many passes as the defense makes when it is used.
+    assert (attempts["quiet"].scores["votes"].sum(1) == 7).all()
+    assert not attempts["pgd"].scores
+
+
+def test_a_passes_parameter_left_out_is_the_functions_default() -> None:
+    def by_default(learned: nn.Module, images: Tensor, generator: torch.Generator, *, passes: int = 6) -> Tensor:
+        return masked(learned, images, generator, passes=passes)
+
+    model, images, _ = problem(2)
+    assert target_of(by_default, model).passes == 6
+    assert target_of(by_default, model, passes=2).passes == 2
+    assert target_of(undefended, model).passes == 1
+    linear = nn.Sequential(nn.Flatten(), nn.Linear(64, 5))
+    one, six = (multiply_adds(target_of(by_default, linear).model(draws), images) for draws in (1, 6))
+    assert six == 6 * one > 0
+
+
+def test_one_more_budget_leaves_the_other_attacks_draws_alone() -> None:
+    model, images, labels = problem()
+    target = target_of(masked, model, passes=3)
+    found = []
+    for epsilons in ((0.006, 0.6), (0.001, 0.006, 0.6)):
+        settings = settings_of(epsilons=epsilons, draws=3, scored_draws=5)
+        attempts = attack_defense(target, None, images, labels, 1000, settings)
+        found.append({(a.attack, a.epsilon): a for a in attempts})
+    for attack in ("none", "quiet", "shortest"):
+        (key,) = [key for key in found[0] if key[0] == attack]
+        assert torch.equal(found[0][key].images, found[1][key].images)
+        assert torch.equal(found[0][key].predicted, found[1][key].predicted)
+
+
+def test_stretching_multiplies_the_first_perturbation() -> None:
+    """Images that a vote does not give up at once are moved on by STRETCHES of the nearest one, no further."""
+    originals, nearest = torch.zeros(3, 1, 2, 2), torch.full((3, 1, 2, 2), 0.1)
+    needed = torch.tensor([0.1, 0.13, 0.9])
+
+    def judged(attack: str, epsilon: float | None, rows: Tensor, found: Tensor, of: str = "") -> Attempt:
+        broken = found[:, 0, 0, 0] >= needed[rows] - 1e-6
+        return Attempt(attack, epsilon, rows, found, broken.long(), broken)
+
+    found = _shortest(judged, torch.arange(3), originals, nearest)
+    assert found.broken.tolist() == [True, True, False]
+    torch.testing.assert_close(found.images[:, 0, 0, 0], torch.tensor([0.1, 0.135, 0.1 * max(STRETCHES)]))
+    assert (nearest == 0.1).all()
 
 
 def test_a_quiet_attack_lowers_the_disagreement() -> None:
@@ -135,16 +202,16 @@ def test_a_quiet_attack_lowers_the_disagreement() -> None:
     model.weight *= 4
     logits = masked(model, images, seeded(), passes=50)
     loud, quiet = (Evasion(labels, quiet=weight).score(logits) for weight in (0.0, 2.0))
-    torch.testing.assert_close(loud - quiet, 2 * logits.softmax(2).var(1, correction=0).sum(1))
+    torch.testing.assert_close(loud.clamp_max(SURE) - quiet, 2 * logits.softmax(2).var(1, correction=0).sum(1))
     assert Evasion(labels).at(torch.tensor([1, 2])).labels.tolist() == labels[1:3].tolist()
     means = {}
-    for weight in (0.0, 20.0):
-        settings = settings_of(draws=20, scored_draws=200, quiet=weight, budget=0.6, steps=30)
-        defended = Defended(masked, model, {"passes": 1}, seeded(4), 20)
-        attempts = attack_defense(defended, None, images, labels, 600, settings)
+    for weight in (0.0, 10.0):
+        settings = settings_of(draws=20, scored_draws=9, quiet=weight, budget=0.6, steps=30)
+        attempts = attack_defense(target_of(masked, model, passes=200), None, images, labels, 600, settings)
         attempt = next(a for a in attempts if a.attack == "quiet")
-        means[weight] = attempt.passes["vote_variance"].mean().item()
-    assert means[20.0] < 0.9 * means[0.0]
+        assert attempt.broken.all()
+        means[weight] = attempt.scores["vote_variance"].mean().item()
+    assert means[10.0] < 0.9 * means[0.0]
 
 
 def test_outside_attacks_break_what_can_be_broken() -> None:
@@ -185,23 +252,26 @@ class Scores(nn.Module):
 
 def test_tripwires_see_what_they_are_for() -> None:
     model, images, labels = problem()
-    fine = check_gradients(Defended(undefended, model, {}, seeded(), 1), images, labels)
-    assert fine == {"zero_gradients": 0.0, "softmax": 0.0, "random": 0.0}
-    assert check_gradients(Defended(undefended, Dead(), {}, seeded(), 1), images, labels)["zero_gradients"] == 1.0
-    assert check_gradients(Defended(undefended, Scores(model), {}, seeded(), 1), images, labels)["softmax"] == 1.0
+
+    def check(defense: Callable[..., Tensor], learned: nn.Module, draws: int = 1, **arguments: Any) -> dict[str, float]:
+        return check_gradients(target_of(defense, learned, **arguments), draws, images, labels, 8)
+
+    assert check(undefended, model) == {"zero_gradients": 0.0, "softmax": 0.0, "random": 0.0}
+    assert check(undefended, Dead())["zero_gradients"] == 1.0
+    assert check(undefended, Scores(model))["softmax"] == 1.0
 
     def secretly_random(learned: nn.Module, images: Tensor, generator: torch.Generator) -> Tensor:
         return masked(learned, images, generator, passes=1)
 
-    hidden = check_gradients(Defended(secretly_random, model, {}, seeded(), 1), images, labels)
-    assert hidden["random"] > 0.9
-    assert check_gradients(Defended(masked, model, {"passes": 1}, seeded(), 3), images, labels)["random"] == 0.0
+    assert check(secretly_random, model)["random"] > 0.9
+    assert check(masked, model, draws=1, passes=5)["random"] > 0.9
+    assert check(masked, model, draws=3, passes=5)["random"] == 0.0
 
 
 def attempts_frame(rows: list[tuple[str, float, int, bool]]) -> pd.DataFrame:
     """attack, epsilon, original, broken; every score grows with the original's number."""
     frame = pd.DataFrame(rows, columns=["attack", "epsilon", "original", "broken"])
-    return frame.assign(l2=frame["original"] + 1.0, logit_margin=-frame["original"].astype(float))
+    return frame.assign(l2=frame["original"] + 1.0, linf=0.5, logit_margin=-frame["original"].astype(float))
 
 
 def test_summary_carries_success_on_and_raises_the_tripwires() -> None:
@@ -227,8 +297,17 @@ def test_summary_carries_success_on_and_raises_the_tripwires() -> None:
     assert found["doubled"]["change"]["value"] == pytest.approx(-0.4)
     raised = {name for name, wire in found["tripwires"].items() if wire["raised"]}
     assert raised == {"zero_gradients", "black_box", "largest_epsilon", "doubled"}
-    assert found["detection"]["score"] == "logit_margin"
-    assert found["detection"]["auc"] == pytest.approx(0.5)
+    assert found["detection"] == {"score": "logit_margin", "static_auc": 0.9, "adaptive": None}  # nine are too few
+    twice = [(attack, epsilon, 10 + i, broken) for attack, epsilon, i, broken in rows]
+    found = summarize_adaptive(attempts_frame(rows + twice), {**settings, "sanity_originals": 20}, check, static)
+    assert found["detection"]["adaptive"]["images"] == 18
+    assert found["detection"]["adaptive"]["auc"] == pytest.approx(0.5)
+    near = attempts_frame([(*row[:3], row[0] == "shortest" or row[3]) for row in rows if row[0] != "square"])
+    quiet = near["attack"].isin(("quiet", "pgd_doubled"))
+    near.loc[quiet, "broken"] = False
+    assert summarize_adaptive(near, settings, check, static)["every_attack"]["value"] == pytest.approx(0.4)
+    near["linf"] = 0.2  # within the budget: the shortest perturbations count too
+    assert summarize_adaptive(near, settings, check, static)["every_attack"]["value"] == 0
     assert found["cost"] == 3.0
 
 
@@ -308,10 +387,10 @@ def test_adversarial_training_makes_robust_what_plain_training_does_not() -> Non
         objective = {"objective": Adversary(seeded(), **ADVERSARY)} if name == "adversarial" else {}
         for _ in fit_classifier(model, *division, seeded(1), **objective, **training):
             pass
-        defended = Defended(undefended, for_inference(model, torch.device("cpu")), {}, seeded(), 1)
+        target = target_of(undefended, for_inference(model, torch.device("cpu")))
         truth = torch.from_numpy(labels[held_out]).long()
         settings = settings_of(epsilons=(0.1,), budget=0.1, sanity_originals=1)
-        attempts = list(attack_defense(defended, None, torch.from_numpy(images[held_out]), truth, 64, settings))
+        attempts = list(attack_defense(target, None, torch.from_numpy(images[held_out]), truth, 64, settings))
         broken = torch.zeros(len(truth), dtype=torch.bool)
         for attempt in attempts:
             if attempt.attack in ("none", "pgd"):

@@ -363,12 +363,12 @@ def test_weights_come_back_and_other_files_are_refused(tmp_path: Path) -> None:
             assert torch.equal(defended(images), expected)
             assert found == setting
     one, two = load_defended(weights, other)[0], load_defended(other, other)[0]
-    check_learned(autoencoder_ensemble, one, "w", weights)
-    check_learned(gaussian_blur, two, "w", other)
-    with pytest.raises(PipelineError, match=r"w: autoencoder_ensemble expects an autoencoder's file, found .*c\.safe"):
-        check_learned(autoencoder_ensemble, two, "w", other)
-    with pytest.raises(PipelineError, match=r"w: gaussian_blur expects a classifier's file, found .*a\.safe"):
-        check_learned(gaussian_blur, one, "w", weights)
+    check_learned(autoencoder_ensemble, one, weights)
+    check_learned(gaussian_blur, two, other)
+    with pytest.raises(PipelineError, match=r"c\.safetensors: autoencoder_ensemble expects an autoencoder's"):
+        check_learned(autoencoder_ensemble, two, other)
+    with pytest.raises(PipelineError, match=r"a\.safetensors: gaussian_blur expects a classifier's"):
+        check_learned(gaussian_blur, one, weights)
     with pytest.raises(PipelineError, match="expected the weights and architecture of a trained autoencoder"):
         load_autoencoder(other)
     with pytest.raises(PipelineError, match="no such file; expected a trained autoencoder"):

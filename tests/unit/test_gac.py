@@ -22,12 +22,14 @@ from pipeline.attacks.comparison import needed_against
 from pipeline.defenses.generative_adversarial_classifier import classifier_loss, generator_loss, squared_l2
 from pipeline.errors import PipelineError
 from pipeline.metrics.gains import (
+    MEAN,
     Accuracy,
     GacTrial,
     choose_lambda,
     compare_accuracy,
     find_changes,
-    over_seeds,
+    mean_curves,
+    over_trainings,
     summarize_gac,
 )
 from pipeline.metrics.splits import training_mask, validation_mask
@@ -336,17 +338,22 @@ def test_gain_is_the_paired_difference_and_the_best_lambda_is_chosen() -> None:
 
 def test_interval_over_trainings_is_students() -> None:
     values = np.array([0.01, 0.03, 0.02])
-    rate = over_seeds(values)
+    rate = over_trainings(values)
     expected = stats.t.interval(0.95, 2, loc=values.mean(), scale=stats.sem(values))
     assert (rate.low, rate.high) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_summary_of_a_version(seeds: int) -> None:
+    gains = {CONTROL: (0.1, 0.05, 0.2), NOISE: (0.0, -0.1, 0.1)}
     accuracies = pd.DataFrame(
         vars(Accuracy(seed, model, "minimal", "test", 9, 0.5, *gain))
-        for seed in range(seeds)
-        for model, gain in ((GAC, ()), (CONTROL, (0.1 + 0.02 * seed, 0.05, 0.2)), (NOISE, (0.0, -0.1, 0.1)))
+        for seed in (*range(seeds), MEAN)
+        for model, gain in (
+            (GAC, ()),
+            (CONTROL, (0.1 + 0.02 * seed, 0.05, 0.2) if seed != MEAN else gains[CONTROL]),
+            (NOISE, gains[NOISE]),
+        )
     )
     robustness = pd.DataFrame(
         {"seed": seed, "model": model, "original_row": row, "l2": l2 * scale}
@@ -354,19 +361,41 @@ def test_summary_of_a_version(seeds: int) -> None:
         for model, scale in ((GAC, 2), (CONTROL, 1), (NOISE, 1))
         for row, l2 in enumerate((1.0, 2.0, np.nan))
     )
-    summary = summarize_gac(accuracies, robustness)
+    failed = pd.DataFrame({"seed": [7], "status": ["diverged"]})
+    summary = summarize_gac(accuracies, robustness, failed)
+    assert summary["failed"] == [{"seed": 7, "status": "diverged"}]
     gain = summary["gain"]["minimal"]["over_control"]
     assert gain["value"] == pytest.approx(0.1 + 0.01 * (seeds - 1))
-    assert summary["interval"] == ("over originals" if seeds == 1 else "over trainings")
-    assert gain["low"] == (0.05 if seeds == 1 else pytest.approx(stats.t.interval(0.95, 1, 0.11, 0.01)[0]))
+    assert summary["interval"] == ("over originals" if seeds == 1 else "over trainings and originals")
+    if seeds == 1:
+        assert (gain["low"], gain["high"]) == (0.05, 0.2)
+    else:  # Student's half-width and that over originals, in squares
+        half = stats.t.interval(0.95, 1, 0, 0.01)[1]
+        assert gain["low"] == pytest.approx(0.11 - np.hypot(half, 0.05))
+        assert gain["high"] == pytest.approx(0.11 + np.hypot(half, 0.1))
     attacked = summary["minimal_against_it"]
-    assert attacked["l2_median"] == {
-        GAC: 4.0,
-        CONTROL: 2.0,
-        NOISE: 2.0,
-    }  # a perturbation that was not found is the longest
+    assert attacked["l2_median"] == {GAC: 4.0, CONTROL: 2.0, NOISE: 2.0}  # a perturbation that was not found is longest
     assert attacked["l2_ratio"]["over_control"]["value"] == 2
     assert attacked["success_rate"][GAC] == pytest.approx(2 / 3)
+
+
+def test_mean_curves_have_a_column_per_model_and_split() -> None:
+    curves = pd.DataFrame(
+        vars(GacEpoch(epoch, "test", 0.1, 0.5 + 0.1 * seed, model, seed, None, None))
+        for seed in (0, 1)
+        for epoch in (1, 2)
+        for model in (GAC, CONTROL)
+    )
+    table = mean_curves(curves)
+    assert list(table) == ["epoch", "gac_test", "control_test"]
+    assert table["gac_test"].tolist() == pytest.approx([0.55, 0.55])
+
+
+def test_equal_classifiers_gain_nothing_and_the_interval_says_how_sure_that_is() -> None:
+    right = {GAC: np.ones(40, bool), CONTROL: np.ones(40, bool)}
+    _, control = compare_accuracy(0, "minimal", "test", right, np.arange(40))
+    assert control.gain == 0
+    assert control.gain_low == -control.gain_high == pytest.approx(-(1 - 0.025 ** (1 / 40)))
 
 
 def test_changes_are_one_of_each_kind_the_wanted_first() -> None:
