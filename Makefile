@@ -27,7 +27,7 @@ bench: $(READY) .peers/.ready  ## after a full run: the engine against the peers
 	touch $@
 
 test: $(READY)
-	$(RUN) python -m pytest
+	$(RUN) OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile
 
 lint: $(READY)
 	$(RUN) ruff check . && ruff format --check . && mypy

@@ -35,7 +35,7 @@ FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channel
 def rate(model: nn.Module, images: Tensor, targets: Tensor, half: bool) -> float:
     """Passes per second over one batch, the best of some rounds."""
     device = images.device.type
-    repeats = max(3, 3000 // len(images)) if device == "cpu" else 50
+    repeats = max(3, 1500 // len(images)) if device == "cpu" else 50
 
     def passes(count: int) -> None:
         with torch.autocast(device, torch.bfloat16, enabled=half):

@@ -11,6 +11,8 @@ from pipeline.reporting.readme import attacks_table, defenses_table, results_tab
 
 ROOT = Path(__file__).parents[1]
 ORDER = ("digits", "mnist", "cifar10")
+# Whose committed metrics come from a run with adaptive attacks and the Generative Adversarial Classifier.
+ATTACKED = ("digits",)
 
 
 def rendered(readme: str) -> str:
@@ -21,7 +23,7 @@ def rendered(readme: str) -> str:
         readme,
         {
             "results": results_table(metrics),
-            **{f"defenses on {name}": defenses_table(entry) for name, entry in metrics.items()},
+            **{f"defenses on {name}": defenses_table(metrics[name]) for name in ATTACKED},
             "attacks": attacks_table(metrics),
             "speeds": tables.speeds_table(read("attacks")),
             "same rule": tables.same_rule_table(generation),

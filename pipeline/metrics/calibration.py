@@ -5,8 +5,6 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.errors import PipelineError
-
 # The paper's mean L2 of extended over that of minimal perturbations on CIFAR-10 (Table 1).
 PAPER_RATIO = 0.651 / 0.418
 TOLERANCE = 1.05
@@ -31,11 +29,11 @@ class ExtraStepsTrial:
     ratio: float
 
 
-def choose_step_size(step_sizes: pd.DataFrame) -> float:
+def choose_step_size(step_sizes: pd.DataFrame) -> float | None:
     """The largest step size whose mean L2 is within 5 % of that of a quarter of it.
 
-    `step_sizes`: a row per StepSizeTrial. Only sizes whose quarter was tried too come into question.
-    Raises PipelineError if none holds.
+    `step_sizes`: a row per StepSizeTrial. Only sizes whose quarter was tried too come into question;
+    None if it holds for none of them.
     """
     l2 = dict(zip(step_sizes["step_size"], step_sizes["l2_mean"], strict=True))
     fit = [
@@ -44,9 +42,7 @@ def choose_step_size(step_sizes: pd.DataFrame) -> float:
         for quarter in l2
         if abs(quarter - size / 4) < 1e-6 * size and l2[size] <= TOLERANCE * l2[quarter]
     ]
-    if not fit:
-        raise PipelineError(f"no step size of {sorted(l2)} is within 5 % of its quarter: try smaller ones")
-    return float(max(fit))
+    return float(max(fit)) if fit else None
 
 
 def choose_extra_steps(extra_steps: pd.DataFrame) -> int:

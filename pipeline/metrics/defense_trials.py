@@ -5,8 +5,6 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.errors import PipelineError
-
 # At least this share of the attacked validation originals must stay right.
 CLEAN_FLOOR = 0.99
 
@@ -23,17 +21,17 @@ class DefenseTrial:
     recovered: float
 
 
-def choose_strengths(trials: pd.DataFrame) -> dict[str, float]:
+def choose_strengths(trials: pd.DataFrame) -> dict[str, float | None]:
     """The dropout rate, and the noise of equal clean accuracy; a row of `trials` per DefenseTrial.
 
     The rate is the largest tried that keeps 99 % of the attacked originals right, so that it leaves a margin
     above the 98 % asked for; the sigma's clean accuracy is nearest to that rate's, the larger one of two
-    equally near. Raises PipelineError if no rate keeps that many.
+    equally near. None for both if no rate keeps that many.
     """
     dropout = trials[trials["defense"] == "dropout_ensemble"]
     kept = dropout[dropout["clean_accuracy"] >= CLEAN_FLOOR]
     if kept.empty:
-        raise PipelineError(f"no dropout rate keeps {CLEAN_FLOOR:.0%} of the originals right: try smaller ones")
+        return {"dropout_ensemble": None, "gaussian_noise_ensemble": None}
     rate = kept.loc[kept["strength"].idxmax()]
     noise = trials[trials["defense"] == "gaussian_noise_ensemble"].sort_values("strength", ascending=False)
     nearest = (noise["clean_accuracy"] - rate["clean_accuracy"]).abs().idxmin()

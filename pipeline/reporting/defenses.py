@@ -227,9 +227,11 @@ def _trials(section: Section, metrics: Mapping[str, Any], results: DefenseResult
     axes[0, 0].set_ylabel("share of images")
     axes[0, 0].legend(fontsize=7)
     count = int(results.trials["originals"].iloc[0])
+    none = metrics["defense_trials"][ENSEMBLE]["by_rule"] is None
+    missed = " Here none of the rates tried does." if none else ""
     section.figure(
         "defense_strengths", figure,
-        f"Choice of the strengths on {count} validation originals, never on the test split: the largest dropout rate tried that keeps 99 % of them right, and of the noises tried the one of the nearest clean accuracy.",
+        f"Choice of the strengths on {count} validation originals, never on the test split: the largest dropout rate tried that keeps 99 % of them right, and of the noises tried the one of the nearest clean accuracy.{missed}",
     )  # fmt: skip
 
 

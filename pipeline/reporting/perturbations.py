@@ -406,9 +406,11 @@ def _calibration(section: Section, metrics: Mapping[str, Any], calibration: tupl
     right.set_ylabel("mean L2, extended / minimal")
     right.legend()
     section.figure("calibration", figure, "Measured on validation images, never on the test split.")
+    rule = chosen["step_size"]["by_rule"]
+    found = "by this rule none of those tried" if rule is None else f"by this rule {rule:g}"
     section.text(
         "The paper gives neither number. The step size is the largest whose mean L2 is within 5 % of that of a quarter of it "
-        f"(by this rule {chosen['step_size']['by_rule']:g}, used {chosen['step_size']['used']:g}); the extra steps bring the ratio of mean L2, "
+        f"({found}, used {chosen['step_size']['used']:g}); the extra steps bring the ratio of mean L2, "
         f"extended to minimal, nearest to the paper's {chosen['extra_steps']['paper_ratio']:.2f} "
         f"(by this rule {chosen['extra_steps']['by_rule']}, used {chosen['extra_steps']['used']})."
     )

@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from pipeline.errors import PipelineError
 from pipeline.metrics.defense_trials import choose_strengths
 from pipeline.metrics.detection import GRID, Detector, detect, detection, measure
 from pipeline.metrics.sources import one_row_per_original
@@ -95,8 +94,7 @@ def test_strengths_follow_their_rule() -> None:
         columns=["defense", "strength", "clean_accuracy"],
     )  # fmt: skip
     assert choose_strengths(trials) == {"dropout_ensemble": 0.2, "gaussian_noise_ensemble": 0.2}
-    with pytest.raises(PipelineError, match="no dropout rate keeps 99%"):
-        choose_strengths(trials[2:])
+    assert set(choose_strengths(trials[2:]).values()) == {None}
 
 
 def test_one_row_for_each_original() -> None:

@@ -128,8 +128,7 @@ def test_validation_images_are_a_tenth_of_each_class_and_always_the_same() -> No
 def test_choices_follow_their_rules() -> None:
     trials = pd.DataFrame({"step_size": [0.16, 0.08, 0.04, 0.02, 0.01], "l2_mean": [2.0, 1.3, 1.04, 1.01, 1.0]})
     assert choose_step_size(trials) == 0.04
-    with pytest.raises(PipelineError, match="within 5 %"):
-        choose_step_size(trials[:3])
+    assert choose_step_size(trials[:3]) is None
     ratios = [PAPER_RATIO - 0.1, PAPER_RATIO + 0.05, PAPER_RATIO + 0.2]
     assert choose_extra_steps(pd.DataFrame({"extra_steps": [3, 4, 5], "ratio": ratios})) == 4
 
