@@ -8,7 +8,8 @@ same machine, one run, system after system in turns. Two comparisons:
 
 same_rule : steps of one length along the normalized gradient of the target's log-probability, from the image itself.
     Ours stops each image at its first success; the peers take as many steps as it needs until 99.9 % are fooled.
-best : every system over its own step sizes, numbers of steps, radii and batch sizes; what matters is images/s against
+best : every system over its own step sizes, numbers of steps and radii, the peers with the batch size of the fastest
+    of them on the same rule; what matters is images/s against
     mean L2 where at least 99.9 % are fooled.
 
 Success is measured on what a system returns, by the same predictions. Peers get images in the usual order of memory and
@@ -52,7 +53,7 @@ TRIED: dict[str, dict[str, list[float]]] = {
     "mnist": {
         "gradient": [0.8, 0.4, 0.2, 0.1, 0.05, 0.025],
         "length": [3, 2, 1, 0.5, 0.25, 0.1],
-        "radius": [3, 4, 5, 6],
+        "radius": [3, 4, 5],
     },
     "cifar10": {
         "gradient": [0.08, 0.04, 0.02, 0.01, 0.005],
@@ -182,7 +183,8 @@ def same_rule(dataset: str, classes: int, steps: int) -> Iterator[Run]:
         yield Run("ART PGD, norm 2", partial(in_batches, size=size, attack=art), rest)
 
 
-def best(dataset: str, classes: int) -> Iterator[Run]:
+def best(dataset: str, classes: int, size: int) -> Iterator[Run]:
+    """`size`: of the peers' batches."""
     tried = TRIED[dataset]
     for step_size in tried["gradient"]:
         at = {"step_size": step_size, "max_steps": 15000}
@@ -192,26 +194,25 @@ def best(dataset: str, classes: int) -> Iterator[Run]:
         yield Run("ours-normalized", partial(ours, update=step_of_length, log=True, **at), at)
     for steps in OURS:
         yield Run("ours-minimum_norm", partial(ours_shortest, steps=steps), {"steps": steps})
-    for size in BATCHES:
-        for steps in WALKS:
-            rest = {"steps": steps, "batch_size": size}
-            for system, attack in (
-                ("Foolbox DDN", partial(of_foolbox, "DDNAttack", epsilon=None, steps=steps)),
-                ("Foolbox FMN", partial(of_foolbox, "L2FMNAttack", epsilon=None, steps=steps)),
-                ("adv-lib DDN", partial(of_adv_lib, "ddn", steps=steps)),
-                ("adv-lib FMN", partial(of_adv_lib, "fmn", norm=2, steps=steps)),
-            ):
-                yield Run(system, partial(in_batches, size=size, attack=attack), rest)
-        for radius in tried["radius"]:
-            for share, steps in ((0.5, 5), (0.3, 10), (0.2, 20), (0.1, 40)):
-                length = share * radius
-                rest = {"radius": radius, "length": round(length, 4), "steps": steps, "batch_size": size}
-                pgd = partial(torchattacks_pgd, eps=radius, alpha=length, steps=steps)
-                yield Run("torchattacks PGDL2", partial(in_batches, size=size, attack=pgd), rest)
-                basic = partial(basic_iterative, epsilon=radius, length=length, steps=steps)
-                yield Run("Foolbox L2BasicIterativeAttack", partial(in_batches, size=size, attack=basic), rest)
-                art = partial(art_pgd, classes=classes, eps=radius, eps_step=length, max_iter=steps)
-                yield Run("ART PGD, norm 2", partial(in_batches, size=size, attack=art), rest)
+    for steps in WALKS:
+        rest = {"steps": steps, "batch_size": size}
+        for system, attack in (
+            ("Foolbox DDN", partial(of_foolbox, "DDNAttack", epsilon=None, steps=steps)),
+            ("Foolbox FMN", partial(of_foolbox, "L2FMNAttack", epsilon=None, steps=steps)),
+            ("adv-lib DDN", partial(of_adv_lib, "ddn", steps=steps)),
+            ("adv-lib FMN", partial(of_adv_lib, "fmn", norm=2, steps=steps)),
+        ):
+            yield Run(system, partial(in_batches, size=size, attack=attack), rest)
+    for radius in tried["radius"]:
+        for share, steps in ((0.5, 5), (0.3, 10), (0.2, 20), (0.1, 40)):
+            length = share * radius
+            rest = {"radius": radius, "length": round(length, 4), "steps": steps, "batch_size": size}
+            pgd = partial(torchattacks_pgd, eps=radius, alpha=length, steps=steps)
+            yield Run("torchattacks PGDL2", partial(in_batches, size=size, attack=pgd), rest)
+            basic = partial(basic_iterative, epsilon=radius, length=length, steps=steps)
+            yield Run("Foolbox L2BasicIterativeAttack", partial(in_batches, size=size, attack=basic), rest)
+            art = partial(art_pgd, classes=classes, eps=radius, eps_step=length, max_iter=steps)
+            yield Run("ART PGD, norm 2", partial(in_batches, size=size, attack=art), rest)
 
 
 def measure(run: Run, pairs: Pairs, comparison: str, dataset: str, rounds: int) -> dict[str, Any]:
@@ -257,12 +258,12 @@ def slowest(dataset: str, originals: int) -> int:
     return int(torch.quantile(steps.double(), ENOUGH, interpolation="higher"))
 
 
-def alone(dataset: str, originals: int, comparison: str, index: int, steps: int) -> dict[str, Any]:
-    """One configuration in a process of its own, so that its peak memory is its own."""
+def alone(dataset: str, originals: int, comparison: str, index: int, number: int) -> dict[str, Any]:
+    """One configuration in a process of its own, so that its peak memory is its own; `number`: steps or batch size."""
     sys.path.append(str(ROOT / ".peers"))
     pairs = load_pairs(dataset, originals)
     classes = predict(pairs.model, pairs.originals[:1], 1).shape[1]
-    runs = list(same_rule(dataset, classes, steps) if comparison == "same_rule" else best(dataset, classes))
+    runs = list((same_rule if comparison == "same_rule" else best)(dataset, classes, number))
     record = measure(runs[index], pairs, comparison, dataset, ROUNDS)
     return {**record, "peak_memory_mb": peak_mib()}
 
@@ -281,7 +282,9 @@ def main() -> None:
                 records.append(pool.apply(alone, (dataset, arguments.originals, "same_rule", index, steps)))
             print(run.system, run.parameters, records[-1], flush=True)
         tried = []
-        for index, run in enumerate(best(dataset, classes)):
+        peers = [record for record in records if record["dataset"] == dataset and "ours" not in record["system"]]
+        size = max(peers, key=lambda record: record["images_per_second"])["parameters"]["batch_size"]
+        for index, run in enumerate(best(dataset, classes, size)):
             tried.append((index, measure(run, pairs, "best", dataset, 1)))
             print(run.system, run.parameters, tried[-1][1], flush=True)
         # What may be on a system's front is measured again, alone.
@@ -296,7 +299,7 @@ def main() -> None:
                 records.append(record)
                 continue
             with spawning.Pool(1) as pool:
-                records.append(pool.apply(alone, (dataset, arguments.originals, "best", index, steps)))
+                records.append(pool.apply(alone, (dataset, arguments.originals, "best", index, size)))
             print("again", records[-1], flush=True)
     write("generation", records)
 

@@ -19,7 +19,7 @@ from pipeline.models.modes import frozen
 from pipeline.ranges import Range
 
 # First and last step: how much of its norm a perturbation may gain or lose, and how far its direction may turn.
-GAMMA, TURN = (0.3, 0.01), (0.6, 0.05)
+GAMMA, TURN = (0.5, 0.01), (0.6, 0.05)
 OVERSHOOT = 1.05  # of the estimated distance
 
 
