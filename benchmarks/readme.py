@@ -1,6 +1,7 @@
 """Write the README's tables and figures from the committed metrics and benchmarks: `make readme`."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,39 +16,51 @@ ORDER = ("digits", "mnist", "cifar10")
 ATTACKED = ("digits",)
 
 
+# Table by marker: the benchmark that it comes from, and the figure under it.
+TABLES = {
+    "speeds": ("attacks", tables.speeds_table, None),
+    "same rule": ("generation", tables.same_rule_table, None),
+    "best of ours": ("generation", tables.ours_table, "images/s against mean L2"),
+    "best of the peers": ("generation", tables.best_table, None),
+    "ceiling": ("ceiling", tables.ceiling_table, None),
+    "scaling": ("scaling", tables.scaling_table, "time and memory against the number of images"),
+}
+FIGURES = {"generation": tables.generation_figure, "scaling": tables.scaling_figure}
+
+
 def rendered(readme: str) -> str:
     """The README's text with the tables that the committed numbers give."""
     metrics = {name: read_metrics(ROOT / f"reports/metrics/{name}.json") for name in ORDER}
-    generation = read("generation")
     return with_tables(
         readme,
         {
             "results": results_table(metrics),
             **{f"defenses on {name}": defenses_table(metrics[name]) for name in ATTACKED},
             "attacks": attacks_table(metrics),
-            "speeds": tables.speeds_table(read("attacks")),
-            "same rule": tables.same_rule_table(generation),
-            "best of ours": tables.ours_table(generation),
-            "best of the peers": tables.best_table(generation),
-            "ceiling": tables.ceiling_table(read("ceiling")),
-            "scaling": tables.scaling_table(read("scaling")),
+            **{marker: benchmark_table(*about) for marker, about in TABLES.items()},
         },
     )
 
 
-def read(name: str) -> Any:
-    """The records of a benchmark."""
-    return json.loads((ROOT / f"benchmarks/results/{name}.json").read_text())
+def benchmark_table(name: str, table: Callable[[Any], str], words: str | None) -> str:
+    """The table of a benchmark and its figure, if it has been run."""
+    if not result(name).exists():
+        return "Not measured on the committed code yet: `make bench`."
+    figure = f"\n\n![{words}](benchmarks/results/{name}.png)" if words else ""
+    return table(json.loads(result(name).read_text())) + figure
+
+
+def result(name: str) -> Path:
+    return ROOT / f"benchmarks/results/{name}.json"
 
 
 def main() -> None:
     path = ROOT / "README.md"
     path.write_text(rendered(path.read_text()))
-    for name, figure in (
-        ("generation", tables.generation_figure(read("generation"))),
-        ("scaling", tables.scaling_figure(read("scaling"))),
-    ):
-        (ROOT / f"benchmarks/results/{name}.png").write_bytes(as_png(figure))
+    for name, figure in FIGURES.items():
+        if result(name).exists():
+            picture = as_png(figure(json.loads(result(name).read_text())))
+            result(name).with_suffix(".png").write_bytes(picture)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The parts that a report is made of."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -30,16 +31,24 @@ class Section:
         """A table of texts; the first column is the row's name."""
         head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
         body = "".join(
-            f"<tr><th>{escape(row[0])}</th>" + "".join(f"<td>{escape(cell)}</td>" for cell in row[1:]) + "</tr>"
+            f"<tr><th>{escape(row[0])}</th>"
+            + "".join(f"<td>{_unbroken(escape(cell))}</td>" for cell in row[1:])
+            + "</tr>"
             for row in rows
         )
-        html = f"<table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        html = f"<figure><figcaption>{escape(caption)}</figcaption>{table}</figure>"
         self.blocks.append(("html", html, ""))
 
     def figure(self, name: str, figure: Figure, caption: str) -> None:
         """A figure, stored as `<name>.png`."""
         self.figures[name] = figure
         self.blocks.append(("figure", name, caption))
+
+
+def _unbroken(cell: str) -> str:
+    """No line may end within an interval or between a number and its percent sign."""
+    return re.sub(r"(?<=\d) %|, (?=[^\[\]]*\])", lambda found: found[0].replace(" ", "\N{NO-BREAK SPACE}"), cell)
 
 
 def percent(value: float, digits: int = 1) -> str:
