@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 .PHONY: demo reproduce test lint readme bench
 
-demo: $(READY)  ## the whole pipeline on digits, in a few minutes
+demo: $(READY)  ## the whole pipeline on digits
 	$(RUN) dvc repro render_report@digits
 	@echo "The report: $(CURDIR)/reports/digits.html"
 
@@ -21,7 +21,7 @@ bench: $(READY) .peers/.ready  ## after a full run: the engine against the peers
 	$(RUN) export PYTHONPATH=. && for name in ceiling generation scaling attacks dropout_ensemble gac; do \
 	python benchmarks/$$name.py || exit 1; done
 
-.peers/.ready: benchmarks/requirements.txt
+.peers/.ready: benchmarks/requirements.txt | $(READY)
 	$(RUN) python -m pip install --quiet --disable-pip-version-check --no-deps --target .peers --upgrade \
 	--requirement benchmarks/requirements.txt
 	touch $@

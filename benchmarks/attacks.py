@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.artifacts.adversarial import open_adversarial
+from pipeline.artifacts.adversarial import TEST, open_adversarial
 from pipeline.artifacts.checkpoint import load_classifier
 from pipeline.attacks.engine import run_attack
 from pipeline.devices import batching, choose_device, describe_device, keep_freed_memory
@@ -41,7 +41,7 @@ def measure(dataset: str, name: str, block: str, count: int) -> dict[str, Any]:
     parameters = arguments_for(getattr(attack, method), own, name)
     with open_adversarial(ROOT / f"data/adversarial/{dataset}/minimal.h5") as set_:
         sources = set_.sources
-        rows = np.flatnonzero(sources.source_split[sources.original_row] == 1)
+        rows = np.flatnonzero(sources.source_split[sources.original_row] == TEST)
         rows = np.sort(np.random.default_rng(0).choice(rows, count, replace=False))
         originals = torch.from_numpy(sources.originals).to(device)
     image_rows = torch.from_numpy(sources.original_row[rows]).to(device, torch.int64)

@@ -79,33 +79,21 @@ def front(records: Sequence[Record]) -> list[Record]:
     return kept
 
 
-def best_table(records: Sequence[Record]) -> str:
-    """Markdown: each configuration on the front of all peers, beside the fastest of ours that is no longer."""
-    header = ["dataset", "peer", "images/s", "mean L2", "ours", "images/s", "mean L2", "ours is faster"]
+def best_table(records: Sequence[Record], *, ours_first: bool) -> str:
+    """Markdown: each configuration on our front, or the peers', beside the other side's fastest no longer."""
+    sides = ["ours", "images/s", "mean L2"], ["peer", "images/s", "mean L2"]
+    header = ["dataset", *(cell for side in (sides if ours_first else sides[::-1]) for cell in side), "ours is faster"]
     rows = [header, ["---"] * len(header)]
-    chosen = [record for record in records if record["comparison"] == "best"]
+    chosen = [r for r in records if r["comparison"] == "best" and r["success_rate"] >= ENOUGH]
     for dataset in dict.fromkeys(record["dataset"] for record in chosen):
         here = [record for record in chosen if record["dataset"] == dataset]
-        ours = [r for r in here if r["system"].startswith("ours") and r["success_rate"] >= ENOUGH]
-        for peer in front([record for record in here if not record["system"].startswith("ours")]):
-            rivals = [record for record in ours if record["l2_mean"] <= peer["l2_mean"]]
-            mine = max(rivals, key=lambda r: r["images_per_second"], default=None)
-            rows.append([dataset, *_cells(peer), *_cells(mine), _times(mine, peer)])
-    return markdown(rows)
-
-
-def ours_table(records: Sequence[Record]) -> str:
-    """Markdown: each configuration on our own front, beside the fastest peer that is no longer."""
-    header = ["dataset", "ours", "images/s", "mean L2", "fastest peer that is no longer", "images/s", "mean L2"]
-    rows = [[*header, "ours is faster"], ["---"] * (len(header) + 1)]
-    chosen = [record for record in records if record["comparison"] == "best"]
-    for dataset in dict.fromkeys(record["dataset"] for record in chosen):
-        here = [record for record in chosen if record["dataset"] == dataset]
-        peers = [r for r in here if not r["system"].startswith("ours") and r["success_rate"] >= ENOUGH]
-        for mine in front([record for record in here if record["system"].startswith("ours")]):
-            rivals = [record for record in peers if record["l2_mean"] <= mine["l2_mean"]]
-            peer = max(rivals, key=lambda r: r["images_per_second"], default=None)
-            rows.append([dataset, *_cells(mine), *_cells(peer), _times(mine, peer)])
+        leading = [record for record in here if record["system"].startswith("ours") == ours_first]
+        others = [record for record in here if record not in leading]
+        for record in front(leading):
+            rivals = [other for other in others if other["l2_mean"] <= record["l2_mean"]]
+            rival = max(rivals, key=lambda r: r["images_per_second"], default=None)
+            mine, peer = (record, rival) if ours_first else (rival, record)
+            rows.append([dataset, *_cells(record), *_cells(rival), _times(mine, peer)])
     return markdown(rows)
 
 

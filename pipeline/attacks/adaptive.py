@@ -20,6 +20,7 @@ from pipeline.attacks.goals import Evasion
 from pipeline.attacks.minimum_norm import shortest_perturbation
 from pipeline.attacks.outside import autoattack, square
 from pipeline.attacks.projected_gradient import BALLS, projected_gradient_descent
+from pipeline.defenses.undefended import undefended as one_pass
 from pipeline.metrics.votes import summarize_passes
 from pipeline.models.inference import to_unit_interval
 from pipeline.models.modes import frozen
@@ -224,7 +225,7 @@ def attack_defense(
     if not len(few):
         return
     if undefended is not None:
-        plain = Target(_one_pass, undefended, {}, target.random)
+        plain = Target(one_pass, undefended, {}, target.random)
         yield judged("transfer", budget, few, within("transfer", plain, few, budget))
 
     def search(part: Tensor, block: int) -> Tensor:
@@ -239,11 +240,6 @@ def attack_defense(
 
     yield judged("square", budget, few, by_block(few, 1, search))
     yield judged("autoattack", budget, few, by_block(few, draws, ensemble))
-
-
-def _one_pass(model: nn.Module, images: Tensor, generator: torch.Generator) -> Tensor:
-    logits: Tensor = model(images)
-    return logits[:, None]
 
 
 def _shortest(judged: Callable[..., Attempt], rows: Tensor, originals: Tensor, nearest: Tensor) -> Attempt:

@@ -13,7 +13,7 @@ RESAMPLES = 1000
 
 @dataclass(frozen=True)
 class Rate:
-    """A mean with its 95 % interval over the choice of originals; not over the training of a model."""
+    """A mean with its 95 % interval: over originals, if nothing else is said; not over a model's training."""
 
     value: float
     low: float

@@ -12,7 +12,7 @@ from pipeline.reporting.style import COLORS, new_figure
 
 TABLE_CAPTION = (
     "Clean accuracy: whole test split. Static and transfer: images of an attacker who does not know of the defense; they are shown beside the adaptive figure and are no measure of robustness. "
-    "Adaptive: the worst of all attacks of this section for each original, within the stated budget. L2 needed: the shortest perturbation found, infinite where none was. "
+    "Adaptive: the worst of all attacks of this section for each original, within the stated budget; the outside attacks see the first originals only, see the table of sanity. L2 needed: the shortest perturbation found, infinite where none was. "
     "Detection: area under the ROC curve of the defense's own passes, by the score that is best on the minimal images; adaptive: on misclassified images made at the budget to cross the decision and keep the passes' disagreement low. "
     "Cost: multiply-adds of a prediction over those of one pass of the classifier. 95 % intervals over originals; no interval covers the training."
 )
@@ -168,7 +168,9 @@ def _adversarial_training(section: Section, metrics: Mapping[str, Any], curves: 
     section.table(
         ["adversarial training", "clean accuracy", "robust accuracy"],
         rows,
-        "The literature's figures are of AutoAttack on the whole test split and of larger networks, Linf 0.3 on MNIST and 8/255 on CIFAR-10.",
+        "The literature's figures, of the papers and of RobustBench, are of AutoAttack on the whole test split and of larger networks, Linf 0.3 on MNIST and 8/255 on CIFAR-10."
+        if dataset in LITERATURE
+        else "The literature has no figure of this dataset.",
     )
     rivals = {name: metrics["adaptive"][name]["every_attack"] for name in PAPERS if name in metrics["adaptive"]}
     if attacked and rivals:

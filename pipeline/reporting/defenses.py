@@ -222,10 +222,11 @@ def _trials(section: Section, metrics: Mapping[str, Any], results: DefenseResult
             plot.plot(rows["strength"], rows[column], color=color, marker="o", markersize=3, label=name)
         used = metrics["defense_trials"][defense]["used"]
         plot.axvline(used, color="#777777", linestyle="--", label=f"used: {used:g}")
+        plot.locator_params(axis="x", nbins=6)
         plot.set_xlabel(words)
         plot.set_ylim(0, 1.02)
+        plot.legend(fontsize=7)
     axes[0, 0].set_ylabel("share of images")
-    axes[0, 0].legend(fontsize=7)
     count = int(results.trials["originals"].iloc[0])
     none = metrics["defense_trials"][ENSEMBLE]["by_rule"] is None
     missed = " Here none of the rates tried does." if none else ""

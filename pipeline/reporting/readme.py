@@ -75,6 +75,8 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
 
 def defenses_table(metrics: Mapping[str, Any]) -> str:
     """Markdown: the report's one table of a dataset, a row per attacked defense."""
+    if "adaptive" not in metrics:
+        return "Not run with adaptive attacks yet."
     header, rows = one_table(metrics)
     return markdown([header, ["---"] * len(header), *rows])
 

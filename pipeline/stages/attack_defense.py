@@ -62,6 +62,7 @@ def main(arguments: argparse.Namespace) -> None:
     if not len(chosen):
         raise PipelineError(f"{arguments.adversarial}: expected originals of the test split, found none")
 
+    batch_size = batching(device).attack
     target = Target(function, learned, passes, partial(generator, device, seed, dataset, name, "adaptive"))
     originals = to_unit_interval(images, learned)
     same = arguments.weights.resolve() == arguments.classifier.resolve() and name == "undefended"
@@ -73,7 +74,7 @@ def main(arguments: argparse.Namespace) -> None:
             progress.update(count)
 
         for attempt in attack_defense(
-            target, None if same else classifier, images, labels, batching(device).attack, settings, advance
+            target, None if same else classifier, images, labels, batch_size, settings, advance
         ):
             difference = (attempt.images - originals[attempt.rows]).flatten(1)
             rows = attempt.rows.cpu().numpy()
@@ -96,7 +97,6 @@ def main(arguments: argparse.Namespace) -> None:
                     }
                 )
             )
-    batch_size = batching(device).attack
     checks = check_gradients(target, settings.draws, images[:CHECKED], labels[:CHECKED], batch_size)
     cost = multiply_adds(target.model(target.passes, "cost"), originals[:1]) / multiply_adds(classifier, originals[:1])
     about = {"dataset": dataset, "defense": name, "settings": vars(settings)}

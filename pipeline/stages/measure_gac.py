@@ -31,8 +31,8 @@ from pipeline.progress import bar
 from pipeline.randomness import derive_seed
 from pipeline.ranges import Range
 from pipeline.stages.command import run
-from pipeline.training.gac import Contestants, GacEpoch, generate
-from pipeline.training.gac_sweep import deceive, predicted, right
+from pipeline.training.gac import Contestants, GacEpoch, deceive, generate
+from pipeline.training.gac_sweep import predicted, right
 
 # The kinds of Figure 10 of the paper, original to generated; where one does not occur, it is left out.
 KINDS = ((4, 7), (5, 8), (9, 7), (4, 9), (1, 4), (0, 8), (5, 3))
@@ -65,7 +65,8 @@ def main(arguments: argparse.Namespace) -> None:
             each.append({name: right(model, sample) for name, model in contestants.classifiers.items()})
             rows = compare_accuracy(number, kind, part, each[-1], originals)
             if sample.generated:
-                l2, fooled = deceive(contestants, sample, each[-1][GAC])
+                correct = torch.from_numpy(each[-1][GAC])
+                l2, fooled = deceive(contestants.generator, contestants.classifiers[GAC], sample, correct)
                 rows = [replace(row, perturbation_l2=l2, fooled=fooled) if row.model == GAC else row for row in rows]
             accuracies += rows
         together = {name: np.mean([correct[name] for correct in each], axis=0) for name in each[0]}

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.artifacts.adversarial import open_adversarial
+from pipeline.artifacts.adversarial import TEST, open_adversarial
 from pipeline.artifacts.checkpoint import load_classifier
 from pipeline.artifacts.curves import write_curves
 from pipeline.artifacts.defenses import load_autoencoder
@@ -114,7 +114,7 @@ def _examples(sets: dict[str, Path]) -> tuple[Labels, Labels, Floats]:
     for path in sets.values():
         with open_adversarial(path) as set_:
             sources, classes = set_.sources, len(set_.identity.class_names)
-            test = sources.source_split[sources.original_row] == 1
+            test = sources.source_split[sources.original_row] == TEST
             fooled.append(set_.is_adversarial & test & (sources.target_labels == (sources.labels + 1) % classes))
     both = np.flatnonzero(np.logical_and.reduce(fooled))
     if not len(both):

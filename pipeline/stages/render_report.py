@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.artifacts.adversarial import open_adversarial
+from pipeline.artifacts.adversarial import TEST, open_adversarial
 from pipeline.artifacts.code import read_listed
 from pipeline.artifacts.curves import read_curves
 from pipeline.artifacts.evaluations import read_evaluations
@@ -124,7 +124,7 @@ def _statistics(folder: Path, adversarial: Path) -> Statistics:
     with open_adversarial(adversarial) as set_:
         sources = set_.sources
         # A fooled image of the test split for each class, towards a different class each.
-        fooled = set_.is_adversarial & (sources.source_split[sources.original_row] == 1)
+        fooled = set_.is_adversarial & (sources.source_split[sources.original_row] == TEST)
         classes = len(set_.identity.class_names)
         wanted = [(label, (label + 1 + label % (classes - 1)) % classes) for label in range(classes)]
         found = [np.flatnonzero(fooled & (sources.labels == a) & (sources.target_labels == b))[:1] for a, b in wanted]

@@ -98,10 +98,11 @@ def main(arguments: argparse.Namespace) -> None:
         attempts, about = read_frame(arguments.adaptive / name / "examples.parquet", "adaptive")
         check = read_curves(arguments.adaptive / name / "checks.csv", Check.__dataclass_fields__).iloc[0].to_dict()
         adaptive[name] = summarize_adaptive(attempts, about["settings"], check, static[static["defense"] == name])
-        same = [adaptive[other]["settings"][key] for other in ("undefended", name) for key in ("norm", "budget")]
-        if same[:2] != same[2:]:
+    budgets = {name: {key: entry["settings"][key] for key in ("norm", "budget")} for name, entry in adaptive.items()}
+    for name, found in budgets.items():
+        if found != budgets["undefended"]:
             raise PipelineError(
-                f"adaptive.{name}.{dataset}: expected norm and budget of undefended's, {same[:2]}, found {same[2:]}"
+                f"adaptive.{name}.{dataset}: expected undefended's {budgets['undefended']}, found {found}"
             )
     used = {
         "dropout_ensemble": settings["dropout_ensemble"]["rate"],

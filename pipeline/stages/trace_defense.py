@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.artifacts.adversarial import open_adversarial
+from pipeline.artifacts.adversarial import TEST, open_adversarial
 from pipeline.artifacts.checkpoint import load_classifier
 from pipeline.artifacts.statistics import write_frame
 from pipeline.attacks.ascent import ascend_steps
@@ -46,7 +46,7 @@ def main(arguments: argparse.Namespace) -> None:
     batch_size = batching(device).predict
     classifier = for_inference(load_classifier(arguments.classifier), device)
     with open_adversarial(arguments.adversarial) as set_:
-        test = set_.is_adversarial & (set_.sources.source_split[set_.sources.original_row] == 1)
+        test = set_.is_adversarial & (set_.sources.source_split[set_.sources.original_row] == TEST)
         rows = np.flatnonzero(test)
         random = np.random.default_rng(derive_seed(seed, dataset, name, "trace"))
         chosen = one_row_per_original(set_.sources.original_row[rows], random)

@@ -1,8 +1,8 @@
 """Train a version of the Generative Adversarial Classifier and its controls, several times from other random numbers.
 
 Reads:  the images file, the minimal adversarial set. Of the test split images to watch: nothing is chosen by them.
-Writes: a folder with the generator and the three classifiers of each training; those of the first training as the
-        defenses; learning curves. An interrupted run keeps the trainings that were done.
+Writes: a folder with the generator and the three classifiers of each training; those of the first that
+        did not fail as the defenses; learning curves. An interrupted run keeps the trainings that were done.
 Params: gac.<version>.<dataset> (not lambdas, trial_epochs), seed.
 """
 

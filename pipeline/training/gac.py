@@ -238,11 +238,17 @@ def _watch(
         accuracy = right.float().mean().item()
         if name != GAC or not sample.generated:
             return loss, accuracy, None, None
-        generated = generate(generator, sample.images)
-        wrong = predict(model, generated, 256).argmax(1) != sample.labels
-    originals = to_unit_interval(sample.images, model)
-    l2 = (generated - originals).flatten(1).norm(dim=1).mean().item()
-    return loss, accuracy, l2, (wrong & right).sum().item() / max(1, int(right.sum()))
+        return loss, accuracy, *deceive(generator, model, sample, right)
+
+
+def deceive(generator: Generator, classifier: nn.Module, sample: Sample, right: Tensor) -> tuple[float, float]:
+    """Mean ||G(x) - x||_2, and of the images that C gets `right`, bool (n,), the share that G fools it with."""
+    generated = generate(generator, sample.images)
+    with evaluation_mode(classifier):
+        wrong = predict(classifier, generated, 256).argmax(1) != sample.labels
+    l2 = (generated - to_unit_interval(sample.images, classifier)).flatten(1).norm(dim=1).mean().item()
+    right = right.to(wrong.device)
+    return l2, (wrong & right).sum().item() / max(1, int(right.sum()))
 
 
 def _class_count(model: nn.Module) -> int:

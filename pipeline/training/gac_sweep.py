@@ -13,10 +13,10 @@ from pipeline.models.inference import predict
 from pipeline.models.modes import evaluation_mode
 from pipeline.training.gac import (
     CONTROL,
-    Contestants,
     GacSettings,
     Sample,
     TrainingFailed,
+    deceive,
     fit_gac,
     generate,
     new_contestants,
@@ -74,7 +74,7 @@ def try_lambdas(
         clean, correct = right(gac, unseen), right(gac, adversarial)
         both = {GAC: correct, CONTROL: control["adversarial"]}
         _, compared = compare_accuracy(0, "minimal", "unseen", both, originals)
-        l2, fooled = deceive(contestants, unseen, clean)
+        l2, fooled = deceive(contestants.generator, gac, unseen, torch.from_numpy(clean))
         figures = {
             "clean_accuracy": float(clean.mean()),
             "control_clean_accuracy": float(control["clean"].mean()),
@@ -101,11 +101,3 @@ def predicted(model: nn.Module, images: Tensor) -> NDArray[np.int64]:
 def right(model: nn.Module, sample: Sample) -> NDArray[np.bool_]:
     """Which images of a sample get their label, bool (n,)."""
     return np.asarray(predicted(model, sample.images) == sample.labels.cpu().numpy())
-
-
-def deceive(contestants: Contestants, sample: Sample, correct: NDArray[np.bool_]) -> tuple[float, float]:
-    """What the generator does to uint8 images: mean ||G(x) - x||_2, and the share of `correct` ones it fools C with."""
-    made = generate(contestants.generator, sample.images)
-    wrong = ~right(contestants.classifiers[GAC], Sample(made, sample.labels, generated=False))
-    l2 = (made - sample.images.float() / 255).flatten(1).norm(dim=1).mean().item()
-    return l2, float((wrong & correct).sum() / max(1, correct.sum()))

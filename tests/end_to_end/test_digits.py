@@ -106,10 +106,10 @@ def test_second_run_does_nothing_and_quickly(tree: Tree) -> None:
 
 def test_killed_in_between_the_pipeline_finishes_with_the_same_bytes(tree: Tree) -> None:
     expected = tree.hashes()
-    ended = kill_after(
-        12, [sys.executable, "-m", "dvc", "repro", "--force", "measure_gac@digits-gac_dcgan"], tree.folder
+    weights = tree.folder / "data/defenses/digits/gac_dcgan.safetensors"
+    kill_once_gone(
+        weights, [sys.executable, "-m", "dvc", "repro", "--force", "measure_gac@digits-gac_dcgan"], tree.folder
     )
-    assert not ended, "it finished before it could be killed"
     tree.repro()
     assert tree.hashes() == expected
     assert tree.repro() == set()
@@ -124,8 +124,8 @@ def test_every_kind_of_stage_gives_the_same_bytes_again(tree: Tree) -> None:
     assert tree.hashes() == expected
 
 
-def kill_after(seconds: float, command: list[str], folder: Path) -> bool:
-    """Start a command with all its children, and kill them all without warning; True if it was over before."""
+def kill_once_gone(path: Path, command: list[str], folder: Path) -> None:
+    """Start a command with all its children; kill them all without warning while `path` is being made anew."""
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     process = subprocess.Popen(
         command,
@@ -135,9 +135,11 @@ def kill_after(seconds: float, command: list[str], folder: Path) -> bool:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    time.sleep(seconds)
-    if process.poll() is not None:
-        return True
+    while path.exists():  # DVC removes a stage's outputs before it runs
+        time.sleep(0.01)
+        assert process.poll() is None, "it finished before it could be killed"
+    time.sleep(2)
+    assert process.poll() is None, "it finished before it could be killed"
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    return False
+    assert not path.exists()
