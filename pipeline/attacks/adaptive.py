@@ -35,7 +35,8 @@ class AdaptiveSettings:
     """How a defense is attacked.
 
     norm, epsilons, budget : of the curve of robust accuracy; the budget, one of the epsilons, is the stated one.
-    originals : test originals attacked. sanity_originals : the first of them, that the outside attacks are run on.
+    originals : test originals attacked. sanity_originals : the first of them, that the outside attacks are run on;
+    and on every other one that the attacks at the budget have left.
     steps, relative_step_size, restarts : of projected gradient ascent at each epsilon.
     draws : passes averaged at each step, of a randomized defense. scored_draws : passes that judge what was found.
     l2_steps : of `minimum_norm`, which looks for the shortest perturbation. queries : of Square.
@@ -208,12 +209,18 @@ def attack_defense(
 
     fooled_within(attempt, len(right), settings.epsilons)
     yield from attempts.values()
+    standing = torch.zeros(len(labels), dtype=torch.bool, device=labels.device)
     if budget in attempts:
         rows = attempts[budget].rows
-        yield judged("pgd_doubled", budget, rows, within("pgd_doubled", target, rows, budget, times=2))
+        standing[rows[~attempts[budget].broken]] = True
+        doubled = judged("pgd_doubled", budget, rows, within("pgd_doubled", target, rows, budget, times=2))
+        standing[rows[doubled.broken]] = False
+        yield doubled
     # A single pass has no disagreement to keep low.
     quiet = settings.quiet if target.randomized else 0.0
-    yield judged("quiet", budget, right, within("quiet", target, right, budget, quiet=quiet))
+    evading = judged("quiet", budget, right, within("quiet", target, right, budget, quiet=quiet))
+    standing[right[evading.broken]] = False
+    yield evading
 
     def walk(part: Tensor, block: int) -> Tensor:
         model = target.model(draws, "shortest", block)
@@ -221,7 +228,7 @@ def attack_defense(
 
     yield _shortest(judged, right, originals, by_block(right, draws, walk))
 
-    few = right[right < settings.sanity_originals]
+    few = right[(right < settings.sanity_originals) | standing[right]]
     if not len(few):
         return
     if undefended is not None:

@@ -102,15 +102,19 @@ def _needed(examples: pd.DataFrame) -> NDArray[np.float64]:
 
 
 def _sanity(examples: pd.DataFrame, at_budget: NDArray[np.bool_], count: int) -> dict[str, Any]:
-    """Robust accuracy at the budget on the first originals: under our attack, and under each outside one."""
-    wrong = broken_within(examples, 0.0)[:count]
-    rates = {"adaptive": bootstrap_mean(~at_budget[:count]).as_dict()}
+    """Robust accuracy at the budget on the first originals: under our attack, and under each outside one.
+
+    lead : how far robust accuracy under ours is above that under the outside attack, original by original.
+    """
+    first = examples[examples["original"] < count]
+    wrong = broken_within(first, 0.0)
+    ours = at_budget[: len(wrong)]
+    rates: dict[str, Any] = {"adaptive": bootstrap_mean(~ours).as_dict(), "lead": {}}
     for attack in ("transfer", "square", "autoattack"):
-        rows = examples[examples["attack"] == attack]
-        if len(rows) or wrong.all():
-            broken = wrong.copy()
-            broken[rows.loc[rows["broken"], "original"]] = True
+        if (first["attack"] == attack).any() or wrong.all():
+            broken = wrong | _broken_by(first, (attack,), len(wrong))
             rates[attack] = bootstrap_mean(~broken).as_dict()
+            rates["lead"][attack] = bootstrap_mean(broken.astype(float) - ours, signed=True).as_dict()
     return rates
 
 
@@ -142,25 +146,21 @@ def _tripwires(
     """Signs that a figure is not what it seems: whether each is raised, and the number it looks at."""
     sanity, curve = summary["sanity"], summary[settings["norm"]]
     largest = curve[f"{max(settings['epsilons']):g}"]
-    change, rate = summary["doubled"]["change"], curve[f"{settings['budget']:g}"]
-    margin = sanity["adaptive"]["value"] - sanity["adaptive"]["low"]
+    change = summary["doubled"]["change"]
 
-    def lower(*names: str) -> float:
-        """How far robust accuracy under these outside attacks is below that under ours, at most."""
-        return max(
-            (sanity["adaptive"]["value"] - sanity[name]["value"] for name in names if name in sanity), default=0.0
-        )
+    def outdone(*names: str) -> dict[str, Any]:
+        """Whether one of these outside attacks leaves less than ours, and by how much at most."""
+        leads = [sanity["lead"][name] for name in names if name in sanity["lead"]]
+        return _wire(max((lead["value"] for lead in leads), default=0.0), any(lead["low"] > 0 for lead in leads))
 
     return {
         "zero_gradients": _wire(check["zero_gradients"], check["zero_gradients"] > ZERO_GRADIENTS),
         "softmax": _wire(check["softmax"], check["softmax"] > 0),
         "random": _wire(check["random"], check["random"] > 0),
-        "black_box": _wire(lower("transfer", "square"), lower("transfer", "square") > margin),
-        "autoattack": _wire(lower("autoattack"), lower("autoattack") > margin),
+        "black_box": outdone("transfer", "square"),
+        "autoattack": outdone("autoattack"),
         "largest_epsilon": _wire(largest["value"], largest["value"] > 0),
-        "doubled": _wire(
-            abs(change["value"]), abs(change["value"]) > max(rate["value"] - rate["low"], rate["high"] - rate["value"])
-        ),
+        "doubled": _wire(abs(change["value"]), change["low"] > 0 or change["high"] < 0),
     }
 
 

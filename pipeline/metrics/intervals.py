@@ -44,7 +44,7 @@ def bootstrap_mean(values: NDArray[Any], groups: NDArray[np.integer[Any]] | None
         # All alike: resampling shows no spread. The exact bound for as many successes as originals.
         bound = 0.025 ** (1 / len(totals))
         if signed:
-            return Rate(value, value - (1 - bound), value + (1 - bound))
+            return Rate(value, value - (1 - bound), min(1.0, value + (1 - bound)))
         return Rate(1.0, bound, 1.0) if value == 1 else Rate(0.0, 0.0, 1 - bound)
     random = np.random.default_rng(0)
     means = np.empty(RESAMPLES)

@@ -297,6 +297,8 @@ def test_summary_carries_success_on_and_raises_the_tripwires() -> None:
     assert found["doubled"]["change"]["value"] == pytest.approx(-0.4)
     raised = {name for name, wire in found["tripwires"].items() if wire["raised"]}
     assert raised == {"zero_gradients", "black_box", "largest_epsilon", "doubled"}
+    assert found["sanity"]["lead"]["square"]["value"] == pytest.approx(0.4)
+    assert found["sanity"]["lead"]["autoattack"]["value"] == pytest.approx(-0.5)
     assert found["detection"] == {"score": "logit_margin", "static_auc": 0.9, "adaptive": None}  # nine are too few
     twice = [(attack, epsilon, 10 + i, broken) for attack, epsilon, i, broken in rows]
     found = summarize_adaptive(attempts_frame(rows + twice), {**settings, "sanity_originals": 20}, check, static)
@@ -309,6 +311,36 @@ def test_summary_carries_success_on_and_raises_the_tripwires() -> None:
     near["linf"] = 0.2  # within the budget: the shortest perturbations count too
     assert summarize_adaptive(near, settings, check, static)["every_attack"]["value"] == 0
     assert found["cost"] == 3.0
+
+
+def test_tripwires_compare_the_same_originals() -> None:
+    """Six of a hundred are within the interval of a rate, and beyond that of the difference; two are not."""
+    check = {"zero_gradients": 0.0, "softmax": 0.0, "random": 0.0, "cost": 1.0}
+    settings = {"norm": "linf", "epsilons": (0.1, 0.2), "budget": 0.1, "sanity_originals": 100}
+    static = pd.DataFrame({"score": ["logit_margin"], "attack": ["minimal"], "negatives": ["clean"], "auc": [0.9]})
+    for more, expected in ((6, {"black_box", "autoattack", "doubled"}), (2, set())):
+        rows = [("none", np.nan, i, False) for i in range(100)]
+        rows += [("pgd", 0.1, i, i < 50) for i in range(100)] + [("pgd", 0.2, i, True) for i in range(50, 100)]
+        rows += [
+            (attack, 0.1, i, i < 50 + more) for attack in ("pgd_doubled", "square", "autoattack") for i in range(100)
+        ]
+        found = summarize_adaptive(attempts_frame(rows), settings, check, static)
+        assert {name for name, wire in found["tripwires"].items() if wire["raised"]} == expected
+        assert found["sanity"]["lead"]["square"]["value"] == pytest.approx(more / 100)
+
+
+def test_outside_attacks_see_the_first_originals_and_what_ours_left() -> None:
+    model, images, labels = problem()
+    settings = settings_of(epsilons=(0.006, 0.6), budget=0.006, sanity_originals=3)
+    attempts = {a.attack: a for a in attack_defense(target_of(undefended, model), None, images, labels, 8, settings)
+                if a.epsilon != 0.6}  # fmt: skip
+    left = set(range(len(labels)))
+    for attack in ("pgd", "pgd_doubled", "quiet"):
+        left -= set(attempts[attack].rows[attempts[attack].broken].tolist())
+    assert left
+    assert max(left) >= 3
+    for attack in ("square", "autoattack"):
+        assert set(attempts[attack].rows.tolist()) == left | {0, 1, 2}
 
 
 def test_a_median_may_be_infinite() -> None:
