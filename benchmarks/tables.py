@@ -57,7 +57,7 @@ def same_rule_table(records: Sequence[Record]) -> str:
                     dataset,
                     name,
                     f"{record['parameters'].get('steps', 'to the first success')}",
-                    f"{record['images_per_second']:.3g}",
+                    _rate(record),
                     "" if record is ours else f"{ours['images_per_second'] / record['images_per_second']:.1f} times",
                     f"{record['passes_per_image']:g}",
                     percent(record["success_rate"], 2),
@@ -101,7 +101,12 @@ def _cells(record: Record | None) -> list[str]:
     if record is None:
         return ["none is as short", "", ""]
     about = f"{record['system']}, {_parameters(record)}"
-    return [about, f"{record['images_per_second']:.3g}", f"{record['l2_mean']:.4g}"]
+    return [about, _rate(record), f"{record['l2_mean']:.4g}"]
+
+
+def _rate(record: Record) -> str:
+    rate = record["images_per_second"]
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
 
 
 def _times(mine: Record | None, peer: Record | None) -> str:
@@ -130,6 +135,9 @@ def generation_figure(records: Sequence[Record]) -> Figure:
                 markersize=2.5, linestyle="none", alpha=0.4,
             )  # fmt: skip
         plot.set_yscale("log")
+        ticks = [20, 50, 100, 200, 500, 1000]
+        plot.set_yticks(ticks, [f"{tick:,}" for tick in ticks])
+        plot.minorticks_off()
         plot.set_xlabel("mean L2 of the perturbations")
         plot.set_title(dataset)
     axes[0, 0].set_ylabel("images/s")
