@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline.attacks.adaptive import (
     STRETCHES,
@@ -26,9 +27,11 @@ from pipeline.attacks.ascent import score_gradients
 from pipeline.attacks.goals import SURE, Evasion
 from pipeline.attacks.outside import autoattack, square
 from pipeline.defenses.adversarial_training import Adversary
+from pipeline.defenses.gaussian_blur import blur
 from pipeline.defenses.undefended import undefended
 from pipeline.metrics.adaptive import median_with_interval, summarize_adaptive
-from pipeline.models.classifier import Classifier
+from pipeline.models.autoencoder import Autoencoder
+from pipeline.models.classifier import Classifier, FullyConnectedClassifier
 from pipeline.models.inference import for_inference
 from pipeline.training.classifier import divide, fit_classifier, new_classifier
 from tests.linear import Linear
@@ -166,6 +169,26 @@ def test_a_passes_parameter_left_out_is_the_functions_default() -> None:
     linear = nn.Sequential(nn.Flatten(), nn.Linear(64, 5))
     one, six = (multiply_adds(target_of(by_default, linear).model(draws), images) for draws in (1, 6))
     assert six == 6 * one > 0
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        Classifier((3, 8, 8), 4, channels=(4, 8), dropout=0.1),
+        FullyConnectedClassifier((3, 8, 8), 4, hidden=(9, 7)),
+        Autoencoder((3, 8, 8), channels=(4, 8), dropout=0.1, residual=True),
+    ],
+)
+def test_the_cost_is_what_pytorch_counts(model: nn.Module) -> None:
+    images = torch.rand(2, 3, 8, 8)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.eval()(blur(images, 0.7))
+    assert multiply_adds(nn.Sequential(Blur(), model), images) == counter.get_total_flops() > 0
+
+
+class Blur(nn.Module):
+    def forward(self, images: Tensor) -> Tensor:
+        return blur(images, 0.7)
 
 
 def test_one_more_budget_leaves_the_other_attacks_draws_alone() -> None:
