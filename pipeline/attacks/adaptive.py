@@ -39,7 +39,8 @@ class AdaptiveSettings:
     norm, epsilons, budget : of the curve of robust accuracy; the budget, one of the epsilons, is the stated one.
     originals : test originals attacked. sanity_originals : the first of them, that the outside attacks are run on;
     and on every other one that the attacks at the budget have left.
-    steps, relative_step_size, restarts : of projected gradient ascent at each epsilon.
+    steps, relative_step_size, restarts : of projected gradient ascent at each epsilon; each restart goes for the
+    original's next best other class.
     draws : passes averaged at each step, of a randomized defense. scored_draws : passes that judge what was found.
     l2_steps : of `minimum_norm`, which looks for the shortest perturbation. queries : of Square.
     quiet : weight of the passes' disagreement in the attack that evades the detector too.

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax
 
@@ -20,6 +21,10 @@ class Goal:
     def at(self, rows: Tensor) -> "Goal":
         """The goal of some of the images, at an index or mask of shape (n,)."""
         return replace(self, labels=self.labels[rows])
+
+    def tried_again(self, restart: int, logits: Tensor) -> "Goal":
+        """The goal of one more run from the same images, whose logits these are."""
+        return self
 
     def score(self, logits: Tensor) -> Tensor:
         """What to raise, (n,): the log-probability of the target, or minus that of the label."""
@@ -43,17 +48,33 @@ class Evasion(Goal):
     The lead of the best other class is raised, not the cross-entropy: its gradient does not vanish where the
     classifier is sure (Carlini and Wagner, 2017).
 
+    rival : int64 (n,) or None, the class whose lead is raised instead. A run tried again takes the original's second
+        best other class, the next the third: multi-targeted (Gowal et al., 2019).
     quiet : weight of the disagreement of the passes, the variance of their softmax scores summed over classes, which is
         lowered at the same time, for detectors that look at it; a lead of more than SURE then counts for nothing.
     """
 
     targeted: bool = False
+    rival: Tensor | None = None
     quiet: float = 0.0
+
+    def at(self, rows: Tensor) -> "Evasion":
+        rival = None if self.rival is None else self.rival[rows]
+        return replace(self, labels=self.labels[rows], rival=rival)
+
+    def tried_again(self, restart: int, logits: Tensor) -> "Evasion":
+        others = logits.mean(1).scatter(1, self.labels[:, None], -torch.inf)
+        ranked = others.argsort(1, descending=True)[:, : others.shape[1] - 1]
+        return replace(self, rival=ranked[:, restart % ranked.shape[1]])
 
     def lead(self, logits: Tensor) -> Tensor:
         return super().lead(logits.mean(1))
 
     def score(self, logits: Tensor) -> Tensor:
+        lead = self.lead(logits)
+        if self.rival is not None:
+            mean = logits.mean(1)
+            lead = (mean.gather(1, self.rival[:, None]) - mean.gather(1, self.labels[:, None]))[:, 0]
         if not self.quiet:
-            return self.lead(logits)
-        return self.lead(logits).clamp_max(SURE) - self.quiet * logits.softmax(2).var(1, correction=0).sum(1)
+            return lead
+        return lead.clamp_max(SURE) - self.quiet * logits.softmax(2).var(1, correction=0).sum(1)

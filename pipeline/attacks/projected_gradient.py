@@ -77,7 +77,7 @@ def projected_gradient_descent(
     model : images in [0, 1] to logits (n, k).
     images : float (n, c, h, w) in [0, 1].
     generator : of the random starts, on the images' device.
-    restarts : runs in all; only images that no run before has fooled take part in the next.
+    restarts : runs in all; only images that no run before has fooled take part in the next, see `Goal.tried_again`.
 
     Returns
     -------
@@ -91,8 +91,11 @@ def projected_gradient_descent(
     step_size = relative_step_size * epsilon
     rows = torch.arange(len(images), device=images.device)
     with frozen(model):
-        for _ in range(restarts):
+        for restart in range(restarts):
             originals, aim = images[rows], goal.at(rows)
+            if restart:
+                with torch.no_grad():
+                    aim = aim.tried_again(restart, model(originals))
             start = ball.random(originals, epsilon, generator) if random_start else torch.zeros_like(originals)
             current = latest = (originals + start).clamp_(0, 1)
             fooled = torch.zeros_like(rows, dtype=torch.bool)

@@ -71,7 +71,7 @@ def adaptive_section(metrics: Mapping[str, Any], curves: pd.DataFrame) -> Sectio
     section.text(
         f"The paper judges its defenses on images made for the undefended classifier. Here each defense is attacked as a whole, white-box and untargeted: "
         f"projected gradient ascent through all of it, where it is randomized every step averaged over several draws (EOT), "
-        f"at each budget until nothing is left; and a minimum-norm attack for the shortest perturbation. What was found is judged by the vote over many fresh draws. "
+        f"at each budget until nothing is left, each restart towards the original's next best other class; and a minimum-norm attack for the shortest perturbation. What was found is judged by the vote over many fresh draws. "
         f"{first['originals']} test originals that the undefended classifier gets right, the same for every defense; one that is broken within a budget counts as broken within all larger ones."
     )
     header, rows = one_table(metrics)

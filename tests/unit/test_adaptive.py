@@ -24,8 +24,9 @@ from pipeline.attacks.adaptive import (
     score,
 )
 from pipeline.attacks.ascent import score_gradients
-from pipeline.attacks.goals import SURE, Evasion
+from pipeline.attacks.goals import SURE, Evasion, Goal
 from pipeline.attacks.outside import autoattack, square
+from pipeline.attacks.projected_gradient import BALLS, projected_gradient_descent
 from pipeline.defenses.adversarial_training import Adversary
 from pipeline.defenses.gaussian_blur import blur
 from pipeline.defenses.undefended import undefended
@@ -235,6 +236,45 @@ def test_a_quiet_attack_lowers_the_disagreement() -> None:
         assert attempt.broken.all()
         means[weight] = attempt.scores["vote_variance"].mean().item()
     assert means[10.0] < 0.9 * means[0.0]
+
+
+def test_a_run_tried_again_goes_for_the_next_best_class() -> None:
+    logits = torch.tensor([[[3.0, 1.0, 2.0, 0.0]], [[0.0, 1.0, 2.0, 3.0]]])
+    goal = Evasion(torch.tensor([0, 0]))
+    rivals = [goal.tried_again(restart, logits).rival for restart in (1, 2, 3)]
+    assert [rival.tolist() for rival in rivals if rival is not None] == [[1, 2], [3, 1], [2, 3]]
+    again = goal.tried_again(1, logits)
+    assert again.score(logits).tolist() == [-2.0, 2.0]
+    assert again.at(torch.tensor([1])).score(logits[1:]).tolist() == [2.0]
+    assert again.reached(logits).tolist() == [False, True]  # any other class will do
+    assert goal.score(logits).tolist() == [-1.0, 3.0]
+    assert Goal(goal.labels).tried_again(1, logits[:, 0]) == Goal(goal.labels)
+
+
+def test_restarts_towards_other_classes_break_more() -> None:
+    """The best other class is as bright as the image can make it; only the third can overtake the label."""
+    labels = torch.zeros(2, dtype=torch.int64)
+
+    class Capped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(()))
+
+        def forward(self, images: Tensor) -> Tensor:
+            level = images.flatten(1).mean(1)
+            second = 0.9 - (level - 0.5).square()
+            rows = torch.stack([torch.ones_like(level), second, 0.5 - 3 * (level - 0.5)], dim=1)
+            return (rows * self.scale)[:, None]
+
+    images = torch.full((2, 1, 4, 4), 0.6)
+    broken = []
+    for restarts in (1, 2):
+        found, _ = projected_gradient_descent(
+            Capped(), images, Evasion(labels), seeded(), BALLS["linf"], epsilon=0.35, relative_step_size=0.05, steps=30,
+            restarts=restarts, random_start=False,
+        )  # fmt: skip
+        broken.append(Evasion(labels).reached(Capped()(found)).tolist())
+    assert broken == [[False, False], [True, True]]
 
 
 def test_outside_attacks_break_what_can_be_broken() -> None:
