@@ -82,7 +82,7 @@ def adaptive_section(metrics: Mapping[str, Any], curves: pd.DataFrame) -> Sectio
     section.figure(
         "robust_accuracy",
         _curves(entries),
-        f"Robust accuracy against the budget ({NORMS[settings['norm']]}, adaptive) on {first['originals']} test originals, 95 % intervals as bands; at zero: accuracy without attack. The dotted line is the stated budget.",
+        f"Robust accuracy against the budget ({NORMS[settings['norm']]}, adaptive) on {first['originals']} test originals, 95 % intervals as upright lines, side by side; at zero: accuracy without attack. The dotted line is the stated budget.",
     )
     _shortest(section, entries)
     _sanity(section, entries)
@@ -246,12 +246,13 @@ def _effort(entry: Mapping[str, Any]) -> tuple[Any, ...]:
 def _curves(entries: Mapping[str, Any]) -> Figure:
     figure, axes = new_figure(7.4, 4.2)
     plot = axes[0, 0]
-    for (color, style), (name, entry) in zip(LINES, entries.items(), strict=False):
+    for index, ((color, style), (name, entry)) in enumerate(zip(LINES, entries.items(), strict=False)):
         curve = entry[entry["settings"]["norm"]]
         at = [float(epsilon) for epsilon in curve]
         values = {end: [point[end] for point in curve.values()] for end in ("value", "low", "high")}
         plot.plot(at, values["value"], color=color, linestyle=style, marker=".", label=WORDS.get(name, name))
-        plot.fill_between(at, values["low"], values["high"], color=color, alpha=0.12, linewidth=0)
+        beside = [x * 1.012 ** (index - len(entries) / 2) for x in at]
+        plot.vlines(beside, values["low"], values["high"], color=color, linestyle=style, alpha=0.4, linewidth=1)
     settings = next(iter(entries.values()))["settings"]
     plot.axvline(settings["budget"], color="#999999", linestyle=":")
     small = min(epsilon for entry in entries.values() for epsilon in entry["settings"]["epsilons"])
