@@ -1,5 +1,6 @@
 """The Generative Adversarial Classifier: losses, generators, training beside its controls, what comes out of it."""
 
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,21 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from ruamel.yaml import YAML
 from scipy import stats
 from torch import nn
 from torch.nn import functional
 
 from pipeline.artifacts import contests
 from pipeline.artifacts.adversarial import open_adversarial
-from pipeline.artifacts.contests import pack_training, rows_of, save_contestants, unpack_training
+from pipeline.artifacts.contests import (
+    TrainingStatus,
+    pack_training,
+    read_failed,
+    rows_of,
+    save_contestants,
+    unpack_training,
+)
 from pipeline.artifacts.curves import write_curves
 from pipeline.artifacts.generated import Generated, read_generated, write_generated
 from pipeline.artifacts.shards import ShardStore
@@ -35,6 +44,7 @@ from pipeline.metrics.gains import (
 from pipeline.metrics.splits import training_mask, validation_mask
 from pipeline.models.classifier import Classifier, FullyConnectedClassifier
 from pipeline.models.generators import DcganGenerator, VanillaGenerator
+from pipeline.stages import calibrate_gac
 from pipeline.training import gac_sweep
 from pipeline.training.gac import (
     CLASSES,
@@ -52,6 +62,7 @@ from pipeline.training.gac import (
     new_contestants,
 )
 from tests.linear import Linear
+from tests.root import ROOT
 from tests.sets import make_set
 
 SETTINGS: dict[str, Any] = {
@@ -459,3 +470,20 @@ def test_architectures_match_their_version() -> None:
     convolutional = DcganGenerator((1, 8, 8), channels=(4, 8))
     assert not any(isinstance(layer, nn.Linear) for layer in convolutional.modules())
     assert convolutional(torch.rand(2, 1, 8, 8)).shape == (2, 1, 8, 8)
+
+
+def test_versions_of_different_shares_are_refused(tmp_path: Path) -> None:
+    yaml = YAML(typ="safe")
+    params = yaml.load((ROOT / "params.yaml").read_text())
+    params["gac"]["gac_dcgan"]["digits"]["share"] = 0.4
+    with open(tmp_path / "params.yaml", "w") as handle:
+        yaml.dump(params, handle)
+    with pytest.raises(PipelineError, match=r"gac\.\*\.digits\.share: expected the same"):
+        calibrate_gac.main(Namespace(dataset="digits", params=tmp_path / "params.yaml"))
+
+
+def test_trainings_that_failed_are_told_with_their_reason(tmp_path: Path) -> None:
+    statuses = [TrainingStatus(0, "ok"), TrainingStatus(1, "diverged in epoch 2"), TrainingStatus(2, "ok")]
+    write_curves(tmp_path / "trainings.csv", statuses)
+    failed = read_failed(tmp_path)
+    assert failed.to_dict("records") == [{"seed": 1, "status": "diverged in epoch 2"}]
