@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.common import ROOT, Pairs, about, load_pairs, options, seconds, write
+from benchmarks.common import ROOT, Pairs, about, counting, load_pairs, options, seconds, write
 from pipeline.artifacts.adversarial import Identity, Sources, write_adversarial
 from pipeline.artifacts.checkpoint import load_classifier
 from pipeline.artifacts.shards import ShardStore
@@ -85,9 +85,11 @@ def engine_share(dataset: str, pairs: Pairs, ceiling: float) -> dict[str, Any]:
             engine.run_attack(minimal, pairs.model, pairs.originals, pairs.rows, pairs.targets, size, **parameters)
         ]
 
-    total = min(seconds(run) for _ in range(2))
+    rounds = 2
+    with counting(pairs.model) as counts:
+        total = min(seconds(run) for _ in range(rounds))
     images, steps = found[0]
-    passes = int(steps.sum()) + len(steps)
+    passes = counts[0] / rounds
     spent = 0.0
     original = engine.target_score_gradients
 

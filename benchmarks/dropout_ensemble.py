@@ -1,39 +1,29 @@
 """What the dropout ensemble costs beyond its own passes: masks, votes, bookkeeping.
 
-    python benchmarks/dropout_ensemble.py [--dataset cifar10] [--images 1024] [--passes 50] [--rounds 5]
+    PYTHONPATH=. python benchmarks/dropout_ensemble.py [--dataset cifar10] [--images 1024] [--passes 50] [--rounds 5]
 
 Compares `evaluate` on the trained classifier with one bare pass of the layers before the first dropout
 plus `passes` bare passes of those behind it, in turns, on the same images, and writes the median of each
 and their ratio to benchmarks/results/dropout_ensemble.json. The goal is a ratio of at most 1.25.
 """
 
-import argparse
-import json
 import statistics
-import time
 from functools import partial
-from pathlib import Path
 
 import torch
 
+from benchmarks.common import ROOT, about, options, seconds, write
 from pipeline.artifacts.checkpoint import load_classifier
 from pipeline.artifacts.images import read_split
 from pipeline.defenses.dropout_ensemble import dropout_ensemble, split_at_first_dropout
-from pipeline.devices import batching, choose_device, describe_device, keep_freed_memory
+from pipeline.devices import batching, choose_device, keep_freed_memory
 from pipeline.metrics.evaluation import evaluate
 from pipeline.models.inference import for_inference, to_unit_interval
 from pipeline.randomness import generator
 
-ROOT = Path(__file__).parents[1]
-
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", default="cifar10")
-    parser.add_argument("--images", type=int, default=1024)
-    parser.add_argument("--passes", type=int, default=50)
-    parser.add_argument("--rounds", type=int, default=5)
-    arguments = parser.parse_args()
+    arguments = options(__doc__, dataset="cifar10", images=1024, passes=50, rounds=5)
 
     keep_freed_memory()
     device = choose_device()
@@ -54,21 +44,14 @@ def main() -> None:
     def ours() -> None:
         evaluate(defense, model, images, batch_size, lambda batch: generator(device, 0, "benchmark", batch))
 
-    seconds: dict[str, list[float]] = {"bare": [], "ours": []}
+    taken: dict[str, list[float]] = {"bare": [], "ours": []}
     for _ in range(arguments.rounds):
         for name, run in (("bare", bare), ("ours", ours)):
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            started = time.perf_counter()
-            run()
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            seconds[name].append(time.perf_counter() - started)
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
+            taken[name].append(seconds(run))
+    medians = {name: statistics.median(values) for name, values in taken.items()}
     record = {
         "dataset": arguments.dataset,
-        "device": describe_device(device),
-        "torch": torch.__version__,
+        **about(),
         "images": arguments.images,
         "passes": arguments.passes,
         "rounds": arguments.rounds,
@@ -76,9 +59,8 @@ def main() -> None:
         "ensemble_seconds": round(medians["ours"], 3),
         "ratio": round(medians["ours"] / medians["bare"], 3),
     }
-    text = json.dumps(record, indent=2)
-    (ROOT / "benchmarks/results/dropout_ensemble.json").write_text(text + "\n")
-    print(text)
+    write("dropout_ensemble", record)
+    print(record)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ best : every system over its own step sizes, numbers of steps and radii, each pe
 
 Success is measured on what a system returns, by the same predictions. Peers get images in the usual order of memory and
 a model that turns them into channels_last and its gradients back, the faster format for it. A record per configuration
-goes to benchmarks/results/generation.json; `make readme` renders table and figure.
+of the two comparisons goes to benchmarks/results/generation.json; `make readme` renders table and figure.
 """
 
 import importlib
@@ -166,23 +166,27 @@ def of_adv_lib(name: str, model: nn.Module, images: Tensor, targets: Tensor, **a
     return found
 
 
+def descents(classes: int, radius: float, length: float, steps: int) -> dict[str, Callable[..., Tensor]]:
+    """The peers' steps of one length in a ball, from the image itself."""
+    return {
+        "torchattacks PGDL2": partial(torchattacks_pgd, eps=radius, alpha=length, steps=steps),
+        "Foolbox L2BasicIterativeAttack": partial(basic_iterative, epsilon=radius, length=length, steps=steps),
+        "ART PGD, norm 2": partial(art_pgd, classes=classes, eps=radius, eps_step=length, max_iter=steps),
+    }
+
+
 def same_rule(dataset: str, classes: int, steps: int) -> Iterator[Run]:
-    """`steps`: what the slowest images need."""
-    length, radius = SAME_RULE[dataset], 1000.0
+    """`steps`: what the slowest images need. The radius: one that no perturbation reaches."""
+    length = SAME_RULE[dataset]
+    yield Run("ours-normalized", *_normalized(length))
+    for size, (system, attack) in itertools.product(BATCHES, descents(classes, 1000.0, length, steps).items()):
+        rest = {"steps": steps, "length": length, "batch_size": size}
+        yield Run(system, partial(in_batches, size=size, attack=attack), rest)
+
+
+def _normalized(length: float) -> tuple[Callable[[Pairs], Tensor], dict[str, Any]]:
     at = {"length": length, "max_steps": 10000}
-    yield Run("ours-normalized", partial(ours, update=step_of_length, log=True, **at), at)
-    about_it = {"steps": steps, "length": length}
-    for size in BATCHES:
-        rest = {**about_it, "batch_size": size}
-        pgd = partial(torchattacks_pgd, eps=radius, alpha=length, steps=steps)
-        yield Run("torchattacks PGDL2", partial(in_batches, size=size, attack=pgd), rest)
-        # A radius that the perturbations do not reach: Foolbox computes with it.
-        basic = partial(
-            of_foolbox, "L2BasicIterativeAttack", epsilon=radius, abs_stepsize=length, steps=steps, random_start=False
-        )
-        yield Run("Foolbox L2BasicIterativeAttack", partial(in_batches, size=size, attack=basic), rest)
-        art = partial(art_pgd, classes=classes, eps=radius, eps_step=length, max_iter=steps)
-        yield Run("ART PGD, norm 2", partial(in_batches, size=size, attack=art), rest)
+    return partial(ours, update=step_of_length, log=True, **at), at
 
 
 MINIMUM_NORM: dict[str, Callable[..., Tensor]] = {
@@ -206,8 +210,7 @@ def best(dataset: str, classes: int, sizes: Mapping[str, int]) -> Iterator[Run]:
         at = {"step_size": step_size, "max_steps": 15000}
         yield Run("ours", partial(ours, update=minimal.first_success_update, log=False, **at), at)
     for length in tried["length"]:
-        at = {"length": length, "max_steps": 10000}
-        yield Run("ours-normalized", partial(ours, update=step_of_length, log=True, **at), at)
+        yield Run("ours-normalized", *_normalized(length))
     for steps in OURS:
         yield Run("ours-minimum_norm", partial(ours_shortest, steps=steps), {"steps": steps})
     for steps, system in itertools.product(WALKS, MINIMUM_NORM):
@@ -215,12 +218,7 @@ def best(dataset: str, classes: int, sizes: Mapping[str, int]) -> Iterator[Run]:
     for radius in tried["radius"]:
         for share, steps in ((0.5, 5), (0.3, 10), (0.2, 20), (0.1, 40)):
             length = share * radius
-            attacks = {
-                "torchattacks PGDL2": partial(torchattacks_pgd, eps=radius, alpha=length, steps=steps),
-                "Foolbox L2BasicIterativeAttack": partial(basic_iterative, epsilon=radius, length=length, steps=steps),
-                "ART PGD, norm 2": partial(art_pgd, classes=classes, eps=radius, eps_step=length, max_iter=steps),
-            }
-            for system, attack in attacks.items():
+            for system, attack in descents(classes, radius, length, steps).items():
                 rest = {"radius": radius, "length": round(length, 4), "steps": steps, "batch_size": sizes[system]}
                 yield Run(system, partial(in_batches, size=sizes[system], attack=attack), rest)
 
@@ -250,31 +248,24 @@ def measure(run: Run, pairs: Pairs, comparison: str, dataset: str, rounds: int) 
     }
 
 
-def slowest(dataset: str, originals: int) -> int:
+def slowest(dataset: str, pairs: Pairs) -> int:
     """Steps of the same rule after which 99.9 % of the pairs have been fooled."""
-    pairs = load_pairs(dataset, originals)
-    model, size = LogProbabilities(pairs.model), batching(choose_device()).attack
     attack = types.SimpleNamespace(first_success_update=step_of_length)
-    _, steps = engine.run_attack(
-        attack,
-        model,
-        pairs.originals,
-        pairs.rows,
-        pairs.targets,
-        size,
-        length=SAME_RULE[dataset],
-        max_steps=10000,  # type: ignore[arg-type]
-    )
+    model, size = LogProbabilities(pairs.model), batching(choose_device()).attack
+    about_it = {"length": SAME_RULE[dataset], "max_steps": 10000}
+    _, steps = engine.run_attack(attack, model, pairs.originals, pairs.rows, pairs.targets, size, **about_it)  # type: ignore[arg-type]
     return int(torch.quantile(steps.double(), ENOUGH, interpolation="higher"))
 
 
-def alone(dataset: str, originals: int, comparison: str, index: int, given: Any) -> dict[str, Any]:
-    """One configuration in a process of its own, so that its peak memory is its own; `given`: steps or batch sizes."""
+def alone(run: Run, dataset: str, originals: int, comparison: str) -> dict[str, Any]:
+    """One configuration in a process of its own, so that its peak memory is its own."""
+    with get_context("spawn").Pool(1) as pool:
+        return pool.apply(_alone, (run, dataset, originals, comparison))
+
+
+def _alone(run: Run, dataset: str, originals: int, comparison: str) -> dict[str, Any]:
     sys.path.append(str(ROOT / ".peers"))
-    pairs = load_pairs(dataset, originals)
-    classes = predict(pairs.model, pairs.originals[:1], 1).shape[1]
-    runs = list((same_rule if comparison == "same_rule" else best)(dataset, classes, given))
-    record = measure(runs[index], pairs, comparison, dataset, ROUNDS)
+    record = measure(run, load_pairs(dataset, originals), comparison, dataset, ROUNDS)
     return {**record, "peak_memory_mb": peak_mib()}
 
 
@@ -288,26 +279,24 @@ def main() -> None:
     arguments = options(__doc__, datasets=["mnist", "cifar10"], originals=50)
     sys.path.append(str(ROOT / ".peers"))
     records = []
-    spawning = get_context("spawn")
     for dataset in arguments.datasets:
         pairs = load_pairs(dataset, arguments.originals)
         classes = predict(pairs.model, pairs.originals[:1], 1).shape[1]
-        steps = slowest(dataset, arguments.originals)
-        for index, run in enumerate(same_rule(dataset, classes, steps)):
-            with spawning.Pool(1) as pool:
-                records.append(pool.apply(alone, (dataset, arguments.originals, "same_rule", index, steps)))
+        steps = slowest(dataset, pairs)
+        for run in same_rule(dataset, classes, steps):
+            records.append(alone(run, dataset, arguments.originals, "same_rule"))
             print(run.system, run.parameters, records[-1], flush=True)
         tried = []
         trials = [
-            measure(walk(system, TRIAL, size), pairs, "trial", dataset, 1)
+            measure(walk(system, TRIAL, size), pairs, "trial", dataset, ROUNDS)
             for system, size in itertools.product(MINIMUM_NORM, BATCHES)
         ]
         sizes = faster_sizes([*(record for record in records if record["dataset"] == dataset), *trials])
-        for index, run in enumerate(best(dataset, classes, sizes)):
-            tried.append((index, measure(run, pairs, "best", dataset, 1)))
+        for run in best(dataset, classes, sizes):
+            tried.append((run, measure(run, pairs, "best", dataset, 1)))
             print(run.system, run.parameters, tried[-1][1], flush=True)
         # What may be on a system's front is measured again, alone.
-        for index, record in tried:
+        for run, record in tried:
             if record["success_rate"] < ENOUGH or any(
                 other["system"] == record["system"]
                 and other["success_rate"] >= ENOUGH
@@ -317,8 +306,7 @@ def main() -> None:
             ):
                 records.append(record)
                 continue
-            with spawning.Pool(1) as pool:
-                records.append(pool.apply(alone, (dataset, arguments.originals, "best", index, sizes)))
+            records.append(alone(run, dataset, arguments.originals, "best"))
             print("again", records[-1], flush=True)
     write("generation", records)
 

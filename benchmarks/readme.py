@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import tables
+from benchmarks.common import DATASETS, ROOT
 from pipeline.artifacts.metrics import read_metrics
 from pipeline.artifacts.pages import as_png
 from pipeline.reporting.readme import attacks_table, defenses_table, results_table, with_tables
 
-ROOT = Path(__file__).parents[1]
-ORDER = ("digits", "mnist", "cifar10")
 # Table by marker: the benchmark that it comes from, and the figure under it.
 TABLES = {
     "speeds": ("attacks", tables.speeds_table, None),
@@ -26,7 +25,7 @@ FIGURES = {"generation": tables.generation_figure, "scaling": tables.scaling_fig
 
 
 def committed_metrics() -> dict[str, dict[str, Any]]:
-    return {name: read_metrics(ROOT / f"reports/metrics/{name}.json") for name in ORDER}
+    return {name: read_metrics(ROOT / f"reports/metrics/{name}.json") for name in DATASETS}
 
 
 def rendered(readme: str) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, StrMethodFormatter
 
 from pipeline.reporting.readme import markdown
 from pipeline.reporting.section import percent
@@ -88,7 +89,7 @@ def best_table(records: Sequence[Record], *, ours_first: bool) -> str:
     for dataset in dict.fromkeys(record["dataset"] for record in chosen):
         here = [record for record in chosen if record["dataset"] == dataset]
         leading = [record for record in here if record["system"].startswith("ours") == ours_first]
-        others = [record for record in here if record not in leading]
+        others = [record for record in here if record["system"].startswith("ours") != ours_first]
         for record in front(leading):
             rivals = [other for other in others if other["l2_mean"] <= record["l2_mean"]]
             rival = max(rivals, key=lambda r: r["images_per_second"], default=None)
@@ -135,8 +136,8 @@ def generation_figure(records: Sequence[Record]) -> Figure:
                 markersize=2.5, linestyle="none", alpha=0.4,
             )  # fmt: skip
         plot.set_yscale("log")
-        ticks = [20, 50, 100, 200, 500, 1000]
-        plot.set_yticks(ticks, [f"{tick:,}" for tick in ticks])
+        plot.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        plot.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         plot.minorticks_off()
         plot.set_xlabel("mean L2 of the perturbations")
         plot.set_title(dataset)

@@ -46,7 +46,8 @@ def describe_device(device: torch.device) -> str:
             model = next((s.split(":")[1].strip() for s in lines if s.startswith("model name")), model)
     except OSError:
         pass
-    return f"{model}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"{model}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def keep_freed_memory() -> None:

@@ -39,8 +39,8 @@ class AdaptiveSettings:
     norm, epsilons, budget : of the curve of robust accuracy; the budget, one of the epsilons, is the stated one.
     originals : test originals attacked. sanity_originals : the first of them, that the outside attacks are run on;
     and on every other one that the attacks at the budget have left.
-    steps, relative_step_size, restarts : of projected gradient ascent at each epsilon; each restart goes for the
-    original's next best other class.
+    steps, relative_step_size, restarts : of projected gradient ascent at each epsilon: the first step's size, of which
+    the others fall linearly towards zero; each run after the first goes for the original's next best other class.
     draws : passes averaged at each step, of a randomized defense. scored_draws : passes that judge what was found.
     l2_steps : of `minimum_norm`, which looks for the shortest perturbation. queries : of Square.
     quiet : weight of the passes' disagreement in the attack that evades the detector too.
@@ -179,8 +179,10 @@ def attack_defense(
     def within(attack: str, of: Target, rows: Tensor, epsilon: float, times: int = 1, quiet: float = 0.0) -> Tensor:
         """Projected gradient ascent with `times` the steps and draws."""
 
+        passes = times * draws if of.randomized else 1
+
         def ascend(part: Tensor, block: int) -> Tensor:
-            model = of.model(times * draws, attack, str(epsilon), block)
+            model = of.model(passes, attack, str(epsilon), block)
             found, _ = projected_gradient_descent(
                 model,
                 originals[part],
@@ -192,10 +194,11 @@ def attack_defense(
                 steps=times * settings.steps,
                 restarts=settings.restarts,
                 random_start=True,
+                decay=True,
             )
             return found
 
-        return by_block(rows, times * draws, ascend)
+        return by_block(rows, passes, ascend)
 
     clean = judged("none", None, torch.arange(len(labels), device=labels.device), originals)
     yield clean
@@ -212,18 +215,15 @@ def attack_defense(
 
     fooled_within(attempt, len(right), settings.epsilons)
     yield from attempts.values()
-    standing = torch.zeros(len(labels), dtype=torch.bool, device=labels.device)
+    at_budget = [found for epsilon, found in attempts.items() if epsilon <= budget]
     if budget in attempts:
         rows = attempts[budget].rows
-        standing[rows[~attempts[budget].broken]] = True
-        doubled = judged("pgd_doubled", budget, rows, within("pgd_doubled", target, rows, budget, times=2))
-        standing[rows[doubled.broken]] = False
-        yield doubled
+        at_budget.append(judged("pgd_doubled", budget, rows, within("pgd_doubled", target, rows, budget, times=2)))
+        yield at_budget[-1]
     # A single pass has no disagreement to keep low.
     quiet = settings.quiet if target.randomized else 0.0
-    evading = judged("quiet", budget, right, within("quiet", target, right, budget, quiet=quiet))
-    standing[right[evading.broken]] = False
-    yield evading
+    at_budget.append(judged("quiet", budget, right, within("quiet", target, right, budget, quiet=quiet)))
+    yield at_budget[-1]
 
     def walk(part: Tensor, block: int) -> Tensor:
         model = target.model(draws, "shortest", block)
@@ -231,7 +231,10 @@ def attack_defense(
 
     yield _shortest(judged, right, originals, by_block(right, draws, walk))
 
-    few = right[(right < settings.sanity_originals) | standing[right]]
+    broken = torch.zeros_like(clean.broken)
+    for found in at_budget:
+        broken[found.rows[found.broken]] = True
+    few = right[(right < settings.sanity_originals) | ~broken[right]]
     if not len(few):
         return
     if undefended is not None:
@@ -300,7 +303,7 @@ def check_gradients(target: Target, draws: int, images: Tensor, labels: Tensor, 
 
 
 def multiply_adds(model: nn.Module, images: Tensor) -> int:
-    """Floating-point operations of a forward pass over these images: of convolutions and linear layers."""
+    """Twice the multiply-adds of a forward pass over these images: of its convolutions and linear layers."""
     with _Counting() as counter, torch.no_grad():
         model(images)
     operations: int = counter.operations
@@ -308,7 +311,7 @@ def multiply_adds(model: nn.Module, images: Tensor) -> int:
 
 
 class _Counting(TorchFunctionMode):
-    """What PyTorch's FlopCounterMode counts of our models (tested), which takes more than a second to be imported."""
+    """What PyTorch's FlopCounterMode counts of our models (tested); that one's first use imports the compiler."""
 
     operations: int = 0
 

@@ -1,5 +1,6 @@
 """What an attack wants: a target to be predicted, or anything but the label."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -22,8 +23,8 @@ class Goal:
         """The goal of some of the images, at an index or mask of shape (n,)."""
         return replace(self, labels=self.labels[rows])
 
-    def tried_again(self, restart: int, logits: Tensor) -> "Goal":
-        """The goal of one more run from the same images, whose logits these are."""
+    def tried_again(self, restart: int, predict: Callable[[], Tensor]) -> "Goal":
+        """The goal of one more run from the same images, whose logits `predict` gives."""
         return self
 
     def score(self, logits: Tensor) -> Tensor:
@@ -62,8 +63,8 @@ class Evasion(Goal):
         rival = None if self.rival is None else self.rival[rows]
         return replace(self, labels=self.labels[rows], rival=rival)
 
-    def tried_again(self, restart: int, logits: Tensor) -> "Evasion":
-        others = logits.mean(1).scatter(1, self.labels[:, None], -torch.inf)
+    def tried_again(self, restart: int, predict: Callable[[], Tensor]) -> "Evasion":
+        others = predict().mean(1).scatter(1, self.labels[:, None], -torch.inf)
         ranked = others.argsort(1, descending=True)[:, : others.shape[1] - 1]
         return replace(self, rival=ranked[:, restart % ranked.shape[1]])
 
@@ -71,8 +72,9 @@ class Evasion(Goal):
         return super().lead(logits.mean(1))
 
     def score(self, logits: Tensor) -> Tensor:
-        lead = self.lead(logits)
-        if self.rival is not None:
+        if self.rival is None:
+            lead = self.lead(logits)
+        else:
             mean = logits.mean(1)
             lead = (mean.gather(1, self.rival[:, None]) - mean.gather(1, self.labels[:, None]))[:, 0]
         if not self.quiet:

@@ -1,6 +1,7 @@
 """Projected gradient descent in a ball around the image (Madry et al., https://arxiv.org/abs/1706.06083)."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -69,8 +70,12 @@ def projected_gradient_descent(
     steps: int,
     restarts: int,
     random_start: bool,
+    decay: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """`steps` steps of `relative_step_size` * epsilon, each projected on the ball and clipped to [0, 1].
+
+    With `decay` that is the first step's size, and the sizes fall linearly towards zero: long steps look around, short
+    ones settle, as AutoAttack's halved ones do (Croce, Hein, 2020).
 
     Parameters
     ----------
@@ -95,16 +100,17 @@ def projected_gradient_descent(
             originals, aim = images[rows], goal.at(rows)
             if restart:
                 with torch.no_grad():
-                    aim = aim.tried_again(restart, model(originals))
+                    aim = aim.tried_again(restart, partial(model, originals))
             start = ball.random(originals, epsilon, generator) if random_start else torch.zeros_like(originals)
             current = latest = (originals + start).clamp_(0, 1)
             fooled = torch.zeros_like(rows, dtype=torch.bool)
-            for _ in range(steps):
+            for step in range(steps):
                 logits, gradients = score_gradients(model, current, aim.score)
                 reached = aim.reached(logits)
                 latest = torch.where(reached[:, None, None, None], current, latest)
                 fooled |= reached
-                moved = current + step_size * ball.direction(gradients)
+                size = step_size * (1 - step / steps) if decay else step_size
+                moved = current + size * ball.direction(gradients)
                 current = (originals + ball.project(moved - originals, epsilon)).clamp_(0, 1)
             with torch.no_grad():
                 reached = aim.reached(model(current))

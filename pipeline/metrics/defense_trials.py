@@ -5,8 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-# At least this share of the attacked validation originals must stay right.
-CLEAN_FLOOR = 0.99
+# At most this share of the attacked validation originals may be lost, to the nearest original.
+ALLOWED_LOSS = 0.01
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,13 @@ class DefenseTrial:
 def choose_strengths(trials: pd.DataFrame) -> dict[str, float | None]:
     """The dropout rate, and the noise of equal clean accuracy; a row of `trials` per DefenseTrial.
 
-    The rate is the largest tried that keeps 99 % of the attacked originals right, so that it leaves a margin
-    above the 98 % asked for; the sigma's clean accuracy is nearest to that rate's, the larger one of two
-    equally near. None for both if no rate keeps that many.
+    The rate is the largest tried that loses at most 1 % of the attacked originals (one of 93, five of 501), so that it
+    leaves a margin above the 98 % asked for; the sigma's clean accuracy is nearest to that rate's, the larger one of
+    two equally near. None for both if every rate loses more.
     """
     dropout = trials[trials["defense"] == "dropout_ensemble"]
-    kept = dropout[dropout["clean_accuracy"] >= CLEAN_FLOOR]
+    lost = ((1 - dropout["clean_accuracy"]) * dropout["originals"]).round()
+    kept = dropout[lost <= (ALLOWED_LOSS * dropout["originals"]).round()]
     if kept.empty:
         return {"dropout_ensemble": None, "gaussian_noise_ensemble": None}
     rate = kept.loc[kept["strength"].idxmax()]

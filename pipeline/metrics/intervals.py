@@ -28,7 +28,8 @@ def bootstrap_mean(values: NDArray[Any], groups: NDArray[np.integer[Any]] | None
 
     `groups`: int (n,), the original of each value; without it each value is its own group. The random
     numbers are the same in every call. Where every value is 0 or every value is 1, the open end is the exact
-    binomial (Clopper-Pearson) bound on the number of groups; of `signed` differences, all 0, both ends are that far.
+    binomial (Clopper-Pearson) bound on the number of groups; of `signed` differences, all -1, 0 or 1, both ends are
+    that far, within [-1, 1].
     Raises PipelineError if there are no values.
     """
     if not len(values):
@@ -40,11 +41,12 @@ def bootstrap_mean(values: NDArray[Any], groups: NDArray[np.integer[Any]] | None
         totals = np.bincount(inverse, np.asarray(values, float))
         counts = np.bincount(inverse).astype(float)
     value = float(totals.sum() / counts.sum())
-    if value in (0, 1) and set(np.unique(totals / counts)) <= {0.0, 1.0}:
+    alike = np.unique(totals / counts)
+    if len(alike) == 1 and value in (-1, 0, 1):
         # All alike: resampling shows no spread. The exact bound for as many successes as originals.
         bound = 0.025 ** (1 / len(totals))
         if signed:
-            return Rate(value, value - (1 - bound), min(1.0, value + (1 - bound)))
+            return Rate(value, max(-1.0, value - (1 - bound)), min(1.0, value + (1 - bound)))
         return Rate(1.0, bound, 1.0) if value == 1 else Rate(0.0, 0.0, 1 - bound)
     random = np.random.default_rng(0)
     means = np.empty(RESAMPLES)

@@ -70,8 +70,8 @@ def adaptive_section(metrics: Mapping[str, Any], curves: pd.DataFrame) -> Sectio
     settings = first["settings"]
     section.text(
         f"The paper judges its defenses on images made for the undefended classifier. Here each defense is attacked as a whole, white-box and untargeted: "
-        f"projected gradient ascent through all of it, where it is randomized every step averaged over several draws (EOT), "
-        f"at each budget until nothing is left, each restart towards the original's next best other class; and a minimum-norm attack for the shortest perturbation. What was found is judged by the vote over many fresh draws. "
+        f"projected gradient ascent through all of it in steps of falling length, where it is randomized every step averaged over several draws (EOT), "
+        f"at each budget until nothing is left, each run after the first towards the original's next best other class; and a minimum-norm attack for the shortest perturbation. What was found is judged by the vote over many fresh draws. "
         f"{first['originals']} test originals that the undefended classifier gets right, the same for every defense; one that is broken within a budget counts as broken within all larger ones."
     )
     header, rows = one_table(metrics)
@@ -82,7 +82,7 @@ def adaptive_section(metrics: Mapping[str, Any], curves: pd.DataFrame) -> Sectio
     section.figure(
         "robust_accuracy",
         _curves(entries),
-        f"Robust accuracy against the budget ({NORMS[settings['norm']]}, adaptive) on {first['originals']} test originals, 95 % intervals as upright lines, side by side; at zero: accuracy without attack. The dotted line is the stated budget.",
+        f"Robust accuracy against the budget ({NORMS[settings['norm']]}, adaptive) on {first['originals']} test originals, 95 % intervals as upright lines, side by side; at zero: accuracy without attack, its interval left out. The dotted line is the stated budget.",
     )
     _shortest(section, entries)
     _sanity(section, entries)
@@ -251,8 +251,8 @@ def _curves(entries: Mapping[str, Any]) -> Figure:
         at = [float(epsilon) for epsilon in curve]
         values = {end: [point[end] for point in curve.values()] for end in ("value", "low", "high")}
         plot.plot(at, values["value"], color=color, linestyle=style, marker=".", label=WORDS.get(name, name))
-        beside = [x * 1.012 ** (index - len(entries) / 2) for x in at]
-        plot.vlines(beside, values["low"], values["high"], color=color, linestyle=style, alpha=0.4, linewidth=1)
+        beside = [x * 1.012 ** (index - len(entries) / 2) for x in at[1:]]
+        plot.vlines(beside, values["low"][1:], values["high"][1:], color=color, linestyle=style, alpha=0.4, linewidth=1)
     settings = next(iter(entries.values()))["settings"]
     plot.axvline(settings["budget"], color="#999999", linestyle=":")
     small = min(epsilon for entry in entries.values() for epsilon in entry["settings"]["epsilons"])

@@ -232,7 +232,7 @@ def _trials(section: Section, metrics: Mapping[str, Any], results: DefenseResult
     missed = " Here none of the rates tried does." if none else ""
     section.figure(
         "defense_strengths", figure,
-        f"Choice of the strengths on {count} validation originals, never on the test split: the largest dropout rate tried that keeps 99 % of them right, and of the noises tried the one of the nearest clean accuracy.{missed}",
+        f"Choice of the strengths on {count} validation originals, never on the test split: the largest dropout rate tried that loses at most 1 % of them, and of the noises tried the one of the nearest clean accuracy.{missed}",
     )  # fmt: skip
 
 

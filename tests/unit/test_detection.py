@@ -92,9 +92,11 @@ def test_strengths_follow_their_rule() -> None:
             ("gaussian_noise_ensemble", 0.3, 0.95),
         ],
         columns=["defense", "strength", "clean_accuracy"],
-    )  # fmt: skip
+    ).assign(originals=1000)  # fmt: skip
     assert choose_strengths(trials) == {"dropout_ensemble": 0.2, "gaussian_noise_ensemble": 0.2}
     assert set(choose_strengths(trials[2:]).values()) == {None}
+    few = trials.assign(originals=93, clean_accuracy=[1, 92 / 93, 91 / 93, 1, 92 / 93, 91 / 93])
+    assert choose_strengths(few) == {"dropout_ensemble": 0.2, "gaussian_noise_ensemble": 0.2}
 
 
 def test_one_row_for_each_original() -> None:

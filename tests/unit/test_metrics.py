@@ -107,6 +107,12 @@ def test_rates_of_zero_and_one_have_honest_intervals() -> None:
     assert none.high == pytest.approx(1 - 0.98778, abs=1e-5)
 
 
+@pytest.mark.parametrize(("value", "low", "high"), [(-1, -1, -0.98778), (0, -0.01222, 0.01222), (1, 0.98778, 1)])
+def test_differences_that_are_all_alike_have_honest_intervals(value: int, low: float, high: float) -> None:
+    found = bootstrap_mean(np.full(300, float(value)), signed=True)
+    assert (found.value, found.low, found.high) == pytest.approx((value, low, high), abs=1e-5)
+
+
 def test_noise_has_the_norm_asked_for_and_stays_in_the_box(generator: torch.Generator) -> None:
     images = torch.rand(30, 1, 8, 8, generator=generator).mul_(1.5).clamp_(0, 1)  # a third saturated
     norms = torch.linspace(0, 2, 30)
