@@ -386,7 +386,7 @@ def _gain_against_lambda(section: Section, metrics: Mapping[str, Any], trials: p
         for plot in (top, bottom):
             plot.set_xscale("log")
             label_ticks(plot, at)
-            plot.set_xticklabels([f"{value:g}" for value in rows["lambda_"]], fontsize=7)
+            plot.set_xticklabels([f"{value:g}" for value in rows["lambda_"]], fontsize=7, rotation=45)
     axes[0, 0].set_ylabel("gain, points")
     axes[1, 0].set_ylabel("generator")
     axes[1, 0].legend(fontsize=7)

@@ -304,7 +304,10 @@ def test_a_finished_training_is_kept_and_comes_back(tmp_path: Path, monkeypatch:
     images = sample.images.float() / 255
     with torch.inference_mode():
         for name, model in contestants.classifiers.items():
-            assert torch.equal(loaded[1].classifiers[name](images), model.eval()(images))
+            for key, weights in model.state_dict().items():
+                assert torch.equal(loaded[1].classifiers[name].state_dict()[key], weights), key
+            # What is loaded lies otherwise in memory, and some CPUs then sum in another order.
+            torch.testing.assert_close(loaded[1].classifiers[name](images), model.eval()(images))
         # Another memory format: equal up to rounding.
         torch.testing.assert_close(loaded[1].generator(images), contestants.generator.eval()(images))
 
