@@ -195,7 +195,7 @@ def _settings(section: Section, entries: Mapping[str, Any]) -> None:
         [
             "attacked defense",
             "steps",
-            "step, share of epsilon",
+            "first step, share of epsilon",
             "restarts",
             "draws a step",
             "draws that judge",

@@ -157,20 +157,25 @@ def test_figures_are_committed() -> None:
             assert any(name.startswith(f"figure_{number}_") for name in names), (dataset, number)
 
 
+VERSIONS = [("gac_vanilla", 0.97, 5), ("gac_dcgan", 0.985, 3)]
+UNMET = pytest.mark.xfail(strict=True, reason="at its lambda the DC-GAN generator costs two points of clean accuracy")
+
+
 @needs_mnist
-@pytest.mark.parametrize(
-    ("version", "trainings", "floor", "floor_of_gac"), [("gac_vanilla", 5, 0.97, 0.97), ("gac_dcgan", 3, 0.985, 0.96)]
-)
-def test_gac_and_controls_are_good_classifiers(
-    metrics: dict[str, Any], version: str, trainings: int, floor: float, floor_of_gac: float
+@pytest.mark.parametrize(("version", "floor", "trainings"), VERSIONS)
+def test_the_controls_of_the_gac_are_good_classifiers(
+    metrics: dict[str, Any], version: str, floor: float, trainings: int
 ) -> None:
-    """The DC-GAN GAC stays below its controls: what its generator, at its lambda, teaches it costs two points."""
     entry = metrics["mnist"]["gac"][version]
     assert entry["trainings"] == trainings
     clean = entry["accuracy"]["clean"]["test"]
-    assert clean.pop("gac") >= floor_of_gac
-    assert len(clean) == 2
-    assert all(accuracy >= floor for accuracy in clean.values())
+    assert all(clean[control] >= floor for control in ("control", "noise_control"))
+
+
+@needs_mnist
+@pytest.mark.parametrize(("version", "floor"), [VERSIONS[0][:2], pytest.param(*VERSIONS[1][:2], marks=UNMET)])
+def test_the_gac_is_a_good_classifier(metrics: dict[str, Any], version: str, floor: float) -> None:
+    assert metrics["mnist"]["gac"][version]["accuracy"]["clean"]["test"]["gac"] >= floor
 
 
 @pytest.mark.parametrize("dataset", ATTACKED)
