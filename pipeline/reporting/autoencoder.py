@@ -265,7 +265,7 @@ def _trade_off(
         "trade_off",
         figure,
         f"Short trainings on a subset ({int(trials['training_originals'].iloc[0])} originals, {epochs} epochs), judged by {int(most)} passes on {int(trials['originals'].iloc[0])} validation originals, one target each (static). "
-        "Lines with dots: dropout rate, written beside each dot; triangles: share of clean images; diamonds: weight of the classifier's term; small dots: fewer passes of the base. Stars: the full trainings, on the test split.",
+        "Lines with dots: dropout rate, the least and the most of them written beside their dots; triangles: share of clean images; diamonds: weight of the classifier's term; small dots: fewer passes of the base. Stars: the full trainings, on the test split.",
     )
     rows = []
     for _, row in trials[trials["passes"] == most].iterrows():
@@ -300,8 +300,8 @@ def _family(plot: Any, family: pd.DataFrame, column: str, color: str, most: int,
     plot.plot(
         rates["clean_accuracy"], rates[column], color=color, marker="o", markersize=4, label=f"{name}: dropout rate"
     )
-    for _, row in rates.iterrows():
-        plot.annotate(f"{row['dropout']:g}", (row["clean_accuracy"], row[column]), fontsize=6, xytext=(3, -7), textcoords="offset points")  # fmt: skip
+    for row, up in ((rates.iloc[0], 4), (rates.iloc[-1], -9)):
+        plot.annotate(f"{row['dropout']:g}", (row["clean_accuracy"], row[column]), fontsize=6, xytext=(3, up), textcoords="offset points")  # fmt: skip
     for varied, marker in (("clean_share", "^"), ("classifier_weight", "D")):
         points = full[full["varied"] == varied]
         if len(points):

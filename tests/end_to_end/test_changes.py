@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
+from pipeline.artifacts.statistics import read_frame, write_frame
 from tests.tree import TARGET, Tree
 
 
@@ -270,6 +271,32 @@ def test_errors_are_one_line_without_output(tree: Tree, stage: str, arguments: l
     assert done.stderr.count("\n") == 1
     assert words in done.stderr
     assert not (tree.folder / "out.h5").exists()
+
+
+@pytest.mark.parametrize("fault", ["unjudged", "budget"])
+def test_the_summary_refuses_what_cannot_be_compared(tree: Tree, tmp_path: Path, fault: str) -> None:
+    locked = YAML(typ="safe").load((tree.folder / "dvc.lock").read_text())["stages"]["summarize@digits"]["cmd"]
+    listed, adaptive = "data/code/listed/digits/attacked.json", "data/adaptive/digits"
+    if fault == "unjudged":
+        names = json.loads((tree.folder / listed).read_text())
+        (tmp_path / "attacked.json").write_text(json.dumps([*names, "nobody"]))
+        command = locked.replace(listed, str(tmp_path / "attacked.json"))
+        words = "attacked in params.yaml: expected undefended, and only defenses that are judged: nobody"
+    else:
+        shutil.copytree(tree.folder / adaptive, tmp_path / "adaptive")
+        path = tmp_path / "adaptive/autoencoder_ensemble/examples.parquet"
+        attempts, about = read_frame(path, "adaptive")
+        about["settings"]["budget"] = 0.125
+        write_frame(path, attempts, "adaptive", about)
+        command = locked.replace(adaptive, str(tmp_path / "adaptive"))
+        words = "adaptive.autoencoder_ensemble.digits: expected undefended's {'norm': 'linf', 'budget': 0.2}"
+    command = command.replace("reports/metrics/digits.json", "out.json").replace("python", sys.executable, 1)
+    done = subprocess.run(command.split(), cwd=tree.folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert words in done.stderr
+    assert not (tree.folder / "out.json").exists()
 
 
 def test_debug_shows_the_traceback(tree: Tree) -> None:
