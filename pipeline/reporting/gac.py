@@ -272,7 +272,8 @@ def _changes(
     tag = version.removeprefix("gac_")
     before, after = examples.predicted_before[0], examples.predicted_after[0]
     if changed:
-        columns = [f"{class_names[before[i]]}\u2192{class_names[after[i]]}" for i in range(changed)]
+        arrow = "\u2192" if max(map(len, class_names)) == 1 else "\n\u2192"  # words need two lines
+        columns = [f"{class_names[before[i]]}{arrow}{class_names[after[i]]}" for i in range(changed)]
         main = version == "gac_vanilla" and dataset != "cifar10"
         order = "" if dataset == "cifar10" else ", the paper's kinds first where they occur"
         section.figure(
@@ -338,6 +339,7 @@ def _curves(section: Section, results: GacResults) -> None:
                 )
             plot.set_title(words if line == 0 else "")
             plot.set_xlabel("epoch")
+            plot.xaxis.get_major_locator().set_params(integer=True)
         axes[line, 0].set_ylabel(f"{WORDS[version]}\naccuracy", fontsize=8)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
     section.figure(
@@ -381,7 +383,8 @@ def _gain_against_lambda(section: Section, metrics: Mapping[str, Any], trials: p
         bottom.plot(at, rows["perturbation_l2"], color=COLORS[1], marker="o", markersize=4, label="mean L2 of G(x) - x")
         bottom.plot(at, rows["fooled"], color=COLORS[2], marker="s", markersize=4, label="share fooled")
         bottom.set_yscale("symlog", linthresh=0.1)
-        bottom.set_ylim(bottom=0)
+        bottom.set_ylim(0, max(0.12, bottom.get_ylim()[1]))  # the scale's own tick at 0.1 in view
+        bottom.yaxis.set_major_formatter("{x:g}")
         bottom.set_xlabel("lambda")
         for plot in (top, bottom):
             plot.set_xscale("log")
