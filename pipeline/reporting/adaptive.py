@@ -212,17 +212,22 @@ def _verdicts(section: Section, metrics: Mapping[str, Any]) -> None:
     """Who stands beside the undefended classifier at the budget; and what dropout buys the autoencoder."""
     entries = metrics["adaptive"]
     none = entries["undefended"]["every_attack"]
-    groups: dict[str, list[str]] = {"stands above it": [], "does worse than it": [], "is not shown to be better": []}
-    above, worse, neither = groups.values()
+    groups: dict[str, list[str]] = {}
     for name, entry in entries.items():
         if name == "undefended":
             continue
         mine = entry["every_attack"]
-        group = above if mine["low"] > none["high"] else worse if mine["high"] < none["low"] else neither
-        group.append(f"{WORDS.get(name, name)} {rate(mine)}")
+        verdict = (
+            "stands above it"
+            if mine["low"] > none["high"]
+            else "does worse than it"
+            if mine["high"] < none["low"]
+            else "is not shown to be better than it"
+        )
+        groups.setdefault(verdict, []).append(f"{WORDS.get(name, name)} {rate(mine)}")
     section.text(
         f"Robust accuracy at the budget, against {rate(none)} of the undefended classifier. "
-        + " ".join(f"What {verdict}: {', '.join(found) or 'nothing'}." for verdict, found in groups.items())
+        + " ".join(f"What {verdict}: {', '.join(found)}." for verdict, found in groups.items())
     )
     on, off = entries.get("autoencoder_ensemble"), entries.get("autoencoder_without_dropout")
     if on and off:

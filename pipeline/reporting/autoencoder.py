@@ -255,7 +255,7 @@ def _trade_off(
     lowest = 0 if metrics["run"]["dataset"] == "cifar10" else float(trials[columns].min(axis=None)) - 0.03
     left, right = (pick(plot.get_xlim()[end] for plot in axes.flat) for end, pick in ((0, min), (1, max)))
     for plot in axes.flat:
-        plot.set_xlim(left, right)
+        plot.set_xlim(left - 0.06 * (right - left), right)  # room for the label of the leftmost dot
         plot.set_ylim(max(0, lowest), 1.02)
     for line in range(2):
         axes[line, 0].set_ylabel("share of images")
@@ -300,8 +300,8 @@ def _family(plot: Any, family: pd.DataFrame, column: str, color: str, most: int,
     plot.plot(
         rates["clean_accuracy"], rates[column], color=color, marker="o", markersize=4, label=f"{name}: dropout rate"
     )
-    for row, up in ((rates.iloc[0], 4), (rates.iloc[-1], -9)):
-        plot.annotate(f"{row['dropout']:g}", (row["clean_accuracy"], row[column]), fontsize=6, xytext=(3, up), textcoords="offset points")  # fmt: skip
+    for row, place, align in ((rates.iloc[0], (5, -2), "left"), (rates.iloc[-1], (-5, -2), "right")):
+        plot.annotate(f"{row['dropout']:g}", (row["clean_accuracy"], row[column]), color=color, fontsize=6, xytext=place, ha=align, textcoords="offset points")  # fmt: skip
     for varied, marker in (("clean_share", "^"), ("classifier_weight", "D")):
         points = full[full["varied"] == varied]
         if len(points):

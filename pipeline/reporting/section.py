@@ -69,5 +69,5 @@ def number(value: float) -> str:
 
 def points(entry: Mapping[str, float]) -> str:
     """A difference of rates {value, low, high} as "-1.2 points [-2.0, -0.4]"."""
-    value, low, high = (f"{100 * entry[end]:+.1f}" for end in ("value", "low", "high"))
+    value, low, high = (f"{round(100 * entry[end], 1) + 0:+.1f}" for end in ("value", "low", "high"))  # + 0: no "-0.0"
     return f"{value} points [{low}, {high}]"

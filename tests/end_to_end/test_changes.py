@@ -28,6 +28,16 @@ def judging(params: dict[str, Any], *stages: str) -> set[str]:
     }
 
 
+def refused(tree: Tree, command: list[str], words: str, out: str) -> None:
+    """Run a stage that must fail: one line that holds `words`, and no `out`."""
+    done = subprocess.run(command, cwd=tree.folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert words in done.stderr
+    assert not (tree.folder / out).exists()
+
+
 def test_a_change_reruns_its_own_branch(tree: Tree) -> None:
     tree.edit("pipeline/reporting/report.html.j2", "Every number", "Each number")
     assert tree.repro() == {"fingerprint_code", TARGET}
@@ -265,12 +275,7 @@ def test_a_killed_training_leaves_nothing_and_starts_again_with_the_same_bytes(t
 )  # fmt: skip
 def test_errors_are_one_line_without_output(tree: Tree, stage: str, arguments: list[str], words: str) -> None:
     command = [sys.executable, "-m", f"pipeline.stages.{stage}", *arguments]
-    done = subprocess.run(command, cwd=tree.folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: ")
-    assert done.stderr.count("\n") == 1
-    assert words in done.stderr
-    assert not (tree.folder / "out.h5").exists()
+    refused(tree, command, words, "out.h5")
 
 
 @pytest.mark.parametrize("fault", ["unjudged", "budget"])
@@ -291,12 +296,7 @@ def test_the_summary_refuses_what_cannot_be_compared(tree: Tree, tmp_path: Path,
         command = locked.replace(adaptive, str(tmp_path / "adaptive"))
         words = "adaptive.autoencoder_ensemble.digits: expected undefended's {'norm': 'linf', 'budget': 0.2}"
     command = command.replace("reports/metrics/digits.json", "out.json").replace("python", sys.executable, 1)
-    done = subprocess.run(command.split(), cwd=tree.folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: ")
-    assert done.stderr.count("\n") == 1
-    assert words in done.stderr
-    assert not (tree.folder / "out.json").exists()
+    refused(tree, command.split(), words, "out.json")
 
 
 def test_debug_shows_the_traceback(tree: Tree) -> None:
