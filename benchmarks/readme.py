@@ -10,7 +10,7 @@ from benchmarks import tables
 from benchmarks.common import DATASETS, ROOT
 from pipeline.artifacts.metrics import read_metrics
 from pipeline.artifacts.pages import as_png
-from pipeline.reporting.readme import attacks_table, defenses_table, results_table, with_tables
+from pipeline.reporting.readme import attacks_table, defenses_table, gac_table, results_table, with_tables
 
 # Table by marker: the benchmark that it comes from, and the figure under it.
 TABLES = {
@@ -36,6 +36,7 @@ def rendered(readme: str) -> str:
         {
             "results": results_table(metrics),
             **{f"defenses on {name}": defenses_table(entry) for name, entry in metrics.items()},
+            "gac": gac_table(metrics),
             "attacks": attacks_table(metrics),
             **{marker: benchmark_table(*about) for marker, about in TABLES.items()},
         },

@@ -19,7 +19,7 @@ GAC, CONTROLS = "gac", ("control", "noise_control")
 
 @dataclass(frozen=True)
 class GacTrial:
-    """A short training at one lambda, judged on adversarial images whose originals no training has seen.
+    """A training at one lambda, judged on adversarial images whose originals no training has seen.
 
     images : how many; accuracy, control_accuracy : share classified as the original label; gain : their difference,
     95 % over originals. clean_accuracy : on unseen originals without perturbation. perturbation_l2, fooled : what the
@@ -105,14 +105,6 @@ def mean_curves(curves: pd.DataFrame) -> pd.DataFrame:
     wide = curves.pivot_table(index="epoch", columns=["model", "split"], values="accuracy", aggfunc="mean", sort=False)
     wide.columns = pd.Index([f"{model}_{split}" for model, split in wide.columns])
     return wide.reset_index()
-
-
-def choose_lambda(trials: pd.DataFrame) -> dict[str, float]:
-    """For each defense the lambda of the largest gain, among trainings that did not fail; rows of GacTrial."""
-    chosen = {}
-    for defense, rows in trials[trials["status"] == "ok"].groupby("defense", sort=False):
-        chosen[str(defense)] = float(rows.loc[rows["gain"].idxmax(), "lambda_"])
-    return chosen
 
 
 def over_trainings(values: NDArray[np.floating[Any]], originals: Rate | None = None) -> Rate:

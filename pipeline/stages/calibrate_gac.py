@@ -1,4 +1,4 @@
-"""Try several lambdas of the Generative Adversarial Classifier briefly, beside the choice in params.yaml.
+"""Try several lambdas of the Generative Adversarial Classifier, beside the choice in params.yaml.
 
 Reads:  the images file (train split), the minimal adversarial set: of the train split's images those that no training
         here sees judge each lambda.

@@ -24,7 +24,8 @@ from pipeline.metrics.adaptive import Check, summarize_adaptive
 from pipeline.metrics.autoencoder_trials import AutoencoderTrial, summarize_autoencoder_trials
 from pipeline.metrics.calibration import ExtraStepsTrial, StepSizeTrial, summarize_calibration
 from pipeline.metrics.defense_trials import DefenseTrial, summarize_trials
-from pipeline.metrics.gains import VERSIONS, Accuracy, GacTrial, choose_lambda, summarize_gac
+from pipeline.metrics.gains import VERSIONS, Accuracy, GacTrial, summarize_gac
+from pipeline.metrics.lambda_choice import choose_lambda
 from pipeline.metrics.restorations import RestorationError, summarize_restorations
 from pipeline.metrics.summary import (
     compare_evaluations,

@@ -36,7 +36,7 @@ class GacSettings:
 
     share : of the train split that is learned from. seeds : trainings, alike but for their random numbers.
     generator, classifier : arguments of the version's classes. training : of `fit_gac`.
-    lambdas, trial_epochs : of the short trainings that `training.lambda_` was chosen from.
+    lambdas, trial_epochs : of the trainings that `training.lambda_` was chosen from.
     """
 
     share: Annotated[float, Range(0, 0.9, low_open=True)]

@@ -34,13 +34,13 @@ from pipeline.metrics.gains import (
     MEAN,
     Accuracy,
     GacTrial,
-    choose_lambda,
     compare_accuracy,
     find_changes,
     mean_curves,
     over_trainings,
     summarize_gac,
 )
+from pipeline.metrics.lambda_choice import choose_lambda
 from pipeline.metrics.splits import training_mask, validation_mask
 from pipeline.models.classifier import Classifier, FullyConnectedClassifier
 from pipeline.models.generators import DcganGenerator, VanillaGenerator
@@ -336,18 +336,26 @@ def test_the_training_share_is_balanced_and_holds_no_validation_image() -> None:
     assert (most | ~half).all()
 
 
-def test_gain_is_the_paired_difference_and_the_best_lambda_is_chosen() -> None:
+def test_gain_is_the_paired_difference() -> None:
     right = {GAC: np.array([True, True, False, True]), CONTROL: np.array([True, False, False, False])}
     gac, control = compare_accuracy(0, "minimal", "test", right, np.arange(4))
     assert (gac.accuracy, control.accuracy, control.gain) == (0.75, 0.25, 0.5)
     assert gac.gain is None
-    trials = pd.DataFrame(
-        [
-            vars(GacTrial("a", lambda_, 1, 10, status, gain=gain))
-            for lambda_, status, gain in ((0.1, "ok", 0.01), (1, "ok", 0.03), (10, "diverged", None), (0, "ok", -0.2))
-        ]
-    )
-    assert choose_lambda(trials) == {"a": 1.0}
+
+
+def test_the_lambda_of_the_largest_gain_is_chosen_that_keeps_clean_accuracy() -> None:
+    def trial(defense: str, lambda_: float, gain: float, clean: float) -> GacTrial:
+        return GacTrial(defense, lambda_, 1, 10, "ok", clean, 0.98, gain=gain)
+
+    trials = [
+        trial("a", 1, 0.01, 0.98),
+        trial("a", 0.1, 0.03, 0.971),
+        trial("a", 0.05, 0.2, 0.969),
+        GacTrial("a", 0, 1, 10, "diverged"),
+        trial("b", 1, 0.1, 0.9),
+    ]
+    assert choose_lambda(pd.DataFrame(map(vars, trials))) == {"a": 0.1}
+    assert choose_lambda(pd.DataFrame(map(vars, trials[3:]))) == {}
 
 
 def test_interval_over_trainings_is_students() -> None:
