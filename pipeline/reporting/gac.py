@@ -381,12 +381,11 @@ def _gain_against_lambda(section: Section, metrics: Mapping[str, Any], trials: p
         top.plot(at, clean, color=COLORS[3], marker="s", markersize=4, label="without perturbation")
         top.axhline(-100 * ALLOWED_LOSS, color=COLORS[3], linestyle=":", linewidth=0.8)
         top.axhline(0, color="#999999", linewidth=0.8)
-        top.axhspan(100 * GAC_GAIN[0], 100 * GAC_GAIN[1], color="#999999", alpha=0.3, linewidth=0, label="the paper")
+        top.axhspan(100 * GAC_GAIN[0], 100 * GAC_GAIN[1], color="#999999", alpha=0.3, linewidth=0, label="the paper, minimal")
         used = metrics["gac"][version]["lambda"]["used"]
         if used > 0:
-            top.axvline(used, color=COLORS[4], linestyle="--", label=f"used: {used:g}")
-        top.set_title(WORDS[version])
-        top.legend(fontsize=7)
+            top.axvline(used, color=COLORS[4], linestyle="--", label="used")
+        top.set_title(f"{WORDS[version]}, lambda {used:g} used")
         bottom.plot(at, rows["perturbation_l2"], color=COLORS[1], marker="o", markersize=4, label="mean L2 of G(x) - x")
         bottom.plot(at, rows["fooled"], color=COLORS[2], marker="s", markersize=4, label="share fooled")
         bottom.set_yscale("symlog", linthresh=0.1)
@@ -400,6 +399,7 @@ def _gain_against_lambda(section: Section, metrics: Mapping[str, Any], trials: p
     axes[0, 0].set_ylabel("gain, points")
     axes[1, 0].set_ylabel("generator")
     axes[1, 0].legend(fontsize=7)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=7)
     epochs = ", ".join(f"{WORDS[v]} {trials.loc[trials['defense'] == v, 'epochs'].iloc[0]}" for v in VERSIONS)
     section.figure(
         "gain_against_lambda", figure,
