@@ -381,7 +381,9 @@ def _gain_against_lambda(section: Section, metrics: Mapping[str, Any], trials: p
         top.plot(at, clean, color=COLORS[3], marker="s", markersize=4, label="without perturbation")
         top.axhline(-100 * ALLOWED_LOSS, color=COLORS[3], linestyle=":", linewidth=0.8)
         top.axhline(0, color="#999999", linewidth=0.8)
-        top.axhspan(100 * GAC_GAIN[0], 100 * GAC_GAIN[1], color="#999999", alpha=0.3, linewidth=0, label="the paper, minimal")
+        top.axhspan(
+            100 * GAC_GAIN[0], 100 * GAC_GAIN[1], color="#999999", alpha=0.3, linewidth=0, label="the paper, minimal"
+        )
         used = metrics["gac"][version]["lambda"]["used"]
         if used > 0:
             top.axvline(used, color=COLORS[4], linestyle="--", label="used")
