@@ -19,6 +19,8 @@ TABLES = {
     "best of ours": ("generation", partial(tables.best_table, ours_first=True), "images/s against mean L2"),
     "best of the peers": ("generation", partial(tables.best_table, ours_first=False), None),
     "ceiling": ("ceiling", tables.ceiling_table, None),
+    "gac epochs": ("gac", tables.gac_epochs_table, None),
+    "ensemble": ("dropout_ensemble", tables.ensemble_table, None),
     "scaling": ("scaling", tables.scaling_table, "time and memory against the number of images"),
 }
 FIGURES = {"generation": tables.generation_figure, "scaling": tables.scaling_figure}

@@ -6,6 +6,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, StrMethodFormatter
 
+from pipeline.reporting.outcomes import WORDS
 from pipeline.reporting.readme import markdown
 from pipeline.reporting.section import percent
 from pipeline.reporting.style import COLORS, new_figure
@@ -173,6 +174,24 @@ def ceiling_table(result: Record) -> str:
             ]
         )
     return f"{markdown(rows)}\n\n{_machine(result)}."
+
+
+def gac_epochs_table(records: Sequence[Record]) -> str:
+    """Markdown: a row per version of the GAC, what an epoch takes beside its passes alone."""
+    header = ["dataset", "version", "images", "epoch, s", "its passes alone, s", "ratio"]
+    rows = [header, ["---"] * len(header)]
+    for r in records:
+        cells = [f"{r['images']:,}", f"{r['epoch_seconds']:.2f}", f"{r['passes_seconds']:.2f}", f"{r['ratio']:.2f}"]
+        rows.append([r["dataset"], WORDS[r["version"]], *cells])
+    return f"{markdown(rows)}\n\n{_machine(records[0])}."
+
+
+def ensemble_table(result: Record) -> str:
+    """Markdown: what the dropout ensemble takes beside as many passes of the bare model."""
+    header = ["dataset", "images", "passes", "ensemble, s", "bare passes, s", "ratio"]
+    cells = [f"{result[key]:g}" for key in ("passes", "ensemble_seconds", "bare_passes_seconds")]
+    row = [result["dataset"], f"{result['images']:,}", *cells, f"{result['ratio']:.2f}"]
+    return f"{markdown([header, ['---'] * len(header), row])}\n\n{_machine(result)}."
 
 
 def scaling_table(result: Record) -> str:
