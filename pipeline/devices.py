@@ -31,6 +31,13 @@ def choose_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def prepare_device() -> torch.device:
+    """The device that a stage runs on, this process made ready for it: one thread on a CPU, for threads change bytes."""
+    keep_freed_memory()
+    torch.set_num_threads(1)
+    return choose_device()
+
+
 def batching(device: torch.device) -> Batching:
     """The table's row for `device`."""
     return TABLE[device.type]
