@@ -18,13 +18,14 @@ from pipeline.artifacts.checkpoint import load_classifier
 from pipeline.artifacts.curves import write_curves
 from pipeline.artifacts.defenses import check_learned, load_defended
 from pipeline.artifacts.statistics import write_frame
-from pipeline.attacks.adaptive import AdaptiveSettings, Target, attack_defense, check_gradients, multiply_adds
+from pipeline.attacks.shared.adaptive import AdaptiveSettings, attack_defense, attacks_of
+from pipeline.attacks.shared.defended import Target, check_gradients, multiply_adds
 from pipeline.devices import batching, choose_device, keep_freed_memory
 from pipeline.errors import PipelineError
 from pipeline.metrics.adaptive import Check
 from pipeline.metrics.detection import MANY_PASSES, ONE_PASS
 from pipeline.models.inference import for_inference, to_unit_interval
-from pipeline.params import arguments_for, check_value, read_block
+from pipeline.params import arguments_for, check_value, parameters_of, read_block
 from pipeline.progress import bar
 from pipeline.randomness import derive_seed, generator
 from pipeline.registry import load_by_name
@@ -40,8 +41,7 @@ def main(arguments: argparse.Namespace) -> None:
     passes = arguments_for(function, read_block(params, where), where)
     where = f"adaptive.{name}.{dataset}"
     settings = AdaptiveSettings(**arguments_for(AdaptiveSettings, read_block(params, where), where))
-    if settings.budget not in settings.epsilons:
-        raise PipelineError(f"{where}.budget: expected one of {where}.epsilons, found {settings.budget:g}")
+    attacks_of(settings, where)  # better refused now than after hours
     seed = check_value(read_block(params, "seed"), int, "seed")
 
     keep_freed_memory()
@@ -63,7 +63,14 @@ def main(arguments: argparse.Namespace) -> None:
         raise PipelineError(f"{arguments.adversarial}: expected originals of the test split, found none")
 
     batch_size = batching(device).attack
-    target = Target(function, learned, passes, partial(generator, device, seed, dataset, name, "adaptive"))
+    target = Target(
+        function,
+        learned,
+        passes,
+        partial(generator, device, seed, dataset, name, "adaptive"),
+        randomized="passes" in parameters_of(function),
+        passes=passes.get("passes", 1),
+    )
     originals = to_unit_interval(images, learned)
     same = arguments.weights.resolve() == arguments.classifier.resolve() and name == "undefended"
     frames = []
@@ -99,7 +106,7 @@ def main(arguments: argparse.Namespace) -> None:
             )
     checks = check_gradients(target, settings.draws, images[:CHECKED], labels[:CHECKED], batch_size)
     cost = multiply_adds(target.model(target.passes, "cost"), originals[:1]) / multiply_adds(classifier, originals[:1])
-    about = {"dataset": dataset, "defense": name, "settings": vars(settings)}
+    about = {"dataset": dataset, "defense": name, "settings": settings.described()}
     write_frame(arguments.examples, pd.concat(frames, ignore_index=True), "adaptive", about)
     write_curves(arguments.checks, [Check(**checks, cost=cost)])
 

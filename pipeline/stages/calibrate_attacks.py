@@ -14,7 +14,7 @@ import torch
 from pipeline.artifacts.checkpoint import load_classifier
 from pipeline.artifacts.curves import write_curves
 from pipeline.artifacts.images import read_description, read_split
-from pipeline.attacks.calibration import calibrate
+from pipeline.attacks.shared.calibration import calibrate
 from pipeline.devices import batching, choose_device, keep_freed_memory
 from pipeline.metrics.calibration import ExtraStepsTrial, StepSizeTrial
 from pipeline.metrics.sources import every_target

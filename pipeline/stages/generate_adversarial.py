@@ -32,8 +32,9 @@ from pipeline.artifacts.images import SCHEMA as IMAGES_SCHEMA
 from pipeline.artifacts.images import read_description, read_split
 from pipeline.artifacts.shards import Arrays, ShardStore
 from pipeline.artifacts.storage import schema_of
-from pipeline.attacks.budgets import budget_of
-from pipeline.attacks.engine import run_attack
+from pipeline.attacks.shared.budgets import budget_of
+from pipeline.attacks.shared.engine import run_attack
+from pipeline.attacks.shared.goals import Goal
 from pipeline.devices import batching, choose_device, keep_freed_memory
 from pipeline.errors import PipelineError
 from pipeline.metrics.outcomes import margins
@@ -43,7 +44,7 @@ from pipeline.params import arguments_for, check_value, parameters_of, read_bloc
 from pipeline.progress import bar
 from pipeline.randomness import derive_seed, generator
 from pipeline.ranges import Range
-from pipeline.registry import load_by_name, split_method
+from pipeline.registry import load_attack, split_method
 from pipeline.stages.command import run
 
 
@@ -62,8 +63,7 @@ def main(arguments: argparse.Namespace) -> None:
     where = arguments.block or f"attacks.{name}.{dataset}"
     given = read_block(params, where)
     file, own = split_method(name, given, where)
-    attack = load_by_name("attacks", file)
-    function = getattr(attack, file)
+    attack = load_attack(file)
     seed = check_value(read_block(params, "seed"), int, "seed")
 
     keep_freed_memory()
@@ -74,9 +74,10 @@ def main(arguments: argparse.Namespace) -> None:
     start = _from_set(arguments.start) if carried_on else _from_images(arguments, model, seed)
     if start.dataset != dataset:
         raise PipelineError(f"{arguments.start}: expected images of {dataset}, found {start.dataset}")
-    known = parameters_of(function)
+    known = parameters_of(attack.run)
     block = {key: value for key, value in start.inherited.items() if key in known} | own
-    parameters = arguments_for(function, block, where)
+    parameters = arguments_for(attack.run, block, where)
+    attack.check(True, *start.sources.originals.shape[2:])
     budget_of(attack, parameters, given.get("budgets"), where)  # better refused now than after the set is made
     described = {"method": given["method"], **parameters} if "method" in given else parameters
     sources = start.sources
@@ -95,10 +96,11 @@ def main(arguments: argparse.Namespace) -> None:
     with bar(len(sources.labels), f"{name} {dataset}", "image") as progress:
         success = {"finished": 0, "fooled": 0}
 
-        def advance(finished: int, fooled: int) -> None:
-            success["finished"] += finished
-            success["fooled"] += fooled
-            progress.set_postfix(success=f"{success['fooled'] / success['finished']:.4f}", refresh=False)
+        def advance(finished: int, fooled: int | None) -> None:
+            if fooled is not None:
+                success["finished"] += finished
+                success["fooled"] += fooled
+                progress.set_postfix(success=f"{success['fooled'] / success['finished']:.4f}", refresh=False)
             progress.update(finished)
 
         def attack_block(index: int) -> Arrays:
@@ -118,7 +120,7 @@ def main(arguments: argparse.Namespace) -> None:
                 model,
                 torch.from_numpy(images).to(device),
                 torch.from_numpy(image_rows).to(device, torch.int64),
-                torch.from_numpy(sources.target_labels[rows]).to(device, torch.int64),
+                Goal(torch.from_numpy(sources.target_labels[rows]).to(device, torch.int64)),
                 settings.attack,
                 advance,
                 generator(device, seed, dataset, name, "attack", index),

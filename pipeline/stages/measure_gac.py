@@ -22,7 +22,7 @@ from pipeline.artifacts.generated import Generated, write_generated
 from pipeline.artifacts.images import read_split
 from pipeline.artifacts.statistics import write_frame
 from pipeline.attacks import minimal
-from pipeline.attacks.comparison import needed_against
+from pipeline.attacks.shared.comparison import needed_against
 from pipeline.devices import batching, choose_device, keep_freed_memory
 from pipeline.metrics.gains import EACH_CLASS, GAC, MEAN, Accuracy, compare_accuracy, find_changes, mean_curves
 from pipeline.models.inference import for_inference
@@ -46,7 +46,7 @@ def main(arguments: argparse.Namespace) -> None:
     where = f"gac_robustness.{dataset}.originals"
     count = check_value(read_block(params, where), Annotated[int, Range(1, 10**6)], where)
     where = f"attacks.minimal.{dataset}"
-    attack = arguments_for(minimal.minimal, read_block(params, where), where)
+    attack = arguments_for(minimal.attack.run, read_block(params, where), where)
     seed = check_value(read_block(params, "seed"), int, "seed")
 
     keep_freed_memory()

@@ -9,7 +9,6 @@ Cost:   an attack without a budget: none, the curve is read off the norms of its
 
 import argparse
 from collections.abc import Mapping
-from types import ModuleType
 from typing import Annotated, Any
 
 import numpy as np
@@ -20,8 +19,10 @@ from torch import Tensor
 from pipeline.artifacts.adversarial import AdversarialSet, open_adversarial
 from pipeline.artifacts.checkpoint import load_classifier
 from pipeline.artifacts.statistics import write_frame
-from pipeline.attacks.budgets import budget_of, fooled_within
-from pipeline.attacks.engine import run_attack
+from pipeline.attacks.shared.budgets import budget_of, fooled_within
+from pipeline.attacks.shared.engine import run_attack
+from pipeline.attacks.shared.goals import Goal
+from pipeline.attacks.shared.protocol import Attack
 from pipeline.devices import batching, choose_device, keep_freed_memory
 from pipeline.metrics.budgets import success_curve, within_norms
 from pipeline.metrics.norms import example_statistics
@@ -31,7 +32,7 @@ from pipeline.params import arguments_for, check_value, read_block
 from pipeline.progress import bar
 from pipeline.randomness import generator
 from pipeline.ranges import Range
-from pipeline.registry import load_by_name, split_method
+from pipeline.registry import load_attack, split_method
 from pipeline.stages.command import run
 
 
@@ -44,8 +45,8 @@ def main(arguments: argparse.Namespace) -> None:
     with open_adversarial(arguments.adversarial) as set_:
         identity, original_row = set_.identity, set_.sources.original_row
         file, own = split_method(identity.attack, given, arguments.block)
-        attack = load_by_name("attacks", file)
-        parameters = arguments_for(getattr(attack, file), own, arguments.block)
+        attack = load_attack(file)
+        parameters = arguments_for(attack.run, own, arguments.block)
         budget = budget_of(attack, parameters, given.get("budgets"), arguments.block)
         rows = np.flatnonzero(original_row < count)
         if budget:
@@ -63,7 +64,7 @@ def _try_budgets(
     arguments: argparse.Namespace,
     set_: AdversarialSet,
     rows: NDArray[np.int64],
-    attack: ModuleType,
+    attack: Attack,
     parameters: Mapping[str, Any],
     parameter: str,
     budgets: tuple[float, ...],
@@ -88,7 +89,7 @@ def _try_budgets(
                 model,
                 originals,
                 image_rows[chosen],
-                targets[chosen],
+                Goal(targets[chosen]),
                 settings.attack,
                 lambda finished, fooled: progress.update(finished),
                 generator(device, seed, identity.dataset, identity.attack, "budget", str(budget)),

@@ -19,7 +19,8 @@ from pipeline.artifacts.checkpoint import load_classifier
 from pipeline.artifacts.images import read_description, read_split
 from pipeline.artifacts.statistics import write_frame
 from pipeline.attacks import extended, minimal
-from pipeline.attacks.engine import run_attack
+from pipeline.attacks.shared.engine import run_attack
+from pipeline.attacks.shared.goals import Goal
 from pipeline.devices import batching, choose_device, keep_freed_memory
 from pipeline.metrics.sources import every_target, select_sources
 from pipeline.metrics.transfer import Size, measure_examples, measure_transfer
@@ -38,9 +39,9 @@ def main(arguments: argparse.Namespace) -> None:
     names = check_value(read_block(params, f"{where}.classifiers"), dict[str, Any], f"{where}.classifiers")
     epochs = check_value(read_block(params, f"{where}.training.epochs"), int, f"{where}.training.epochs")
     count = check_value(read_block(params, f"{where}.originals"), Annotated[int, Range(1, 10**6)], f"{where}.originals")
-    first = arguments_for(minimal.minimal, read_block(params, f"{where}.minimal"), f"{where}.minimal")
+    first = arguments_for(minimal.attack.run, read_block(params, f"{where}.minimal"), f"{where}.minimal")
     further = {"step_size": first["step_size"], **read_block(params, f"{where}.extended")}
-    further = arguments_for(extended.extended, further, f"{where}.extended")
+    further = arguments_for(extended.attack.run, further, f"{where}.extended")
 
     keep_freed_memory()
     device = choose_device()
@@ -80,14 +81,14 @@ def main(arguments: argparse.Namespace) -> None:
             before = classify(model, originals)[original_row]
             images = torch.from_numpy(originals).to(device)[rows].float() / 255
             steps = np.zeros(len(rows), np.int16)
-            for attack, attributes in ((minimal, first), (extended, further)):
-                kind = attack.__name__.rpartition(".")[2]
+            for attack, attributes in ((minimal.attack, first), (extended.attack, further)):
+                kind = attack.name
                 images, more = run_attack(
                     attack,
                     model,
                     images,
                     torch.arange(len(rows), device=device),
-                    torch.from_numpy(targets).to(device, torch.int64),
+                    Goal(torch.from_numpy(targets).to(device, torch.int64)),
                     settings.attack,
                     lambda finished, fooled: progress.update(finished),
                     **attributes,

@@ -16,7 +16,8 @@ from torch import Tensor
 from pipeline.artifacts.adversarial import TEST, open_adversarial
 from pipeline.artifacts.checkpoint import load_classifier
 from pipeline.artifacts.statistics import write_frame
-from pipeline.attacks.ascent import ascend_steps
+from pipeline.attacks.shared.ascent import ascend_steps
+from pipeline.attacks.shared.goals import Goal
 from pipeline.devices import batching, choose_device, keep_freed_memory
 from pipeline.metrics.sources import one_row_per_original
 from pipeline.metrics.traces import trace
@@ -67,7 +68,9 @@ def main(arguments: argparse.Namespace) -> None:
 
     def carry_on(images: Tensor, steps: int) -> Tensor:
         parts = zip(images.split(batch_size), targets.split(batch_size), strict=True)
-        return torch.cat([ascend_steps(classifier, *part, step_size=step_size, steps=steps) for part in parts])
+        return torch.cat(
+            [ascend_steps(classifier, part, Goal(to), step_size=step_size, steps=steps) for part, to in parts]
+        )
 
     images = to_unit_interval(images, classifier)
     table = trace(passes_over, carry_on, images, labels, targets, passes, extra_steps)
