@@ -5,85 +5,83 @@ no gradients. The images are those of the attack's plain loop, up to the roundin
 composition brings (exactly those in float64, tested).
 """
 
-import inspect
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pipeline.attacks.ascent import target_score_gradients
-from pipeline.metrics.outcomes import margins
-from pipeline.models.inference import predict, to_unit_interval
+from pipeline.attacks.shared.ascent import score_gradients
+from pipeline.attacks.shared.goals import Goal
+from pipeline.attacks.shared.protocol import Attack
+from pipeline.models.inference import to_unit_interval
 from pipeline.models.modes import frozen
 
-Advance = Callable[[int, int], object]
+Advance = Callable[[int, int | None], object]
 
 
 def run_attack(
-    attack: ModuleType,
+    attack: Attack,
     model: nn.Module,
     images: Tensor,
     image_rows: Tensor,
-    target_labels: Tensor,
+    goal: Goal,
     batch_size: int,
     advance: Advance = lambda finished, fooled: None,
     generator: torch.Generator | None = None,
     **arguments: Any,
 ) -> tuple[Tensor, Tensor]:
-    """Attack `images[image_rows]` towards `target_labels`, in the model's precision.
+    """Attack `images[image_rows]`, in the model's precision.
 
     Parameters
     ----------
-    attack : a module of `pipeline.attacks`.
     images : uint8 or float (m, c, h, w) on the model's device; uint8 is divided by 255.
-    image_rows, target_labels : int64 (n,), on the same device: one adversarial image per entry.
-    advance : called with how many images finished and how many of them are fooled.
+    image_rows : int64 (n,), on the same device: one adversarial image per entry.
+    goal : of each of these n images; `Goal(target_labels)` towards targets.
+    advance : called with how many images finished, and how many of them reached their goal, None where the attack does
+        not say (asking the model again costs FGSM a third).
     generator : for an attack that draws random numbers.
     arguments : the attack's keyword arguments.
 
     Returns
     -------
     Adversarial images float (n, c, h, w) and steps int64 (n,), in the order of `image_rows`.
+
+    Raises PipelineError if the attack cannot go this way, see `Attack.check`.
     """
+    attack.check(goal.targeted, *images.shape[2:])
 
     def start(rows: Tensor) -> Tensor:
         return to_unit_interval(images[image_rows[rows]], model)
 
-    if hasattr(attack, "first_success_update"):
-        return run_to_first_success(
-            attack.first_success_update, model, start, target_labels, batch_size, advance, **arguments
-        )
-    results = []
-    function = getattr(attack, attack.__name__.rpartition(".")[2])
-    draws = {"generator": generator} if "generator" in inspect.signature(function).parameters else {}
-    for rows in torch.arange(len(target_labels), device=target_labels.device).split(batch_size):
-        found, steps = function(model, start(rows), target_labels[rows], **draws, **arguments)
-        results.append((found, steps))
-        with frozen(model):
-            fooled = margins(predict(model, found, batch_size), target_labels[rows]) > 0
-        advance(len(rows), int(fooled.sum()))
-    return torch.cat([images for images, _ in results]), torch.cat([steps for _, steps in results])
+    if attack.first_success_update:
+        return run_to_first_success(attack.first_success_update, model, start, goal, batch_size, advance, **arguments)
+    found, steps = [], []
+    for rows in torch.arange(len(image_rows), device=image_rows.device).split(batch_size):
+        part, taken = attack(model, start(rows), goal.at(rows), generator, **arguments)
+        found.append(part)
+        steps.append(taken)
+        advance(len(rows), None)
+    return torch.cat(found), torch.cat(steps)
 
 
 def run_to_first_success(
     update: Callable[..., Tensor],
     model: nn.Module,
     start: Callable[[Tensor], Tensor],
-    target_labels: Tensor,
+    goal: Goal,
     batch_size: int,
     advance: Advance = lambda finished, fooled: None,
     *,
     max_steps: int,
     **arguments: Any,
 ) -> tuple[Tensor, Tensor]:
-    """Repeat `update(images, gradients, **arguments)` on each image until its target is predicted.
+    """Repeat `update(images, gradients, **arguments)` on each image until it reaches its goal.
 
     Finished images leave the batch and new ones take their slots. `start` gives the images, in
     [0, 1], at the rows that it is called with. Returns what `run_attack` does.
     """
-    count, device = len(target_labels), target_labels.device
+    count, device = len(goal.labels), goal.labels.device
     rows = torch.arange(min(batch_size, count), device=device)  # which image each slot holds
     images = start(rows)
     taken = torch.zeros_like(rows)
@@ -92,9 +90,9 @@ def run_to_first_success(
     finished_steps = torch.zeros(count, dtype=torch.int64, device=device)
     with frozen(model):
         while len(rows):
-            targets = target_labels[rows]
-            logits, gradients = target_score_gradients(model, images, targets)
-            fooled = margins(logits, targets) > 0
+            aim = goal.at(rows)
+            logits, gradients = score_gradients(model, images, aim.raised)
+            fooled = aim.reached(logits)
             leaving = (fooled | (taken >= max_steps)).nonzero()[:, 0]
             raised = update(images, gradients, **arguments)
             taken += 1
