@@ -19,7 +19,7 @@ from pipeline.devices import batching, choose_device, keep_freed_memory
 from pipeline.metrics.calibration import ExtraStepsTrial, StepSizeTrial
 from pipeline.metrics.sources import every_target
 from pipeline.metrics.splits import validation_mask
-from pipeline.models.inference import for_inference, predict
+from pipeline.models.inference import for_inference, predict, unit_interval
 from pipeline.params import arguments_for, check_value, read_block
 from pipeline.progress import each
 from pipeline.ranges import Range
@@ -45,7 +45,7 @@ def main(arguments: argparse.Namespace) -> None:
     predicted = predict(model, images, batches.predict).argmax(1).cpu().numpy()
     right = np.flatnonzero(predicted == labels)[:count]
     rows, targets = every_target(labels[right], len(read_description(arguments.images).class_names))
-    originals = (images[right].float() / 255)[torch.from_numpy(rows).long()]
+    originals = unit_interval(images[right])[torch.from_numpy(rows).long()]
 
     results = calibrate(
         model,

@@ -18,6 +18,7 @@ from pipeline.artifacts.curves import write_curves
 from pipeline.artifacts.generated import Generated, write_generated
 from pipeline.devices import choose_device, keep_freed_memory
 from pipeline.errors import PipelineError
+from pipeline.models.inference import unit_interval
 from pipeline.params import check_value, read_block
 from pipeline.progress import bar
 from pipeline.randomness import generator
@@ -74,7 +75,7 @@ def main(arguments: argparse.Namespace) -> None:
         arguments.examples,
         Generated(
             names=tuple(names),
-            originals=(unseen.images[first].float() / 255).cpu().numpy(),
+            originals=unit_interval(unseen.images[first]).cpu().numpy(),
             labels=unseen.labels[first].cpu().numpy().astype(np.uint8),
             generated=np.array(generated, np.float32),
             predicted_before=np.array(before, np.uint8),

@@ -30,7 +30,7 @@ from pipeline.errors import PipelineError
 from pipeline.metrics.evaluation import Labels, evaluate, judge
 from pipeline.metrics.noise import add_noise_of_norm
 from pipeline.metrics.sources import one_row_per_original
-from pipeline.models.inference import for_inference
+from pipeline.models.inference import for_inference, unit_interval
 from pipeline.params import arguments_for, check_value, read_block
 from pipeline.progress import bar
 from pipeline.randomness import derive_seed, generator
@@ -151,7 +151,7 @@ def _parts(images: Path | None, sets: Mapping[str, Path], seed: int, batch_size:
             random = np.random.default_rng(derive_seed(seed, dataset, attack, "noise norms"))
             chosen = one_row_per_original(sources.original_row[rows], random)
             noise = generator("cpu", seed, dataset, attack, "noise")
-            noisy = add_noise_of_norm(pictures.float() / 255, torch.from_numpy(norms[chosen]), noise)
+            noisy = add_noise_of_norm(unit_interval(pictures), torch.from_numpy(norms[chosen]), noise)
             yield Part(f"noise_{attack}", noisy, rows[chosen], originals, labels)
 
 

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pipeline.artifacts.adversarial import (
-    BLOCK,
     SOURCE_SPLITS,
     Identity,
     Sources,
@@ -81,14 +80,15 @@ def main(arguments: argparse.Namespace) -> None:
     described = {"method": given["method"], **parameters} if "method" in given else parameters
     sources = start.sources
 
-    blocks = [slice(first, min(first + BLOCK, len(sources.labels))) for first in range(0, len(sources.labels), BLOCK)]
+    count, size = len(sources.labels), settings.block
+    blocks = [slice(first, min(first + size, count)) for first in range(0, count, size)]
     shards = ShardStore(
         [arguments.start, arguments.classifier],
         {
             "attack": name,
             "params": described,
             "sources": sources.source_index.tolist(),
-            "device": device.type,
+            "seed": seed,
         },
     )
 

@@ -25,7 +25,7 @@ from pipeline.attacks import minimal
 from pipeline.attacks.comparison import needed_against
 from pipeline.devices import batching, choose_device, keep_freed_memory
 from pipeline.metrics.gains import EACH_CLASS, GAC, MEAN, Accuracy, compare_accuracy, find_changes, mean_curves
-from pipeline.models.inference import for_inference
+from pipeline.models.inference import for_inference, unit_interval
 from pipeline.params import arguments_for, check_value, read_block
 from pipeline.progress import bar
 from pipeline.randomness import derive_seed
@@ -104,7 +104,7 @@ def _examples(version: str, contestants: Contestants, images: Tensor, labels: ND
     made = generate(contestants.generator, shown)
     return Generated(
         names=(version,),
-        originals=(shown.float() / 255).cpu().numpy(),
+        originals=unit_interval(shown).cpu().numpy(),
         labels=labels[rows],
         generated=made.cpu().numpy()[None],
         predicted_before=predicted(classifier, shown)[None].astype(np.uint8),

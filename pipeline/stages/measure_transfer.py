@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from pipeline import pixels
 from pipeline.artifacts.checkpoint import load_classifier
 from pipeline.artifacts.images import read_description, read_split
 from pipeline.artifacts.statistics import write_frame
@@ -23,7 +24,7 @@ from pipeline.attacks.engine import run_attack
 from pipeline.devices import batching, choose_device, keep_freed_memory
 from pipeline.metrics.sources import every_target, select_sources
 from pipeline.metrics.transfer import Size, measure_examples, measure_transfer
-from pipeline.models.inference import for_inference, predict
+from pipeline.models.inference import for_inference, predict, unit_interval
 from pipeline.params import arguments_for, check_value, read_block
 from pipeline.progress import bar
 from pipeline.randomness import derive_seed
@@ -78,7 +79,7 @@ def main(arguments: argparse.Namespace) -> None:
     with bar(2 * len(models) * len(targets), f"measure_transfer {dataset}", "image") as progress:
         for name, model in models.items():
             before = classify(model, originals)[original_row]
-            images = torch.from_numpy(originals).to(device)[rows].float() / 255
+            images = unit_interval(torch.from_numpy(originals).to(device)[rows])
             steps = np.zeros(len(rows), np.int16)
             for attack, attributes in ((minimal, first), (extended, further)):
                 kind = attack.__name__.rpartition(".")[2]
@@ -94,7 +95,7 @@ def main(arguments: argparse.Namespace) -> None:
                 )
                 steps = steps + more.cpu().numpy().astype(np.int16)
                 stored = images.cpu().numpy()
-                clean = originals[original_row].astype(np.float32) / np.float32(255)
+                clean = pixels.unit_interval(originals[original_row])
                 frame = measure_examples(stored, clean, classify(model, stored), before, targets)
                 frame.insert(0, "original_row", original_row)
                 examples.append(frame.assign(steps=steps, attack=kind, model=name, label=labels))

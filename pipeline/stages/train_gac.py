@@ -64,7 +64,7 @@ def main(arguments: argparse.Namespace) -> None:
             status = str(failure)
         return pack_training(contestants, curves, status)
 
-    about = {"version": version, "seed": seed, "device": device.type, "settings": vars(settings)}
+    about = {"version": version, "seed": seed, "settings": vars(settings)}
     shards = ShardStore([arguments.images, arguments.adversarial], about)
     total = settings.seeds * settings.training["epochs"] * len(training.labels)
     with bar(total, f"train_gac {dataset} {version}", "image") as progress:
