@@ -59,9 +59,9 @@ def jsma(
                 current,
                 lambda logits, targets=targets: 2 * logits.gather(1, targets)[:, 0] - logits.sum(1),  # type: ignore[misc]
             )
-            stays = ~goal.reached(logits)
+            stays = goal.reached(logits).logical_not().nonzero()[:, 0]
             count = min(positions_per_step, allowed - changed)
-            if not stays.any():
+            if not len(stays):
                 break
             rows, goal, untouched = rows[stays], goal.at(stays), untouched[stays]
             current, impact = current[stays], impact[stays]
