@@ -56,9 +56,9 @@ def jsma(
     with frozen(model):
         for changed in range(0, allowed, positions_per_step):
             logits, impact = score_gradients(model, current, partial(_salience, goal))
-            stays = ~goal.reached(logits)
+            stays = goal.reached(logits).logical_not().nonzero()[:, 0]
             count = min(positions_per_step, allowed - changed)
-            if not stays.any():
+            if not len(stays):
                 break
             rows, goal, untouched = rows[stays], goal.at(stays), untouched[stays]
             current, impact = current[stays], impact[stays]

@@ -8,6 +8,7 @@ from torch import Tensor
 from pipeline.models.autoencoder import RestoringClassifier
 from pipeline.models.dropout import sampling
 from pipeline.models.modes import evaluation_mode
+from pipeline.models.passes import make_passes
 from pipeline.ranges import Range
 
 
@@ -32,4 +33,4 @@ def autoencoder_ensemble(
     with evaluation_mode(defended):
         codes = autoencoder.encoder(images)
         with sampling(autoencoder, generator):
-            return torch.stack([classifier(autoencoder.restore(images, codes)) for _ in range(passes)], dim=1)
+            return make_passes(lambda *both: classifier(autoencoder.restore(*both)), passes, images, codes)

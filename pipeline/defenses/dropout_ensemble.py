@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from pipeline.models.dropout import Dropout, sampling
 from pipeline.models.modes import evaluation_mode
+from pipeline.models.passes import make_passes
 from pipeline.ranges import Range
 
 
@@ -33,7 +34,7 @@ def dropout_ensemble(
     with evaluation_mode(classifier):
         kept = before(images)
         with sampling(behind, generator, rate):
-            return torch.stack([behind(kept) for _ in range(passes)], dim=1)
+            return make_passes(behind, passes, kept)
 
 
 def split_at_first_dropout(classifier: nn.Module) -> tuple[nn.Sequential, nn.Sequential]:

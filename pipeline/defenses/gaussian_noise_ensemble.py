@@ -5,6 +5,7 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
+from pipeline.models.passes import make_passes
 from pipeline.ranges import Range
 
 
@@ -21,8 +22,10 @@ def gaussian_noise_ensemble(
     Not in the paper: Cohen, Rosenfeld, Kolter, Certified Adversarial Robustness via Randomized Smoothing
     (2019), without the certificate and with a classifier that was not trained on noise.
     """
-    logits = []
-    for _ in range(passes):
+
+    def noisy(images: Tensor) -> Tensor:
         noise = torch.empty_like(images).normal_(generator=generator)
-        logits.append(classifier(torch.add(images, noise, alpha=sigma).clamp_(0, 1)))
-    return torch.stack(logits, dim=1)
+        logits: Tensor = classifier(torch.add(images, noise, alpha=sigma).clamp_(0, 1))
+        return logits
+
+    return make_passes(noisy, passes, images)

@@ -8,7 +8,9 @@ composition brings (exactly those in float64, tested).
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pipeline.attacks.shared.ascent import score_gradients
@@ -80,34 +82,44 @@ def run_to_first_success(
 
     Finished images leave the batch and new ones take their slots. `start` gives the images, in
     [0, 1], at the rows that it is called with. Returns what `run_attack` does.
+
+    Who sits where is the host's business: it waits for the device once a step, to hear who is fooled. When no image
+    is left to enter, the batch shrinks: on a CPU with every one that leaves, on a GPU by halves, for there every new
+    shape costs more than the passes of empty slots.
     """
     count, device = len(goal.labels), goal.labels.device
-    rows = torch.arange(min(batch_size, count), device=device)  # which image each slot holds
-    images = start(rows)
-    taken = torch.zeros_like(rows)
-    entered = len(rows)
+
+    def there(numbers: NDArray[np.int64]) -> Tensor:
+        return torch.from_numpy(numbers).to(device, non_blocking=True)
+
+    held = np.arange(min(batch_size, count))  # which image each slot holds
+    taken, entered = np.zeros_like(held), len(held)
+    empty = np.zeros(len(held), dtype=bool)
+    images, aim = start(there(held)), goal.at(there(held))
     finished_images = images.new_empty((count, *images.shape[1:]))
-    finished_steps = torch.zeros(count, dtype=torch.int64, device=device)
+    finished_steps = np.zeros(count, dtype=np.int64)
     with frozen(model):
-        while len(rows):
-            aim = goal.at(rows)
+        while len(held):
             logits, gradients = score_gradients(model, images, aim.raised)
-            fooled = aim.reached(logits)
-            leaving = (fooled | (taken >= max_steps)).nonzero()[:, 0]
+            reached = aim.reached(logits)
             raised = update(images, gradients, **arguments)
+            fooled = reached.cpu().numpy() & ~empty
+            leaving = np.flatnonzero(fooled | (taken >= max_steps) & ~empty)
             taken += 1
             if len(leaving):
-                finished_images[rows[leaving]] = images[leaving]
-                finished_steps[rows[leaving]] = taken[leaving] - 1
+                finished_images[there(held[leaving])] = images[there(leaving)]
+                finished_steps[held[leaving]] = taken[leaving] - 1
                 advance(len(leaving), int(fooled.sum()))
-                fresh = torch.arange(entered, min(entered + len(leaving), count), device=device)
-                slots, empty = leaving[: len(fresh)], leaving[len(fresh) :]
+                fresh = np.arange(entered, min(entered + len(leaving), count))
+                slots = leaving[: len(fresh)]
                 if len(fresh):
-                    raised[slots], rows[slots], taken[slots] = start(fresh), fresh, 0
+                    raised[there(slots)] = start(there(fresh))
+                    held[slots], taken[slots] = fresh, 0
                     entered += len(fresh)
-                if len(empty):
-                    stays = torch.ones(len(rows), dtype=torch.bool, device=device)
-                    stays[empty] = False
-                    raised, rows, taken = raised[stays], rows[stays], taken[stays]
+                empty[leaving[len(fresh) :]] = True
+                if empty.sum() >= (len(empty) / 2 if device.type == "cuda" else 1):
+                    stays = np.flatnonzero(~empty)
+                    raised, held, taken, empty = raised[there(stays)], held[stays], taken[stays], empty[stays]
+                aim = goal.at(there(held))
             images = raised
-    return finished_images, finished_steps
+    return finished_images, torch.from_numpy(finished_steps).to(device)
