@@ -1,0 +1,150 @@
+"""What a defense is, in types: what its file says of itself, what it learns from, and what comes out of that."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+Predict = Callable[..., Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Defense:
+    """What a defense's file holds as `defense`; its label is the first line of the file's docstring.
+
+    predict : (learned, images, generator, *, <parameters>) -> logits of all passes, float (n, passes, k). Its keyword-only
+        parameters are the keys of the block `predict` (or of a variant's block).
+    randomized : whether it draws random numbers when it predicts.
+    setting : what images made against the attacked classifier are for it: "static", that classifier stands behind the
+        defense; "transfer", the defense is another classifier.
+    learn : (materials, *, <parameters>) -> Learned. Its keyword-only parameters are the keys of the block `learn`;
+        None: there is nothing to try or to learn, and the block is empty.
+    examine : (materials, learned, *, <parameters>) -> Examined: what else is measured once it has learned; its
+        parameters are the keys of `learn.examine`.
+    """
+
+    predict: Predict
+    randomized: bool = False
+    setting: str = "static"
+    learn: "Callable[..., Learned] | None" = None
+    examine: "Callable[..., Examined] | None" = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A number that a rule chose on validation images.
+
+    value : what the rule says; None where no setting meets it. rule : in words. tried : a row per setting tried, with
+    the figures that the rule looks at. narrow : the choice would be another if one or two images had come out otherwise.
+    """
+
+    value: float | None
+    rule: str
+    tried: Sequence[Mapping[str, Any]]
+    narrow: bool = False
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What a defense has after learning.
+
+    models : by role, "" the defense's own model, others those of variants ("control"); empty: the attacked classifier
+        itself. choices : by parameter, of the defense ("rate") or of a variant ("gaussian_blur.sigma"). tables : by name
+        a list of instances of one dataclass. trials, curves : such lists too; curves hold `epoch, split, loss, accuracy`.
+    trainings : number of a training to its models by role, of a defense that trains several times; `models` is then the
+        first that did not fail.
+    pictures : by name, arrays that the report shows.
+    """
+
+    models: Mapping[str, nn.Module] = field(default_factory=dict)
+    choices: Mapping[str, Choice] = field(default_factory=dict)
+    trials: Sequence[Any] = ()
+    curves: Sequence[Any] = ()
+    tables: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    trainings: Mapping[int, Mapping[str, nn.Module]] = field(default_factory=dict)
+    pictures: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What else was measured: tables by name (lists of instances of one dataclass), and pictures by name."""
+
+    tables: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    pictures: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of an adversarial set that fooled the attacked classifier, r of them, of m originals.
+
+    images : float32 (r, c, h, w) in [0, 1]; labels, target_labels : int64 (r,); original_row : int64 (r,), which of
+    `originals`, uint8 (m, c, h, w), each comes from; source_index : int64 (m,), where those stand in their split.
+    All on the CPU. params : of the attack that made them.
+    """
+
+    images: Tensor
+    labels: Tensor
+    target_labels: Tensor
+    original_row: Tensor
+    originals: Tensor
+    source_index: Tensor
+    params: Mapping[str, Any]
+
+
+class Materials(Protocol):
+    """What a defense learns from and is examined on; a stage makes it, and nothing here touches a file.
+
+    source : name of the images' source, which random numbers are named by. key : the defense's. seed : the study's.
+    class_names : k names. device; attack_batch, predict_batch : images per pass with and without input gradients.
+    classifier : the attacked one, ready for inference. architecture : its arguments (channels, dropout).
+    held_out : bool (n,), the validation images of the train split.
+    """
+
+    source: str
+    key: str
+    seed: int
+    class_names: tuple[str, ...]
+    device: torch.device
+    attack_batch: int
+    predict_batch: int
+    classifier: nn.Module
+    architecture: Mapping[str, Any]
+    held_out: NDArray[np.bool_]
+
+    def split(self, name: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Images (n, c, h, w) and labels (n,) of "train" or "test"."""
+        ...
+
+    def rows(self, attack: str, wanted: NDArray[np.bool_] | None = None, split: str = "train") -> Rows:
+        """Rows of "minimal" or "extended" whose originals are of `split`, and there where `wanted`, bool (n,), holds."""
+        ...
+
+    def pairs(
+        self, attacks: Sequence[str], wanted: NDArray[np.bool_], originals: int | None = None
+    ) -> AbstractContextManager[Any]:
+        """`training.autoencoder.Pairs` of these attacks on train-split originals that are `wanted`."""
+        ...
+
+    def generator(self, *names: str | int) -> torch.Generator:
+        """Random numbers on the device, named by seed and source before `names`."""
+        ...
+
+    def random(self, *names: str | int) -> np.random.Generator:
+        """Random numbers of NumPy, named likewise."""
+        ...
+
+    def progress(self, total: int, what: str, unit: str = "image") -> Any:
+        """A bar: a context manager with `update(n)` and `set_postfix(...)`."""
+        ...
+
+    def kept(self, what: str, about: Mapping[str, Any], count: int, compute: Callable[[int], dict[str, Any]]) -> list[Any]:
+        """`compute(i)` -> arrays for i < count; each result is kept on disk, so that an interrupted run goes on.
+
+        about : everything else that the results depend on.
+        """
+        ...
