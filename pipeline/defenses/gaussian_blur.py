@@ -1,4 +1,7 @@
-"""A Gaussian blur before the classifier: what an autoencoder must beat. Not in the paper."""
+"""Gaussian blur
+
+Before the classifier: what an autoencoder must beat. Not in the paper.
+"""
 
 from typing import Annotated
 
@@ -6,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipeline.defenses.protocol import Defense
 from pipeline.ranges import Range
 
 
@@ -14,7 +18,7 @@ def gaussian_blur(
 ) -> Tensor:
     """Logits of one pass over the blurred images, float (n, 1, k), for images (n, c, h, w) in [0, 1].
 
-    sigma : in pixels. The one used has the reconstruction error of `autoencoder_ensemble` (params.yaml).
+    sigma : in pixels. As a variant of an autoencoder's family, that of the autoencoder's reconstruction error.
     """
     logits: Tensor = classifier(blur(images, sigma))
     return logits[:, None]
@@ -45,3 +49,6 @@ def repeat_edges(images: Tensor, reach: int) -> Tensor:
     if images.is_contiguous():
         return images[:, :, rows[:, None], columns]
     return images.permute(0, 2, 3, 1)[:, rows[:, None], columns].permute(0, 3, 1, 2)  # channels_last stays so
+
+
+defense = Defense(predict=gaussian_blur, role=None)

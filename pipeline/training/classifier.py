@@ -68,6 +68,18 @@ def new_classifier(
     return place(model, images.device)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ClassifierTraining:
+    """The arguments of `fit_classifier`, as a block within what a defense learns by."""
+
+    epochs: Annotated[int, Range(1, 1000)]
+    batch_size: Annotated[int, Range(1, 65536)]
+    learning_rate: Annotated[float, Range(0, 10, low_open=True)]
+    weight_decay: Annotated[float, Range(0, 1)]
+    shift: Annotated[int, Range(0, 16)]
+    flip: bool
+
+
 # The model, a batch in [0, 1], its labels, and the share of the training that is over, to a loss and logits (n, k).
 Objective = Callable[[nn.Module, Tensor, Tensor, float], tuple[Tensor, Tensor]]
 
