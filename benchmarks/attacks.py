@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from pipeline.attacks.engine import run_attack
 
 from benchmarks.common import ROOT, about, counting, options, peak_mib, seconds, write
 from pipeline.artifacts.adversarial import TEST, open_adversarial
 from pipeline.artifacts.checkpoint import load_classifier
-from pipeline.attacks.engine import run_attack
 from pipeline.devices import batching, choose_device, keep_freed_memory
 from pipeline.metrics.outcomes import margins
 from pipeline.models.inference import for_inference, predict, unit_interval

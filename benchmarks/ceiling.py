@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pipeline.attacks.ascent import target_score_gradients
 from torch import Tensor, nn
 
 from benchmarks.common import ROOT, Pairs, about, counting, load_pairs, options, seconds, write
@@ -21,7 +22,6 @@ from pipeline.artifacts.adversarial import Identity, Sources, write_adversarial
 from pipeline.artifacts.checkpoint import load_classifier
 from pipeline.artifacts.shards import ShardStore
 from pipeline.attacks import engine, minimal
-from pipeline.attacks.ascent import target_score_gradients
 from pipeline.devices import batching, choose_device
 from pipeline.metrics.outcomes import margins
 from pipeline.models.inference import predict

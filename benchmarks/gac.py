@@ -11,12 +11,12 @@ import statistics
 from typing import Any
 
 import torch
+from pipeline.defenses.generative_adversarial_classifier import classifier_loss, generator_loss
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from benchmarks.common import ROOT, about, options, seconds, write
 from pipeline.artifacts.images import read_description, read_split
-from pipeline.defenses.generative_adversarial_classifier import classifier_loss, generator_loss
 from pipeline.devices import choose_device, keep_freed_memory
 from pipeline.models.inference import to_unit_interval
 from pipeline.models.modes import frozen

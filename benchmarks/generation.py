@@ -32,14 +32,14 @@ import foolbox
 import numpy as np
 import torch
 import torchattacks
+from pipeline.attacks.outside import Contiguous as ForPeers
+from pipeline.attacks.projected_gradient import L2
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax
 
 from benchmarks.common import ROOT, Pairs, about, counting, load_pairs, options, peak_mib, seconds, write
 from pipeline.attacks import engine, minimal
 from pipeline.attacks.minimum_norm import minimum_norm
-from pipeline.attacks.outside import Contiguous as ForPeers
-from pipeline.attacks.projected_gradient import L2
 from pipeline.devices import batching, choose_device
 from pipeline.metrics.outcomes import margins
 from pipeline.models.inference import predict

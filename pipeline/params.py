@@ -255,4 +255,3 @@ def _annotation_at(annotation: Any, parts: list[Any]) -> Any:
 def _names_a_branch(part: str) -> bool:
     """Whether a piece of pydantic's location is no key of the block but a branch of a union ("constrained-float")."""
     return not part.isidentifier() or part in ("int", "float", "str", "bool", "list", "none")
-

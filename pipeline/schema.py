@@ -61,7 +61,10 @@ def _defenses() -> dict[str, Any]:
         defense = load_defense(name)
         parts = {"learn": defense.learn, "predict": defense.predict, "examine": defense.examine}
         blocks = {part: _block(function, optional=True) for part, function in parts.items() if function is not None}
-        found[name] = {"type": "object", "properties": {"method": {"type": "string"}, "variants": {"type": "object"}, **blocks}}
+        found[name] = {
+            "type": "object",
+            "properties": {"method": {"type": "string"}, "variants": {"type": "object"}, **blocks},
+        }
     return found
 
 
@@ -83,7 +86,9 @@ def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
         if isinstance(value, dict):
             if "$ref" in value:
                 return resolve(dict(definitions[value["$ref"].rpartition("/")[2]]))
-            return {key: resolve(entry) for key, entry in value.items() if not (key == "title" and isinstance(entry, str))}
+            return {
+                key: resolve(entry) for key, entry in value.items() if not (key == "title" and isinstance(entry, str))
+            }
         return [resolve(entry) for entry in value] if isinstance(value, list) else value
 
     found: dict[str, Any] = resolve(schema)

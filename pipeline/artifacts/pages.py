@@ -7,7 +7,7 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from pipeline.artifacts.storage import replacing
+from pipeline.artifacts.files import replacing
 from pipeline.errors import PipelineError
 
 

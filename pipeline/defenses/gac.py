@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipeline.attacks.comparison import needed_against
+from pipeline.attacks.shared.comparison import needed_against
 from pipeline.defenses.protocol import Choice, Defense, Examined, Learned, Materials, Rows
 from pipeline.defenses.shared.choices import ROUNDING, is_narrow, moved, settle, shares_by_original
 from pipeline.defenses.shared.pictures import Generated

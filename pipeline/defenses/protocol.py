@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pipeline.metrics.choices import Choice
+
 Predict = Callable[..., Tensor]
 
 
@@ -43,21 +45,6 @@ class Defense:
     roles: Mapping[str, str] = field(default_factory=dict)
     learn: "Callable[..., Learned] | None" = None
     examine: "Callable[..., Examined] | None" = None
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A number that a rule chose on validation images.
-
-    value : what the rule says; None where no setting meets it. rule : in words, with what it does in a tie. tried : a
-    row per setting tried, with the figures that the rule looks at. narrow : the choice would be another if one or two
-    images had come out otherwise.
-    """
-
-    value: float | None
-    rule: str
-    tried: Sequence[Mapping[str, Any]]
-    narrow: bool = False
 
 
 @dataclass(frozen=True)

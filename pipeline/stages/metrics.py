@@ -18,8 +18,8 @@ from pipeline.artifacts.evaluations import read_evaluation
 from pipeline.artifacts.images import read_description
 from pipeline.artifacts.metrics import write_metrics
 from pipeline.artifacts.statistics import read_frame, write_frame
-from pipeline.machine import describe_machine
 from pipeline.errors import PipelineError
+from pipeline.machine import describe_machine
 from pipeline.metrics.adaptive import summarize_adaptive
 from pipeline.metrics.detection import detect
 from pipeline.metrics.gains import summarize_gains
@@ -113,7 +113,9 @@ def _attacks(study: Study) -> dict[str, Any]:
 
 def _evaluation_paths(study: Study) -> dict[str, Path]:
     return {
-        name: study.path("evaluation", family) if name == family else study.path("examination", family) / f"{name}.parquet"
+        name: study.path("evaluation", family)
+        if name == family
+        else study.path("examination", family) / f"{name}.parquet"
         for family, names in study.families.items()
         for name in names
     }
@@ -194,7 +196,9 @@ def _adaptive(study: Study, static: pd.DataFrame) -> dict[str, Any]:
         for name in names:
             folder = study.path("adaptive", family) / ("" if name == family else name)
             attempts, about = read_frame(folder / "examples.parquet", "adaptive")
-            check = read_curves(folder / "checks.csv", ("zero_gradients", "softmax", "random", "cost")).iloc[0].to_dict()
+            check = (
+                read_curves(folder / "checks.csv", ("zero_gradients", "softmax", "random", "cost")).iloc[0].to_dict()
+            )
             own = static[static["defense"] == name]
             adaptive[name] = summarize_adaptive(attempts, about["settings"], check, own)
     budgets = {name: {key: entry["settings"][key] for key in ("norm", "budget")} for name, entry in adaptive.items()}

@@ -8,8 +8,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from pipeline.attacks.engine import run_attack
+
 from pipeline.models.classifier import Classifier
 from pipeline.params import arguments_for, parameters_of, read_block
 from pipeline.registry import load_by_name, split_method

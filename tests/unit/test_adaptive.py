@@ -8,10 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
-from torch.utils.flop_counter import FlopCounterMode
-
 from pipeline.attacks.adaptive import (
     STRETCHES,
     AdaptiveSettings,
@@ -23,10 +19,14 @@ from pipeline.attacks.adaptive import (
     multiply_adds,
     score,
 )
-from pipeline.attacks.ascent import score_gradients
 from pipeline.attacks.goals import SURE, Evasion, Goal
 from pipeline.attacks.outside import autoattack, square
 from pipeline.attacks.projected_gradient import BALLS, projected_gradient_descent
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
+
+from pipeline.attacks.shared.ascent import score_gradients
 from pipeline.defenses.adversarial_training import Adversary
 from pipeline.defenses.gaussian_blur import blur
 from pipeline.defenses.undefended import undefended

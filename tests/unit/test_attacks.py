@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from pipeline.attacks.engine import run_attack
 from torch import Tensor
 
 from pipeline.attacks import extended, minimal
-from pipeline.attacks.engine import run_attack
 from pipeline.errors import PipelineError
 from pipeline.metrics.outcomes import margins
 from pipeline.models.classifier import Classifier

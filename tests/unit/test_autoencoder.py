@@ -10,19 +10,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from pipeline.artifacts.defenses import check_learned, load_autoencoder, load_defended
+from pipeline.artifacts.restorations import Restorations, read_restorations, write_restorations
+from pipeline.defenses.autoencoder_ensemble_tuned import autoencoder_ensemble_tuned
+from pipeline.metrics.autoencoder_trials import AutoencoderTrial, choose_dropout
 from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
-from pipeline.artifacts.defenses import check_learned, load_autoencoder, load_defended
 from pipeline.artifacts.pairs import open_pairs
-from pipeline.artifacts.restorations import Restorations, read_restorations, write_restorations
 from pipeline.artifacts.weights import save_model
 from pipeline.defenses.autoencoder_ensemble import autoencoder_ensemble
-from pipeline.defenses.autoencoder_ensemble_tuned import autoencoder_ensemble_tuned
 from pipeline.defenses.autoencoder_without_dropout import autoencoder_without_dropout
 from pipeline.defenses.gaussian_blur import blur, gaussian_blur
 from pipeline.errors import PipelineError
-from pipeline.metrics.autoencoder_trials import AutoencoderTrial, choose_dropout
 from pipeline.metrics.restorations import RestorationError, choose_blur, summarize_restorations
 from pipeline.metrics.summary import compare_evaluations
 from pipeline.models.autoencoder import Autoencoder, RestoringClassifier

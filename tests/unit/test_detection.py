@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
+from pipeline.metrics.defense_trials import choose_strengths
 from sklearn.metrics import roc_auc_score
 
-from pipeline.metrics.defense_trials import choose_strengths
 from pipeline.metrics.detection import GRID, Detector, detect, detection, measure
 from pipeline.metrics.sources import one_row_per_original
 

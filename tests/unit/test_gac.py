@@ -9,13 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from ruamel.yaml import YAML
-from scipy import stats
-from torch import nn
-from torch.nn import functional
-
-from pipeline.artifacts import contests
-from pipeline.artifacts.adversarial import open_adversarial
 from pipeline.artifacts.contests import (
     TrainingStatus,
     pack_training,
@@ -24,11 +17,19 @@ from pipeline.artifacts.contests import (
     save_contestants,
     unpack_training,
 )
-from pipeline.artifacts.curves import write_curves
 from pipeline.artifacts.generated import Generated, read_generated, write_generated
-from pipeline.artifacts.shards import ShardStore
-from pipeline.attacks.comparison import needed_against
 from pipeline.defenses.generative_adversarial_classifier import classifier_loss, generator_loss, squared_l2
+from pipeline.metrics.lambda_choice import choose_lambda
+from ruamel.yaml import YAML
+from scipy import stats
+from torch import nn
+from torch.nn import functional
+
+from pipeline.artifacts import contests
+from pipeline.artifacts.adversarial import open_adversarial
+from pipeline.artifacts.curves import write_curves
+from pipeline.artifacts.shards import ShardStore
+from pipeline.attacks.shared.comparison import needed_against
 from pipeline.errors import PipelineError
 from pipeline.metrics.gains import (
     MEAN,
@@ -40,7 +41,6 @@ from pipeline.metrics.gains import (
     over_trainings,
     summarize_gac,
 )
-from pipeline.metrics.lambda_choice import choose_lambda
 from pipeline.metrics.splits import training_mask, validation_mask
 from pipeline.models.classifier import Classifier, FullyConnectedClassifier
 from pipeline.models.generators import DcganGenerator, VanillaGenerator

@@ -4,21 +4,21 @@ import foolbox as library
 import numpy as np
 import pytest
 import torch
+from pipeline.attacks.budgets import budget_of, fooled_within
+from pipeline.attacks.engine import run_attack
+from pipeline.attacks.goals import Goal
+from pipeline.attacks.projected_gradient import L2, Linf, projected_gradient_descent
 from scipy.optimize import minimize
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from pipeline.attacks.budgets import budget_of, fooled_within
 from pipeline.attacks.ddn import ddn
-from pipeline.attacks.engine import run_attack
 from pipeline.attacks.fgsm import fgsm
 from pipeline.attacks.foolbox import foolbox
-from pipeline.attacks.goals import Goal
 from pipeline.attacks.jsma import jsma
 from pipeline.attacks.minimum_norm import minimum_norm
 from pipeline.attacks.pgd_l2 import pgd_l2
 from pipeline.attacks.pgd_linf import pgd_linf
-from pipeline.attacks.projected_gradient import L2, Linf, projected_gradient_descent
 from pipeline.errors import PipelineError
 from pipeline.metrics.outcomes import margins
 from pipeline.models.classifier import Classifier

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import pytest
-
 from pipeline.attacks.calibration import calibrate
+
 from pipeline.attacks.ddn import ddn
 from pipeline.attacks.extended import extended
 from pipeline.attacks.fgsm import fgsm
