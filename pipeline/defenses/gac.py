@@ -361,12 +361,12 @@ def _best_lambda(trials: Sequence[GacTrial]) -> float | None:
     return min((lambda_ for gain, lambda_ in kept if gain >= best - ROUNDING), default=None)
 
 
-def _otherwise(trial: GacTrial, images: int) -> list[GacTrial]:
+def _otherwise(trial: GacTrial, originals: int) -> list[GacTrial]:
     if trial.gain is None or trial.clean_accuracy is None:
         return []
     return [
-        replace(trial, clean_accuracy=moved(trial.clean_accuracy, images, trial.unseen)),
-        replace(trial, gain=trial.gain + images / trial.images),
+        replace(trial, clean_accuracy=moved(trial.clean_accuracy, originals, trial.unseen)),
+        replace(trial, gain=trial.gain + originals / trial.originals),
     ]
 
 
