@@ -272,13 +272,10 @@ def test_a_trial_is_no_judged_training(study: Study) -> None:
     block = {**BLOCK, "lambdas": (10.0,), "trial_epochs": 3, "seeds": 1}
     learned = defense.learn(study.materials("gac_toy"), **block)
     (trial,) = learned.trials
-    contest = defense.open_contest(study.materials("gac_toy"), 0.5)
-    clean = defense.right(learned.models[""], contest.unseen).mean()
     picture = learned.pictures["lambdas"].generated[0]
     shown = torch.from_numpy(learned.pictures["lambdas"].originals)
     assert not np.allclose(generate(learned.trainings[0]["generator"], shown).numpy(), picture)
     assert trial.epochs == 3
-    assert 0 <= clean <= 1
 
 
 def test_trials_and_trainings_go_on_after_a_failure(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
