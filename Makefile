@@ -1,39 +1,54 @@
-# The README's commands. The environment is made once; touch requirements.txt to make it anew.
+# The README's commands. The environment is made once, and again where requirements or the folder changed.
 VENV := .venv
 PYTHON ?= python3
-RUN := . $(VENV)/bin/activate &&
+BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# A virtual environment holds its own path: in a folder that was moved it is made again.
+ifneq ($(shell cat $(READY) 2>/dev/null),$(CURDIR))
+$(shell rm -f $(READY))
+endif
+# DVC's commands find the same Python.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo reproduce test lint readme bench
+.PHONY: demo reproduce test test-slow lint bench study studies results
 
-demo: $(READY)  ## the whole pipeline on digits, with the one thread of the committed results; two gain nothing here
-	$(RUN) OMP_NUM_THREADS=1 dvc repro render_report@digits
-	@echo "The report: $(CURDIR)/reports/digits.html"
+demo: $(READY)  ## a small study of handwritten digits: every stage, from nothing to a report
+	$(BIN)/dvc repro studies/demo/dvc.yaml
+	@echo "The report: $(CURDIR)/reports/demo.html"
 
-reproduce: $(READY)  ## all datasets: hours on a CPU
-	$(RUN) dvc repro
+reproduce: $(READY)  ## the studies that params.yaml lists, and their comparison
+	$(BIN)/dvc repro
 	@echo "The reports: $(CURDIR)/reports/index.html"
 
-readme: $(READY)  ## the tables of results and of speeds, from the committed metrics and benchmarks
-	$(RUN) PYTHONPATH=. python benchmarks/readme.py
+study: $(READY)  ## make study NAME=mine [FROM=digits]: a new study, with the params of another to start from
+	$(BIN)/python -m pipeline.new_study $(NAME) $(FROM)
+
+studies: $(READY)  ## studies/pipeline.yaml and the params' schema into every study
+	$(BIN)/python -m pipeline.new_study --refresh
+
+test: $(READY)  ## the tests that take minutes
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+
+test-slow: $(READY)  ## the others
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
+
+lint: $(READY)
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+results: $(READY)  ## reports/README.md and benchmarks/README.md, from the committed metrics and benchmarks
+	$(BIN)/python -m benchmarks.pages
 
 bench: $(READY) .peers/.ready  ## after a full run: the engine against the peers and the ceiling, cost, memory
-	$(RUN) export PYTHONPATH=. && for name in ceiling generation scaling attacks dropout_ensemble gac; do \
-	python benchmarks/$$name.py || exit 1; done
+	for name in ceiling generation scaling attacks dropout_ensemble gac; do \
+	PYTHONPATH=. $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 .peers/.ready: benchmarks/requirements.txt | $(READY)
-	$(RUN) python -m pip install --quiet --disable-pip-version-check --no-deps --target .peers --upgrade \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target .peers --upgrade \
 	--requirement benchmarks/requirements.txt
 	touch $@
 
-test: $(READY)
-	$(RUN) OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile
-
-lint: $(READY)
-	$(RUN) ruff check . && ruff format --check . && mypy
-
 $(READY): requirements.txt requirements-no-deps.txt
-	$(PYTHON) -m venv $(VENV)
-	$(RUN) python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
-	$(RUN) python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-no-deps.txt
-	touch $@
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-no-deps.txt
+	echo "$(CURDIR)" > $@

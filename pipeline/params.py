@@ -1,18 +1,22 @@
-"""params.yaml -> range-checked keyword arguments. The only reader of YAML.
+"""A study's params file -> checked arguments. The only reader of YAML.
 
-The schema of a block is the signature of the function that takes it: its keyword-only parameters
-are the keys, their annotations the types and ranges. So a new attack or defense is one function and
-one block, and this file does not change (nor, with it, every stage that depends on it).
+The schema of a block is the signature of the function that takes it: its keyword-only parameters are the keys, their
+annotations the types and ranges; a nested block is a dataclass. pydantic checks a block against the model made of that
+signature. So a new attack or defense is one function and one block, and this file does not change (nor, with it, every
+stage that depends on it).
 """
 
+import dataclasses
 import inspect
-import math
 import types
 import typing
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from pydantic import BaseModel, ConfigDict, Strict, TypeAdapter, ValidationError, create_model
+from pydantic.types import AllowInfNan
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -20,20 +24,28 @@ from pipeline.errors import PipelineError
 from pipeline.ranges import Range
 
 UNIONS = (types.UnionType, typing.Union)  # int | None, Annotated[int, ...] | None
+AUTO = "auto"  # a number that a rule chooses on validation images
 
 
-def read_block(path: Path, key: str) -> Any:
-    """Value at the dotted `key` ("attacks.minimal.mnist") of the YAML file at `path`.
-
-    Raises PipelineError if the file is missing or no YAML, or if a part of the key is not in it.
-    """
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in the YAML file at `path`. Raises PipelineError if the file is missing, no YAML or no mapping."""
     try:
         # YAML 1.2 as DVC parses it: PyYAML (YAML 1.1) would read 1e-3 as a string.
-        tree = YAML(typ="safe").load(path.read_text())
+        tree = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise PipelineError(f"{path}: no such file; run from the project's root or pass --params") from None
-    except YAMLError as error:
+        raise PipelineError(f"{path}: no such file") from None
+    except (YAMLError, UnicodeDecodeError) as error:
         raise PipelineError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, Mapping):
+        raise PipelineError(f"{path}: expected a mapping of blocks, found {tree!r}")
+    return dict(tree)
+
+
+def block_at(tree: Any, key: str, path: Path) -> Any:
+    """Value at the dotted `key` ("attacks.minimal") of what was read from `path`.
+
+    Raises PipelineError if a part of the key is not in it.
+    """
     at = ""
     for part in key.split("."):
         if not isinstance(tree, Mapping) or part not in tree:
@@ -47,8 +59,8 @@ def read_block(path: Path, key: str) -> Any:
 def arguments_for(function: Callable[..., Any], block: Any, where: str) -> dict[str, Any]:
     """Keyword arguments of `function` from a params block, each checked for type and range.
 
-    Only the function's keyword-only parameters count; a block must give each of them that has no
-    default, and nothing else. `where` names the block in messages.
+    Only the function's keyword-only parameters count; a block must give each of them that has no default, and nothing
+    else. `where` names the block in messages.
 
     Raises PipelineError naming the parameter, what was expected and what was found.
     """
@@ -57,7 +69,8 @@ def arguments_for(function: Callable[..., Any], block: Any, where: str) -> dict[
     declared = parameters_of(function)
     for name in block:
         if name not in declared:
-            raise PipelineError(f"{where}.{name}: unknown parameter; expected one of: {', '.join(declared)}")
+            known = ", ".join(declared) or "none"
+            raise PipelineError(f"{where}.{name}: unknown parameter; expected one of: {known}")
     arguments = {}
     for name, (annotation, default) in declared.items():
         if name in block:
@@ -68,7 +81,12 @@ def arguments_for(function: Callable[..., Any], block: Any, where: str) -> dict[
 
 
 def parameters_of(function: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
-    """Name -> (annotation, default) of each keyword-only parameter of `function`."""
+    """Name -> (annotation, default) of each keyword-only parameter of `function`, or of a dataclass's fields."""
+    if dataclasses.is_dataclass(function):
+        hints = typing.get_type_hints(function, include_extras=True)
+        parameters = inspect.signature(function).parameters
+        keyword_only = [name for name, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY]
+        return {name: (hints[name], parameters[name].default) for name in keyword_only or parameters}
     target = function.__init__ if inspect.isclass(function) else function
     hints = typing.get_type_hints(target, include_extras=True)
     return {
@@ -78,59 +96,163 @@ def parameters_of(function: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
     }
 
 
+def check_value(value: Any, annotation: Any, where: str) -> Any:
+    """`value` if it fits `annotation` (an int also serves as a float; a dataclass takes a block), else PipelineError."""
+    try:
+        return _rebuilt(_adapter(annotation).validate_python(value), annotation)
+    except ValidationError as error:
+        first = error.errors()[0]
+        parts = [part for part in first["loc"] if isinstance(part, int) or not _names_a_branch(str(part))]
+        at = where + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
+        expected = _annotation_at(annotation, parts)
+        if first["type"] == "missing":
+            raise PipelineError(f"{at}: missing; expected {describe(expected)}") from None
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(parameters_of(_dataclass_of(_annotation_at(annotation, parts[:-1]))))
+            raise PipelineError(f"{at}: unknown parameter; expected one of: {known}") from None
+        found = value
+        for part in parts:
+            found = found[part]
+        raise PipelineError(f"{at}: expected {describe(expected)}, found {found!r}") from None
+
+
 def describe(annotation: Any) -> str:
     """An annotation in words, for messages."""
     origin = typing.get_origin(annotation)
-    if origin is typing.Annotated:
+    if origin is Annotated:
         base, *extras = typing.get_args(annotation)
         ranges = [str(extra) for extra in extras if isinstance(extra, Range)]
         return " in ".join([describe(base), *ranges])
     if origin is tuple or origin is list:
         return f"a list of {describe(typing.get_args(annotation)[0])}"
-    if origin is typing.Literal:
-        return f"one of {', '.join(map(repr, typing.get_args(annotation)))}"
+    if origin is Literal:
+        values = typing.get_args(annotation)
+        return " or ".join(map(repr, values)) if len(values) < 2 else f"one of {', '.join(map(repr, values))}"
     if origin in UNIONS:
         return " or ".join(describe(part) for part in typing.get_args(annotation) if part is not types.NoneType)
-    if origin is dict:
+    if origin is dict or annotation is dict or _is_block(annotation):
         return "a block"
     return {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}.get(
         annotation, str(annotation)
     )
 
 
-def check_value(value: Any, annotation: Any, where: str) -> Any:
-    """`value` if it fits `annotation` (an int also serves as a float), else PipelineError."""
-    expected = describe(annotation)
-    wrong = PipelineError(f"{where}: expected {expected}, found {value!r}")
+def schema_of(annotation: Any, *, auto: bool = False) -> dict[str, Any]:
+    """JSON Schema of a value of this annotation; with `auto`, numbers may be that word."""
+    return TypeAdapter(_checked(annotation, auto=auto)).json_schema()
+
+
+def model_of(function: Callable[..., Any], *, auto: bool = False, optional: bool = False) -> type[BaseModel]:
+    """The pydantic model of a block: a field per keyword-only parameter (of a dataclass: per field), and no other.
+
+    optional : a field may be left out though the function has no default for it: it has one elsewhere in the file.
+    """
+    fields: dict[str, Any] = {}
+    for name, (annotation, default) in parameters_of(function).items():
+        checked = _checked(annotation, auto=auto)
+        required = default is inspect.Parameter.empty and not optional
+        fields[name] = (checked, ...) if required else (checked | None, None)
+    config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+    return create_model(getattr(function, "__name__", "block"), __config__=config, **fields)
+
+
+@cache
+def _adapter(annotation: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(_checked(annotation))
+
+
+def _checked(annotation: Any, *, auto: bool = False) -> Any:
+    """The annotation as pydantic checks it: no text as a number, no true as 1, no NaN, blocks as models."""
     origin = typing.get_origin(annotation)
-    if origin is typing.Annotated:
+    if origin is Annotated:
         base, *extras = typing.get_args(annotation)
-        checked = check_value(value, base, where)
-        if any(isinstance(extra, Range) and checked not in extra for extra in extras):
-            raise wrong
-        return checked
+        checked = _checked(base)
+        for extra in extras:
+            if isinstance(extra, Range):
+                checked = Annotated[checked, extra]
+        return checked | Literal["auto"] if auto and base in (int, float) else checked
     if origin is tuple or origin is list:
-        if not isinstance(value, list) or not value:
-            raise wrong
-        item = typing.get_args(annotation)[0]
-        return origin(check_value(entry, item, f"{where}[{i}]") for i, entry in enumerate(value))
-    if origin is typing.Literal:
-        if value not in typing.get_args(annotation):
-            raise wrong
-        return value
-    if origin in UNIONS:  # with None, which stands for "left out" and is not written
-        annotation, _ = typing.get_args(annotation)
-        return check_value(value, annotation, where)
-    if origin is dict:
-        if not isinstance(value, Mapping):
-            raise wrong
-        return dict(value)
+        item = _checked(typing.get_args(annotation)[0], auto=auto)
+        return Annotated[list[item], _NotEmpty()]  # type: ignore[valid-type]
+    if origin in UNIONS:
+        return typing.Union[tuple(_checked(part, auto=auto) for part in typing.get_args(annotation))]  # noqa: UP007
+    if _is_block(annotation):
+        return model_of(annotation, auto=auto)
     if annotation is float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise wrong
+        number = Annotated[float, Strict(), AllowInfNan(False)]
+        return number | Literal["auto"] if auto else number
+    if annotation is int:
+        whole = Annotated[int, Strict()]
+        return whole | Literal["auto"] if auto else whole
+    if annotation in (bool, str):
+        return Annotated[annotation, Strict()]
+    return annotation
+
+
+class _NotEmpty:
+    """A list without entries is refused."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        schema = handler(source)
+        schema["min_length"] = 1
+        schema["strict"] = True
+        return schema
+
+
+def _rebuilt(value: Any, annotation: Any) -> Any:
+    """A validated value with tuples and dataclasses where the annotation says so."""
+    origin = typing.get_origin(annotation)
+    if origin is Annotated:
+        return _rebuilt(value, typing.get_args(annotation)[0])
+    if origin is tuple or origin is list:
+        item = typing.get_args(annotation)[0]
+        return origin(_rebuilt(entry, item) for entry in value)
+    if origin in UNIONS:
+        for part in typing.get_args(annotation):
+            if isinstance(value, BaseModel) and not _is_block(part):
+                continue
+            if isinstance(value, list) and typing.get_origin(part) not in (tuple, list):
+                continue
+            if part is types.NoneType or (isinstance(value, str) and typing.get_origin(part) is not Literal):
+                continue
+            return _rebuilt(value, part)
+        return value
+    if _is_block(annotation) and isinstance(value, BaseModel):
+        declared = parameters_of(annotation)
+        given = {name: getattr(value, name) for name in value.model_fields_set}
+        return annotation(**{name: _rebuilt(entry, declared[name][0]) for name, entry in given.items()})
+    if annotation is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if annotation is int and isinstance(value, bool):
-        raise wrong
-    if not isinstance(value, annotation):
-        raise wrong
     return value
+
+
+def _is_block(annotation: Any) -> bool:
+    return inspect.isclass(annotation) and dataclasses.is_dataclass(annotation)
+
+
+def _dataclass_of(annotation: Any) -> Any:
+    if typing.get_origin(annotation) in (*UNIONS, Annotated):
+        return next(part for part in typing.get_args(annotation) if _is_block(part))
+    return annotation
+
+
+def _annotation_at(annotation: Any, parts: list[Any]) -> Any:
+    """The annotation of the value at this place inside a value of `annotation`."""
+    for part in parts:
+        if typing.get_origin(annotation) is Annotated:
+            annotation = typing.get_args(annotation)[0]
+        if isinstance(part, int):
+            wanted = [a for a in (annotation, *typing.get_args(annotation)) if typing.get_origin(a) in (tuple, list)]
+            annotation = typing.get_args(wanted[0])[0]
+        elif typing.get_origin(annotation) is dict:
+            annotation = typing.get_args(annotation)[1]
+        else:
+            declared = parameters_of(_dataclass_of(annotation))
+            annotation = declared[part][0] if part in declared else annotation
+    return annotation
+
+
+def _names_a_branch(part: str) -> bool:
+    """Whether a piece of pydantic's location is no key of the block but a branch of a union ("constrained-float")."""
+    return not part.isidentifier() or part in ("int", "float", "str", "bool", "list", "none")
+

@@ -1,6 +1,7 @@
 """The range of a parameter, written where the parameter is declared."""
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -17,3 +18,9 @@ class Range:
 
     def __str__(self) -> str:
         return f"{'(' if self.low_open else '['}{self.low:g}, {self.high:g}]"
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        """What pydantic checks, and what stands in the JSON Schema of the params files."""
+        schema = handler(source)
+        schema.update({"gt" if self.low_open else "ge": self.low, "le": self.high})
+        return schema

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.attacks.ascent import score_gradients
-from pipeline.attacks.projected_gradient import BALLS
+from pipeline.attacks.shared.ascent import score_gradients
+from pipeline.attacks.shared.balls import BALLS
 from pipeline.defenses.protocol import Defense, Learned, Materials
 from pipeline.defenses.undefended import undefended
 from pipeline.models.modes import frozen

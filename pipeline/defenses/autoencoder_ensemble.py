@@ -33,6 +33,7 @@ from pipeline.models.autoencoder import Autoencoder, RestoringClassifier
 from pipeline.models.dropout import sampling
 from pipeline.models.inference import for_inference, place, to_unit_interval
 from pipeline.models.modes import evaluation_mode
+from pipeline.models.passes import make_passes
 from pipeline.randomness import seeded_initialization
 from pipeline.ranges import Range
 from pipeline.training.autoencoder import AutoencoderTraining, Pairs, fit_autoencoder
@@ -73,7 +74,7 @@ def autoencoder_ensemble(
     with evaluation_mode(defended):
         codes = autoencoder.encoder(images)
         with sampling(autoencoder, generator):
-            return torch.stack([classifier(autoencoder.restore(images, codes)) for _ in range(passes)], dim=1)
+            return make_passes(lambda *both: classifier(autoencoder.restore(*both)), passes, images, codes)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,7 @@ from pipeline.metrics.traces import trace
 from pipeline.models.dropout import Dropout, sampling
 from pipeline.models.inference import to_unit_interval
 from pipeline.models.modes import evaluation_mode
+from pipeline.models.passes import make_passes
 from pipeline.ranges import Range
 
 Passes = Annotated[int, Range(1, 10000)]
@@ -57,7 +58,7 @@ def dropout_ensemble(
     with evaluation_mode(classifier):
         kept = before(images)
         with sampling(behind, generator, rate):
-            return torch.stack([behind(kept) for _ in range(passes)], dim=1)
+            return make_passes(behind, passes, kept)
 
 
 def split_at_first_dropout(classifier: nn.Module) -> tuple[nn.Sequential, nn.Sequential]:

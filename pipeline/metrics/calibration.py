@@ -1,9 +1,9 @@
 """The two choices behind the adversarial sets: how large a step, and how many steps past the boundary."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import pandas as pd
+from pipeline.metrics.choices import Choice
 
 # The paper's mean L2 of extended over that of minimal perturbations on CIFAR-10 (Table 1).
 PAPER_RATIO = 0.651 / 0.418
@@ -29,33 +29,24 @@ class ExtraStepsTrial:
     ratio: float
 
 
-def choose_step_size(step_sizes: pd.DataFrame) -> float | None:
+def choose_step_size(trials: Sequence[StepSizeTrial]) -> Choice:
     """The largest step size whose mean L2 is within 5 % of that of a quarter of it.
 
-    `step_sizes`: a row per StepSizeTrial. Only sizes whose quarter was tried too come into question;
-    None if it holds for none of them.
+    Only sizes whose quarter was tried too come into question; None if it holds for none of them.
     """
-    l2 = dict(zip(step_sizes["step_size"], step_sizes["l2_mean"], strict=True))
+    l2 = {trial.step_size: trial.l2_mean for trial in trials}
     fit = [
         size
         for size in l2
         for quarter in l2
         if abs(quarter - size / 4) < 1e-6 * size and l2[size] <= TOLERANCE * l2[quarter]
     ]
-    return float(max(fit)) if fit else None
+    rule = "the largest step size whose mean L2 is within 5 % of that of a quarter of it"
+    return Choice(float(max(fit)) if fit else None, rule, [vars(trial) for trial in trials])
 
 
-def choose_extra_steps(extra_steps: pd.DataFrame) -> int:
-    """The number of extra steps whose ratio is nearest to the paper's 1.56; a row per ExtraStepsTrial."""
-    nearest = (extra_steps["ratio"] - PAPER_RATIO).abs().idxmin()
-    return int(extra_steps.loc[nearest, "extra_steps"])
-
-
-def summarize_calibration(
-    step_sizes: pd.DataFrame, extra_steps: pd.DataFrame, step_size: float, steps: int
-) -> dict[str, Any]:
-    """What the rules choose beside what the sets were made with."""
-    return {
-        "step_size": {"by_rule": choose_step_size(step_sizes), "used": step_size},
-        "extra_steps": {"by_rule": choose_extra_steps(extra_steps), "used": steps, "paper_ratio": PAPER_RATIO},
-    }
+def choose_extra_steps(trials: Sequence[ExtraStepsTrial]) -> Choice:
+    """The number of extra steps whose ratio is nearest to the paper's 1.56; the smaller of two equally near."""
+    nearest = min(trials, key=lambda trial: (abs(trial.ratio - PAPER_RATIO), trial.extra_steps))
+    rule = f"mean L2 nearest to the paper's {PAPER_RATIO:.2f} times the minimal images'"
+    return Choice(nearest.extra_steps, rule, [vars(trial) for trial in trials])

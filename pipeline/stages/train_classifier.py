@@ -1,60 +1,42 @@
-"""Train a dataset's classifier.
+"""Train a study's classifier.
 
 Reads:  the images file (train split; the test split never).
 Writes: the classifier's weights; its learning curves.
-Params: classifier.<dataset>, seed.
+Params: classifier, training, seed.
 """
-
-import argparse
 
 from pipeline.artifacts.curves import write_curves
 from pipeline.artifacts.images import read_description, read_split
 from pipeline.artifacts.weights import save_model
-from pipeline.devices import choose_device, keep_freed_memory
 from pipeline.metrics.splits import validation_mask
 from pipeline.models.classifier import Classifier
-from pipeline.params import arguments_for, check_value, read_block
 from pipeline.progress import bar
 from pipeline.randomness import generator
 from pipeline.stages.command import run
+from pipeline.studies import Study
 from pipeline.training.classifier import divide, fit_classifier, new_classifier
 
 
-def main(arguments: argparse.Namespace) -> None:
-    dataset = arguments.dataset
-    where = f"classifier.{dataset}"
-    architecture = arguments_for(Classifier, read_block(arguments.params, f"{where}.architecture"), where)
-    training = arguments_for(fit_classifier, read_block(arguments.params, f"{where}.training"), where)
-    seed = check_value(read_block(arguments.params, "seed"), int, "seed")
+def main(study: Study) -> None:
+    architecture = study.arguments(Classifier, "classifier.architecture")
+    training = study.training(fit_classifier, "classifier.training")
+    device, names = study.device, (study.seed, study.source, "classifier")
 
-    keep_freed_memory()
-    device = choose_device()
-    split = read_split(arguments.images, "train")
-    class_count = len(read_description(arguments.images).class_names)
-    division = divide(split.images, split.labels, validation_mask(split.labels, seed, dataset), device)
-    model = new_classifier(division.images, class_count, (seed, dataset, "classifier"), **architecture)
+    split = read_split(study.path("images"), "train")
+    class_count = len(read_description(study.path("images")).class_names)
+    held_out = validation_mask(split.labels, study.seed, study.source)
+    division = divide(split.images, split.labels, held_out, device)
+    model = new_classifier(division.images, class_count, names, **architecture)
 
     curves = []
-    with bar(training["epochs"] * len(division.images), f"train_classifier {dataset}", "image") as progress:
-        for epoch in fit_classifier(
-            model,
-            *division,
-            generator(device, seed, dataset, "classifier", "training"),
-            progress.update,
-            **training,
-        ):
+    draws = generator(device, *names, "training")
+    with bar(training["epochs"] * len(division.images), f"train_classifier {study.name}", "image") as progress:
+        for epoch in fit_classifier(model, *division, draws, progress.update, **training):
             curves.append(epoch)
             progress.set_postfix({f"{epoch.split} accuracy": f"{epoch.accuracy:.4f}"}, refresh=False)
-    write_curves(arguments.curves, curves)
-    save_model(arguments.classifier, model)
+    write_curves(study.path("classifier_curves"), curves)
+    save_model(study.path("classifier"), model)
 
 
 if __name__ == "__main__":
-    run(
-        main,
-        __doc__,
-        dataset="name of the dataset",
-        images="path of the images file (read)",
-        classifier="path of the weights (written)",
-        curves="path of the learning curves (written)",
-    )
+    run(main, __doc__)

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from pipeline.models.classifier import Classifier
 from pipeline.models.dropout import sampling
-from pipeline.models.inference import place, predict, to_unit_interval
+from pipeline.models.inference import place, predict, to_unit_interval, unit_interval
 from pipeline.randomness import seeded_initialization
 from pipeline.ranges import Range
 from pipeline.training.augmentation import shift_and_flip
@@ -34,7 +34,7 @@ def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
     # One histogram per channel: exact, and no float copy of all images.
     counts = torch.stack([torch.bincount(images[:, i].flatten(), minlength=256) for i in range(channels)])
     shares = counts.double() / counts.sum(1, keepdim=True)
-    values = torch.arange(256, device=images.device).double() / 255
+    values = unit_interval(torch.arange(256, device=images.device, dtype=torch.uint8), torch.float64)
     mean = shares @ values
     return mean.float(), (shares @ values.square() - mean.square()).sqrt().float()
 

@@ -1,0 +1,167 @@
+"""What is measured of an adversarial set: statistics of its perturbations, and success against the budget."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pipeline.artifacts.adversarial import AdversarialSet, open_adversarial
+from pipeline.artifacts.statistics import MeanImages, write_frame, write_mean_images
+from pipeline.attacks.protocol import Attack
+from pipeline.attacks.shared.budgets import fooled_within
+from pipeline.attacks.shared.engine import run_attack
+from pipeline.attacks.shared.goals import Goal
+from pipeline.devices import batching
+from pipeline.metrics.budgets import success_curve, within_norms
+from pipeline.metrics.noise import add_noise_of_norm
+from pipeline.metrics.norms import example_statistics
+from pipeline.metrics.outcomes import margins
+from pipeline.metrics.perturbations import Block, PerturbationMeasurement
+from pipeline.models.inference import predict
+from pipeline.progress import bar
+from pipeline.randomness import generator
+
+
+def measure_perturbations(path: Path, folder: Path, model: nn.Module, seed: int, source: str) -> None:
+    """Measure a set's perturbations in one pass over its file; memory stays that of a block.
+
+    Writes examples.parquet, pairs.parquet, pixels.parquet, profile.parquet and mean_images.h5 into `folder`. seed and
+    `source`, of the images, name the random noise that the perturbations are compared with.
+    """
+    batch_size = batching(next(model.parameters()).device).predict
+
+    def classify(images: NDArray[np.float32] | Tensor) -> Tensor:
+        return predict(model, torch.as_tensor(images), batch_size).cpu()
+
+    frames = []
+    with open_adversarial(path) as set_:
+        sources, identity = set_.sources, set_.identity
+        measurement = PerturbationMeasurement(len(identity.class_names), sources.originals.shape[1:])
+        names = source, identity.attack, "noise"
+        starts_original = np.diff(sources.original_row, prepend=-1) != 0
+        with bar(len(set_), f"measure {identity.attack} {identity.dataset}", "image") as progress:
+            for rows in set_.blocks():
+                images, originals = set_.images(rows), set_.originals(rows)
+                norms = torch.from_numpy(images - originals).flatten(1).norm(dim=1)
+                draws = generator("cpu", seed, *names, rows.start)
+                noisy = add_noise_of_norm(torch.from_numpy(originals), norms, draws)
+                original_row = sources.original_row[rows]
+                first, inverse = np.unique(original_row, return_index=True, return_inverse=True)[1:]
+                frame = measurement.add(
+                    Block(
+                        images=images,
+                        originals=originals,
+                        labels=sources.labels[rows],
+                        target_labels=sources.target_labels[rows],
+                        is_adversarial=set_.is_adversarial[rows],
+                        first_of_original=starts_original[rows],
+                        logits=classify(images).numpy(),
+                        original_logits=classify(originals[first]).numpy()[inverse],
+                        noisy_images=noisy.numpy(),
+                        noisy_logits=classify(noisy).numpy(),
+                    )
+                )
+                rounded = torch.from_numpy(np.round(images * 255).astype(np.uint8))
+                targets = torch.from_numpy(sources.target_labels[rows].astype(np.int64))
+                known = pd.DataFrame(
+                    {
+                        "row": np.arange(rows.start, rows.stop, dtype=np.int32),
+                        "original_row": original_row,
+                        "label": sources.labels[rows],
+                        "target_label": sources.target_labels[rows],
+                        "source_split": sources.source_split[original_row],
+                        "source_index": sources.source_index[original_row],
+                        "is_adversarial": set_.is_adversarial[rows],
+                        "is_adversarial_uint8": (margins(classify(rounded), targets) > 0).numpy(),
+                        "steps": set_.steps[rows],
+                        "margin": set_.margin[rows],
+                    }
+                )
+                frames.append(pd.concat([known, frame], axis=1))
+                progress.update(len(images))
+    about = {
+        "dataset": identity.dataset,
+        "attack": identity.attack,
+        "params": identity.params,
+        "class_names": list(identity.class_names),
+    }
+    write_frame(folder / "examples.parquet", pd.concat(frames, ignore_index=True), "examples", about)
+    write_frame(folder / "pairs.parquet", measurement.pairs(), "pairs", about)
+    write_frame(folder / "pixels.parquet", measurement.pixels(), "pixels", about)
+    write_frame(folder / "profile.parquet", measurement.profile(), "profile", about)
+    write_mean_images(folder / "mean_images.h5", MeanImages(**measurement.mean_images()))
+
+
+def measure_success(
+    path: Path,
+    out: Path,
+    count: int,
+    attack: Attack,
+    parameters: Mapping[str, Any],
+    budget: tuple[str, str, tuple[float, ...]] | None,
+    model: nn.Module,
+    seed: int,
+    source: str,
+) -> None:
+    """Success against the size that perturbations may have, on the first `count` originals of a set.
+
+    budget : the parameter that bounds the attack, its norm and the bounds to try: a run for each, on the images that no
+    smaller one fooled. None: the curve is read off the L2 norms of the set's perturbations.
+    """
+    with open_adversarial(path) as set_:
+        identity, original_row = set_.identity, set_.sources.original_row
+        rows = np.flatnonzero(original_row < count)
+        if budget:
+            parameter, norm, bounds = budget
+            fooled = _try_budgets(set_, rows, attack, parameters, parameter, bounds, model, seed, source)
+        else:
+            norm = "l2"
+            norms = example_statistics(set_.images(rows) - set_.originals(rows))[norm]
+            fooled = within_norms(norms, set_.is_adversarial[rows])
+    about = {"dataset": identity.dataset, "attack": identity.attack, "params": identity.params}
+    write_frame(out, success_curve(fooled, original_row[rows], norm), "success", about)
+
+
+def _try_budgets(
+    set_: AdversarialSet,
+    rows: NDArray[np.int64],
+    attack: Attack,
+    parameters: Mapping[str, Any],
+    parameter: str,
+    budgets: tuple[float, ...],
+    model: nn.Module,
+    seed: int,
+    source: str,
+) -> dict[float, NDArray[np.bool_]]:
+    """Which of the rows are fooled within each of the budgets, the values of `parameter`."""
+    identity, sources = set_.identity, set_.sources
+    device = next(model.parameters()).device
+    settings = batching(device)
+    originals = torch.from_numpy(sources.originals).to(device)
+    image_rows = torch.from_numpy(sources.original_row[rows]).to(device, torch.int64)
+    targets = torch.from_numpy(sources.target_labels[rows]).to(device, torch.int64)
+    with bar(len(budgets) * len(rows), f"budgets of {identity.attack} {identity.dataset}", "image") as progress:
+
+        def attempt(budget: float, chosen: Tensor) -> Tensor:
+            progress.update(len(rows) - len(chosen))
+            chosen = chosen.to(device)
+            found, _ = run_attack(
+                attack,
+                model,
+                originals,
+                image_rows[chosen],
+                Goal(targets[chosen]),
+                settings.attack,
+                lambda finished, fooled: progress.update(finished),
+                generator(device, seed, source, identity.attack, "budget", str(budget)),
+                **{**parameters, parameter: budget},
+            )
+            return margins(predict(model, found, settings.predict), targets[chosen]) > 0
+
+        within = fooled_within(attempt, len(rows), budgets)
+    return {budget: fooled.numpy() for budget, fooled in within.items()}

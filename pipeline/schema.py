@@ -1,0 +1,94 @@
+"""JSON Schema of a study's params file, for editors: made of the signatures that check it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pipeline.attacks import extended, minimal
+from pipeline.models.classifier import Classifier
+from pipeline.params import model_of
+from pipeline.registry import load_attack, load_defense
+from pipeline.stages.choose_steps import AttackTrials
+from pipeline.studies import BLOCKS, Budgets
+from pipeline.training.classifier import fit_classifier
+
+HERE = Path(__file__).parent
+NUMBER = {"type": "integer", "minimum": 0}
+
+
+def schema_text() -> str:
+    """The schema, indented, keys in the params file's order."""
+    training = _block(fit_classifier, optional=True)
+    attacks = {name: _block(load_attack(name).run, optional=True) for name in _files("attacks")}
+    blocks: dict[str, Any] = {
+        "study": {"type": "string", "pattern": "^[a-z0-9_-]+$", "description": "the folder's name"},
+        "seed": {"type": "integer"},
+        "images": _object({"source": {"type": "string"}, "raw": {"type": "string"}, "test_share": {"type": "number"}}),
+        "classifier": _object({"architecture": _block(Classifier), "training": training}),
+        "training": training,
+        "sources": _object({"train": NUMBER, "test": NUMBER}),
+        "threat": {"type": "object", "additionalProperties": _block(Budgets)},
+        "attack_trials": _block(AttackTrials),
+        "attacks": _object({name: _block(attack.run, optional=True) for name, attack in PAPER.items()}),
+        "other_sources": _object({"train": NUMBER, "test": NUMBER, "curve": NUMBER}),
+        "other_attacks": {"type": "object", "properties": attacks, "additionalProperties": {"type": "object"}},
+        "defenses": {"type": "object", "properties": _defenses(), "additionalProperties": {"type": "object"}},
+        "adaptive": {"type": "object", "additionalProperties": {"type": "object"}},
+        "sizes": _object(
+            {
+                "classifiers": {"type": "object", "additionalProperties": _block(Classifier)},
+                "training": training,
+                "originals": NUMBER,
+            }
+        ),
+    }
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Params of a study",
+        **_object(blocks),
+        "required": list(BLOCKS),
+    }
+    return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
+
+
+PAPER = {"minimal": minimal.attack, "extended": extended.attack}
+
+
+def _defenses() -> dict[str, Any]:
+    found = {}
+    for name in _files("defenses"):
+        defense = load_defense(name)
+        parts = {"learn": defense.learn, "predict": defense.predict, "examine": defense.examine}
+        blocks = {part: _block(function, optional=True) for part, function in parts.items() if function is not None}
+        found[name] = {"type": "object", "properties": {"method": {"type": "string"}, "variants": {"type": "object"}, **blocks}}
+    return found
+
+
+def _files(room: str) -> list[str]:
+    """Attacks or defenses: the files of a room that hold one."""
+    word = f"{room[:-1]} = {room[:-1].capitalize()}("
+    return [path.stem for path in sorted((HERE / room).glob("*.py")) if word in path.read_text(encoding="utf-8")]
+
+
+def _block(function: Callable[..., Any], optional: bool = False) -> dict[str, Any]:
+    return _inlined(model_of(function, auto=True, optional=optional).model_json_schema())
+
+
+def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema without `$defs`: each block where it is used."""
+    definitions = schema.pop("$defs", {})
+
+    def resolve(value: Any) -> Any:
+        if isinstance(value, dict):
+            if "$ref" in value:
+                return resolve(dict(definitions[value["$ref"].rpartition("/")[2]]))
+            return {key: resolve(entry) for key, entry in value.items() if not (key == "title" and isinstance(entry, str))}
+        return [resolve(entry) for entry in value] if isinstance(value, list) else value
+
+    found: dict[str, Any] = resolve(schema)
+    return found
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "additionalProperties": False}

@@ -1,0 +1,43 @@
+"""Make the set of another attack, and measure its perturbations and its success against the budget.
+
+Reads:  the images file, from which the source images are selected; the classifier.
+Writes: the adversarial set; its statistics; its success curve.
+Params: other_attacks.<key>, other_sources, threat (the budget, where the block states none), seed.
+Cost:   an attack with a budget runs once for the set and once per budget of the curve, there on the images that no
+        smaller budget fooled. An interrupted run goes on where it was.
+"""
+
+from typing import Annotated
+
+from pipeline.artifacts.checkpoint import load_classifier
+from pipeline.artifacts.generation import start_from_images
+from pipeline.artifacts.measurement import measure_success
+from pipeline.models.inference import for_inference
+from pipeline.ranges import Range
+from pipeline.registry import load_attack, split_method
+from pipeline.stages.command import run
+from pipeline.stages.sets import make_and_measure, source_counts
+from pipeline.studies import Study
+
+
+def main(study: Study, key: str) -> None:
+    where = f"other_attacks.{key}"
+    method, own = split_method(key, study.value(where), study.where(where))
+    attack = load_attack(method)
+    bounded = attack.budget_of(own)
+    given = {parameter: study.threat(norm).epsilon for parameter, norm in [bounded] if parameter not in own} if bounded else {}
+    arguments = study.arguments(attack.run, where, given | own)
+    counts = source_counts(study, "other_sources")
+    curve = study.checked("other_sources.curve", Annotated[int, Range(1, 10**7)])
+    budget = (*bounded, study.threat(bounded[1]).epsilons) if bounded else None
+
+    model = for_inference(load_classifier(study.path("classifier")), study.device)
+    start = start_from_images(study.path("images"), model, counts, study.seed, study.source, study.where("other_sources"))
+    described = arguments if method == key else {"method": method, **arguments}
+    make_and_measure(study, key, attack, arguments, start, model, described)
+    out = study.path("statistics", key) / "success.parquet"
+    measure_success(study.path("set", key), out, curve, attack, arguments, budget, model, study.seed, study.source)
+
+
+if __name__ == "__main__":
+    run(main, __doc__, key="attack")

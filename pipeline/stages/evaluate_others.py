@@ -1,0 +1,40 @@
+"""Judge a defense and its variants on the other attacks' images of the test split.
+
+Reads:  the classifier, the other attacks' sets, what the family has learned.
+Writes: a folder, of each defense a table with one row per (image, set).
+Params: defenses.<key>.predict, defenses.<key>.variants, seed.
+Cost:   the passes of each over the sets.
+"""
+
+from pipeline.artifacts.adversarial import open_adversarial
+from pipeline.artifacts.evaluations import write_evaluation
+from pipeline.artifacts.judging import judge_parts, parts_to_judge
+from pipeline.devices import batching
+from pipeline.stages.command import run
+from pipeline.stages.judged import load_family
+from pipeline.studies import Study
+
+
+def main(study: Study, key: str) -> None:
+    names = study.seed, study.source
+    batch_size = batching(study.device).predict
+    sets = {attack: study.path("set", attack) for attack in study.other_attacks}
+    folder = study.path("other_evaluation", key)
+    folder.mkdir(parents=True, exist_ok=True)
+    for loaded in load_family(study, key):
+        frame = judge_parts(loaded.judged(), parts_to_judge(None, sets, batch_size, *names), batch_size, *names)
+        if frame is None:  # no other attack, or none that fooled the classifier
+            continue
+        with open_adversarial(next(iter(sets.values()))) as set_:
+            class_names = list(set_.identity.class_names)
+        about = {
+            "dataset": study.name,
+            "defense": loaded.name,
+            "arguments": loaded.arguments,
+            "class_names": class_names,
+        }
+        write_evaluation(folder / f"{loaded.name}.parquet", frame, about)
+
+
+if __name__ == "__main__":
+    run(main, __doc__, key="defense")

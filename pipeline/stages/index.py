@@ -1,0 +1,27 @@
+"""Render the page that compares the studies and leads to their reports.
+
+Reads:  the collected metrics of the listed studies.
+Writes: reports/index.html.
+Params: studies, of the root's params.yaml.
+"""
+
+import sys
+from pathlib import Path
+
+from pipeline.artifacts.metrics import read_metrics
+from pipeline.artifacts.pages import write_page
+from pipeline.params import check_value, read_yaml
+from pipeline.reporting.index_page import render_index
+from pipeline.stages.command import command
+
+COLLECTED, INDEX, PARAMS = Path("data/collected"), Path("reports/index.html"), Path("params.yaml")
+
+
+def main() -> None:
+    studies = check_value(read_yaml(PARAMS).get("studies"), list[str], f"{PARAMS}: studies")
+    metrics = {name: read_metrics(COLLECTED / f"{name}.json") for name in studies}
+    write_page(INDEX, render_index(metrics))
+
+
+if __name__ == "__main__":
+    command(main, "--debug" in sys.argv, [])

@@ -1,0 +1,209 @@
+"""Measure how well each defense's passes detect adversarial images, and average everything into one small file.
+
+Reads:  what was chosen, learned, evaluated and measured; labels of the defenses.
+Writes: the table of AUC and true positive rates, and the ROC curves; the metrics.
+Params: seed, images, classifier, training, sources, other_attacks, defenses: shown beside the results.
+"""
+
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipeline.artifacts.choices import read_records
+from pipeline.artifacts.code import read_labels
+from pipeline.artifacts.curves import read_curves, read_table
+from pipeline.artifacts.evaluations import read_evaluation
+from pipeline.artifacts.images import read_description
+from pipeline.artifacts.metrics import write_metrics
+from pipeline.artifacts.statistics import read_frame, write_frame
+from pipeline.machine import describe_machine
+from pipeline.errors import PipelineError
+from pipeline.metrics.adaptive import summarize_adaptive
+from pipeline.metrics.detection import detect
+from pipeline.metrics.gains import summarize_gains
+from pipeline.metrics.restorations import summarize_restorations
+from pipeline.metrics.summary import (
+    compare_evaluations,
+    l2_ratio,
+    rounded,
+    summarize_attack,
+    summarize_detection,
+    summarize_evaluation,
+)
+from pipeline.metrics.transfer import summarize_sizes
+from pipeline.params import AUTO
+from pipeline.progress import each
+from pipeline.stages.command import run
+from pipeline.studies import Study
+
+PROTOCOL = 2  # raised when what a figure means changes
+# What every attack's perturbations are measured against, on the same originals and targets, where the study has it.
+YARDSTICKS = ("minimal", "ddn")
+
+
+def main(study: Study) -> None:
+    description = read_description(study.path("images"))
+    attacks = _attacks(study)
+    evaluations = {name: read_evaluation(path) for name, path in _evaluation_paths(study).items()}
+    static = _detect(study, {name: frame for name, (frame, _) in evaluations.items()})
+    defenses = {}
+    for family, names in study.families.items():
+        for name in names:
+            frame, about = evaluations[name]
+            other = study.path("other_evaluation", family) / f"{name}.parquet"
+            if other.is_file():
+                frame = pd.concat([frame, read_evaluation(other)[0]], ignore_index=True)
+            defenses[name] = {"arguments": about["arguments"], **summarize_evaluation(frame)}
+    choices = _choices(study, attacks, {name: about["arguments"] for name, (_, about) in evaluations.items()})
+    gac, restorations = _gains(study, defenses, choices), _restorations(study, choices)
+    adaptive = _adaptive(study, static)
+    metrics = {
+        "run": {
+            "study": study.name,
+            "dataset": study.source,
+            "protocol": PROTOCOL,
+            "device": describe_machine(),
+            "source": description.source,
+            "source_checksum": description.source_checksum,
+        },
+        "params": {key: study.value(key) for key in ("seed", "classifier", "training", "sources")},
+        "labels": read_labels(study.path("code") / "labels.json"),
+        "families": study.families,
+        "methods": {family: study.method(family) for family in study.families},
+        "classifier": {"test_accuracy": defenses[next(iter(defenses))]["test_accuracy"]},
+        "attacks": attacks,
+        "choices": choices,
+        "defenses": defenses,
+        "learning": {family: study.value(f"defenses.{family}.learn") for family in study.families},
+        "gac": gac,
+        "comparisons": {
+            f"{one}_minus_{other}": compare_evaluations(evaluations[one][0], evaluations[other][0])
+            for names in study.families.values()
+            for one, other in combinations(names, 2)
+        },
+        "restorations": restorations,
+        "sizes": summarize_sizes(
+            *(
+                read_frame(study.path("sizes") / f"{name}.parquet", schema)[0]
+                for name, schema in (("sizes", "sizes"), ("examples", "size_examples"), ("transfer", "transfer"))
+            )
+        ),
+        "detection": summarize_detection(static),
+        "adaptive": adaptive,
+    }
+    write_metrics(study.path("metrics"), rounded(metrics))
+
+
+def _attacks(study: Study) -> dict[str, Any]:
+    attacks, examples = {}, {}
+    for name in study.attacks:
+        folder = study.path("statistics", name)
+        examples[name], about = read_frame(folder / "examples.parquet", "examples")
+        pairs, _ = read_frame(folder / "pairs.parquet", "pairs")
+        profile, _ = read_frame(folder / "profile.parquet", "profile")
+        attacks[name] = summarize_attack(name, examples[name], pairs, profile, about["params"])
+    for name, entry in attacks.items():
+        entry["l2_ratio"] = {
+            other: l2_ratio(examples[name], examples[other]) for other in YARDSTICKS if other in attacks
+        }
+    return attacks
+
+
+def _evaluation_paths(study: Study) -> dict[str, Path]:
+    return {
+        name: study.path("evaluation", family) if name == family else study.path("examination", family) / f"{name}.parquet"
+        for family, names in study.families.items()
+        for name in names
+    }
+
+
+def _detect(study: Study, evaluations: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    tables, curves = [], []
+    for name, frame in each(evaluations.items(), f"detect {study.name}", "defense", len(evaluations)):
+        table, curve = detect(frame)
+        for found in (table, curve):
+            found.insert(0, "defense", name)
+        tables.append(table)
+        curves.append(curve)
+    folder, about = study.path("detection"), {"dataset": study.name}
+    scores = pd.concat(tables, ignore_index=True)
+    write_frame(folder / "scores.parquet", scores, "detection", about)
+    write_frame(folder / "curves.parquet", pd.concat(curves, ignore_index=True), "roc", about)
+    return scores
+
+
+def _choices(study: Study, attacks: dict[str, Any], arguments: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """choices.<family>.<parameter>: what the rule says, what was used, whether it hangs on one or two images."""
+
+    def entry(choice: Any, used: Any) -> dict[str, Any]:
+        return {"by_rule": choice.value, "used": used, "rule": choice.rule, "narrow": choice.narrow}
+
+    found: dict[str, Any] = {"attacks": {}}
+    used = {"step_size": attacks["minimal"]["params"], "extra_steps": attacks["extended"]["params"]}
+    for name, choice in read_records(study.path("attack_choices") / "choices.json").items():
+        found["attacks"][name] = entry(choice, used[name][name])
+    for family in study.families:
+        records = read_records(study.path("learning", family) / "choices.json")
+        for name, choice in records.items():
+            variant, _, parameter = name.rpartition(".")
+            given = arguments[variant or family].get(parameter)
+            if given is None:  # a number that was learned with
+                stated = study.value(f"defenses.{family}.learn").get(parameter, AUTO)
+                given = choice.value if stated == AUTO else stated
+            found.setdefault(family, {})[name] = entry(choice, given)
+    return found
+
+
+def _gains(study: Study, defenses: dict[str, Any], choices: dict[str, Any]) -> dict[str, Any]:
+    """What a defense that was trained beside its controls gains over them."""
+    gains = {}
+    for family in study.families:
+        folder = study.path("examination", family)
+        if not (folder / "robustness.csv").is_file():
+            continue
+        gains[family] = {
+            "lambda": choices.get(family, {}).get("lambda_"),
+            **summarize_gains(
+                read_table(folder / "accuracies.csv"),
+                read_table(folder / "robustness.csv"),
+                read_table(study.path("learning", family) / "statuses.csv"),
+            ),
+        }
+        defenses[family]["lambda"] = gains[family]["lambda"]["used"]
+        for over, key in (("over_control", "gain"), ("over_noise_control", "gain_over_noise")):
+            found = gains[family]["gain"]
+            defenses[family][key] = {attack: found[attack][over] for attack in found if over in found[attack]}
+    return gains
+
+
+def _restorations(study: Study, choices: dict[str, Any]) -> dict[str, Any]:
+    found = {}
+    for family in study.families:
+        path = study.path("learning", family) / "errors.csv"
+        if path.is_file():
+            blur = next((c for name, c in choices.get(family, {}).items() if name.endswith(".sigma")), None)
+            found[family] = summarize_restorations(read_table(path), None if blur is None else blur["used"])
+    return found
+
+
+def _adaptive(study: Study, static: pd.DataFrame) -> dict[str, Any]:
+    adaptive = {}
+    for family, names in study.families.items():
+        for name in names:
+            folder = study.path("adaptive", family) / ("" if name == family else name)
+            attempts, about = read_frame(folder / "examples.parquet", "adaptive")
+            check = read_curves(folder / "checks.csv", ("zero_gradients", "softmax", "random", "cost")).iloc[0].to_dict()
+            own = static[static["defense"] == name]
+            adaptive[name] = summarize_adaptive(attempts, about["settings"], check, own)
+    budgets = {name: {key: entry["settings"][key] for key in ("norm", "budget")} for name, entry in adaptive.items()}
+    first, wanted = next(iter(budgets.items()))
+    for name, found in budgets.items():
+        if found != wanted:
+            raise PipelineError(f"{study.where('adaptive')}: {name}: expected {first}'s {wanted}, found {found}")
+    return adaptive
+
+
+if __name__ == "__main__":
+    run(main, __doc__)

@@ -1,0 +1,27 @@
+"""Make the minimal set, every source image towards every other class, and measure its perturbations.
+
+Reads:  the images file, from which the source images are selected; the classifier; the chosen step size.
+Writes: the adversarial set; its statistics.
+Params: attacks.minimal, sources, seed.
+Cost:   about one forward and backward pass per image and step. An interrupted run goes on where it was.
+"""
+
+from pipeline.artifacts.generation import start_from_images
+from pipeline.artifacts.checkpoint import load_classifier
+from pipeline.attacks.minimal import attack
+from pipeline.models.inference import for_inference
+from pipeline.stages.command import run
+from pipeline.stages.sets import chosen_arguments, make_and_measure, source_counts
+from pipeline.studies import Study
+
+
+def main(study: Study) -> None:
+    arguments = study.arguments(attack.run, "attacks.minimal", chosen_arguments(study, "attacks.minimal"))
+    counts = source_counts(study, "sources")
+    model = for_inference(load_classifier(study.path("classifier")), study.device)
+    start = start_from_images(study.path("images"), model, counts, study.seed, study.source, study.where("sources"))
+    make_and_measure(study, "minimal", attack, arguments, start, model)
+
+
+if __name__ == "__main__":
+    run(main, __doc__)

@@ -1,0 +1,49 @@
+"""What the stages that make adversarial sets share."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from torch import nn
+
+from pipeline.artifacts.adversarial import SOURCE_SPLITS, Identity
+from pipeline.artifacts.choices import read_choices
+from pipeline.artifacts.generation import Start, make_set
+from pipeline.artifacts.measurement import measure_perturbations
+from pipeline.attacks.protocol import Attack
+from pipeline.errors import PipelineError
+from pipeline.ranges import Range
+from pipeline.studies import Study
+
+
+def chosen_arguments(study: Study, key: str) -> dict[str, Any]:
+    """The block at `key`, "auto" replaced by what `choose_steps` chose."""
+    choices = read_choices(study.path("attack_choices") / "choices.json")
+    return study.resolved(study.value(key), key, choices)
+
+
+def source_counts(study: Study, key: str) -> dict[str, int]:
+    """How many source images of each split the block at `key` wants; a split that it leaves out: none."""
+    block = study.value(key)
+    counts = {
+        split: study.checked(f"{key}.{split}", Annotated[int, Range(0, 10**7)]) for split in SOURCE_SPLITS if split in block
+    }
+    if not counts:
+        raise PipelineError(f"{study.where(key)}: expected a number of images for train, test or both, found {block!r}")
+    return counts
+
+
+def make_and_measure(
+    study: Study,
+    key: str,
+    attack: Attack,
+    arguments: Mapping[str, Any],
+    start: Start,
+    model: nn.Module,
+    described: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a set and its statistics. described : what the set says of its parameters, where not `arguments`."""
+    params = dict(arguments if described is None else described)
+    identity = Identity(study.name, key, params, start.class_names, study.seed)
+    out = study.path("set", key)
+    make_set(out, key, attack, arguments, start, model, study.path("classifier"), identity, study.source)
+    measure_perturbations(out, study.path("statistics", key), model, study.seed, study.source)

@@ -1,0 +1,165 @@
+"""Train classifiers of several depths and widths, attack each, and show each one's images to all of them.
+
+Reads:  the images file (training: train split alone; attacked: test split); the chosen step size and extra steps.
+Writes: the weights of each; learning curves; tables of the classifiers, of the images made against them, and of pairs.
+Params: sizes, training, attacks, seed.
+Cost:   a training each; for each classifier the steps of its images, and one pass of every classifier over them.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from pipeline.artifacts.curves import write_curves
+from pipeline.artifacts.images import read_description, read_split
+from pipeline.artifacts.statistics import write_frame
+from pipeline.artifacts.weights import save_model
+from pipeline.attacks import extended, minimal
+from pipeline.attacks.shared.engine import run_attack
+from pipeline.attacks.shared.goals import Goal
+from pipeline.devices import batching
+from pipeline.errors import PipelineError
+from pipeline.metrics.sources import every_target, select_sources
+from pipeline.metrics.splits import validation_mask
+from pipeline.metrics.transfer import Size, measure_examples, measure_transfer
+from pipeline.models.classifier import Classifier
+from pipeline.models.inference import for_inference, predict, to_unit_interval
+from pipeline.progress import bar
+from pipeline.randomness import derive_seed, generator
+from pipeline.ranges import Range
+from pipeline.stages.command import run
+from pipeline.stages.sets import chosen_arguments
+from pipeline.studies import Study
+from pipeline.training.classifier import Division, Epoch, divide, fit_classifier, new_classifier
+
+
+@dataclass(frozen=True)
+class SizeEpoch(Epoch):
+    """An epoch of one of the classifiers."""
+
+    model: str
+
+
+def main(study: Study) -> None:
+    training = study.training(fit_classifier, "sizes.training")
+    blocks = study.checked("sizes.classifiers", dict[str, Any])
+    architectures = {name: study.arguments(Classifier, f"sizes.classifiers.{name}") for name in blocks}
+    if len(architectures) < 2:
+        where = study.where("sizes.classifiers")
+        raise PipelineError(f"{where}: expected two or more to compare, found {len(architectures)}")
+    count = study.checked("sizes.originals", Annotated[int, Range(1, 10**6)])
+    first = study.arguments(minimal.attack.run, "attacks.minimal", chosen_arguments(study, "attacks.minimal"))
+    own = chosen_arguments(study, "attacks.extended")
+    further = study.arguments(extended.attack.run, "attacks.extended", {"step_size": first["step_size"]} | own)
+
+    folder, device = study.path("sizes"), study.device
+    images, description = study.path("images"), read_description(study.path("images"))
+    split = read_split(images, "train")
+    held_out = validation_mask(split.labels, study.seed, study.source)
+    division = divide(split.images, split.labels, held_out, device)
+    models, curves = {}, []
+    total = len(architectures) * training["epochs"] * len(division.images)
+    with bar(total, f"train sizes {study.name}", "image") as progress:
+        for name, architecture in architectures.items():
+            names = study.seed, study.source, "size", name
+            model, epochs = _train(division, len(description.class_names), names, architecture, training, progress)
+            curves += [SizeEpoch(**vars(epoch), model=name) for epoch in epochs]
+            save_model(folder / "classifiers" / f"{name}.safetensors", model)
+            models[name] = for_inference(model, device)
+    write_curves(folder / "curves.csv", curves)
+    frames = _transfer(study, models, count, first, further, training["epochs"])
+    about = {"dataset": study.name, "params": {"minimal": first, "extended": further}}
+    for (what, schema), frame in zip(SCHEMAS.items(), frames, strict=True):
+        write_frame(folder / f"{what}.parquet", frame, schema, about)
+
+
+SCHEMAS = {"sizes": "sizes", "examples": "size_examples", "transfer": "transfer"}
+
+
+def _train(
+    division: Division, classes: int, names: Any, architecture: dict[str, Any], training: dict[str, Any], progress: Any
+) -> tuple[Classifier, list[Epoch]]:
+    model = new_classifier(division.images, classes, names, **architecture)
+    draws, epochs = generator(division.images.device, *names, "training"), []
+    for epoch in fit_classifier(model, *division, draws, progress.update, **training):
+        epochs.append(epoch)
+        progress.set_postfix({f"{names[-1]} {epoch.split}": f"{epoch.accuracy:.4f}"}, refresh=False)
+    return model, epochs
+
+
+def _transfer(
+    study: Study,
+    models: dict[str, Classifier],
+    count: int,
+    first: dict[str, Any],
+    further: dict[str, Any],
+    epochs: int,
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    device = study.device
+    settings = batching(device)
+
+    def classify(model: nn.Module, images: NDArray[Any]) -> NDArray[np.float32]:
+        logits: NDArray[np.float32] = predict(model, torch.from_numpy(images), settings.predict).cpu().numpy()
+        return logits
+
+    def classify_by_all(images: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """The class that all models see; where they disagree there is none that is right: -1."""
+        found = np.stack([classify(model, images).argmax(1) for model in models.values()])
+        return np.where((found == found[0]).all(0), found[0], -1)
+
+    test = read_split(study.path("images"), "test")
+    class_names = read_description(study.path("images")).class_names
+    random = np.random.default_rng(derive_seed(study.seed, study.source, "sizes", "sources"))
+    where = study.where("sizes.originals")
+    chosen = select_sources(test.images, test.labels, classify_by_all, count, class_names, random, where)
+    originals = test.images[chosen]
+    original_row, targets = every_target(test.labels[chosen], len(class_names))
+    labels = test.labels[chosen][original_row]
+    rows = torch.from_numpy(original_row).to(device, torch.int64)
+    goal = Goal(torch.from_numpy(targets).to(device, torch.int64))
+
+    sizes, examples, transfers = [], [], []
+    for name, model in models.items():
+        right = classify(model, test.images).argmax(1) == test.labels
+        channels = model.architecture["channels"]
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        sizes.append(Size(name, len(channels), max(channels), parameters, epochs, float(right.mean())))
+    with bar(2 * len(models) * len(targets), f"transfer {study.name}", "image") as progress:
+        for name, model in models.items():
+            before = classify(model, originals)[original_row]
+            clean = to_unit_interval(torch.from_numpy(originals).to(device)[rows], model)
+            images, steps = clean, np.zeros(len(rows), np.int16)
+            for kind, attack, arguments in (
+                ("minimal", minimal.attack, first),
+                ("extended", extended.attack, further),
+            ):
+                images, more = run_attack(
+                    attack,
+                    model,
+                    images,
+                    torch.arange(len(rows), device=device),
+                    goal,
+                    settings.attack,
+                    lambda finished, fooled: progress.update(finished),
+                    **arguments,
+                )
+                steps = steps + more.cpu().numpy().astype(np.int16)
+                stored = images.cpu().numpy()
+                frame = measure_examples(stored, clean.cpu().numpy(), classify(model, stored), before, targets)
+                frame.insert(0, "original_row", original_row)
+                examples.append(frame.assign(steps=steps, attack=kind, model=name, label=labels))
+                fooled = frame["is_adversarial"].to_numpy()
+                for other, tried in models.items():
+                    predicted = classify(tried, stored).argmax(1)[fooled]
+                    judged = predicted, labels[fooled], targets[fooled], original_row[fooled]
+                    transfers.append(measure_transfer(kind, name, other, *judged))
+    return pd.DataFrame(sizes), pd.concat(examples, ignore_index=True), pd.DataFrame(transfers)
+
+
+if __name__ == "__main__":
+    run(main, __doc__)

@@ -1,0 +1,242 @@
+"""A study: where its files lie, its params, its seed and its device. What every stage needs and none writes again."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pipeline.errors import PipelineError
+from pipeline.params import AUTO, arguments_for, block_at, check_value, parameters_of, read_yaml
+from pipeline.ranges import Range
+
+if TYPE_CHECKING:
+    import torch
+
+STUDIES = Path("studies")
+PIPELINE = STUDIES / "pipeline.yaml"
+NAME = re.compile(r"[a-z0-9_-]+")
+# Where each artifact lies; {study} and {key} are filled in. data/README.md says what is in it.
+PATHS = {
+    "code": "data/code/{study}",
+    "images": "data/images/{study}.h5",
+    "classifier": "data/classifiers/{study}.safetensors",
+    "classifier_curves": "data/curves/{study}/classifier.csv",
+    "attack_choices": "data/calibrations/{study}",
+    "minimal": "data/adversarial/{study}/minimal.h5",
+    "extended": "data/adversarial/{study}/extended.h5",
+    "sets": "data/adversarial/{study}",
+    "set": "data/adversarial/{study}/{key}.h5",
+    "statistics": "data/perturbations/{study}/{key}",
+    "all_statistics": "data/perturbations/{study}",
+    "sizes": "data/sizes/{study}",
+    "learned": "data/defenses/{study}/{key}.safetensors",
+    "all_learned": "data/defenses/{study}",
+    "learning": "data/learning/{study}/{key}",
+    "all_learning": "data/learning/{study}",
+    "curves": "data/curves/{study}/{key}.csv",
+    "all_curves": "data/curves/{study}",
+    "evaluation": "data/evaluations/{study}/{key}.parquet",
+    "examination": "data/evaluations/{study}/{key}",
+    "all_evaluations": "data/evaluations/{study}",
+    "other_evaluation": "data/other_evaluations/{study}/{key}",
+    "all_other_evaluations": "data/other_evaluations/{study}",
+    "adaptive": "data/adaptive/{study}/{key}",
+    "all_adaptive": "data/adaptive/{study}",
+    "detection": "data/detection/{study}",
+    "metrics": "reports/metrics/{study}.json",
+    "figures": "reports/figures/{study}",
+    "report": "reports/{study}.html",
+}
+# Every block of a params file, and whether a study may do without it.
+BLOCKS = (
+    "study", "seed", "images", "classifier", "training", "sources", "threat", "attack_trials", "attacks",
+    "other_sources", "other_attacks", "defenses", "adaptive", "sizes",
+)  # fmt: skip
+# Of a defense's block; the last three are always there, for each has stages that depend on it alone.
+FAMILY = ("method", "examine", "learn", "predict", "variants")
+NORMS = ("linf", "l2", "l0", "l1")
+Epsilon = Annotated[float, Range(0, 100000, low_open=True)]
+
+
+@dataclass(frozen=True)
+class Budgets:
+    """The threat model in one norm: the stated budget, and the budgets of curves."""
+
+    epsilon: Epsilon
+    epsilons: tuple[Epsilon, ...]
+
+
+class Study:
+    """One folder of `studies/`.
+
+    Attributes: `name`; `file`, its params file; `params`, what is in it.
+
+    Raises PipelineError if the name is none, the folder or its params file is not there, a block of it is unknown or
+    missing, or its dvc.yaml differs from studies/pipeline.yaml.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = checked_name(name, "study")
+        folder = STUDIES / name
+        self.file = folder / "params.yaml"
+        if not folder.is_dir():
+            known = ", ".join(sorted(path.parent.name for path in STUDIES.glob("*/params.yaml"))) or "none"
+            raise PipelineError(f"{folder}: no such study; expected one of: {known} (`make study` makes a new one)")
+        self.params = read_yaml(self.file)
+        for key in self.params:
+            if key not in BLOCKS:
+                raise PipelineError(f"{self.file}: {key}: no stage reads it; expected one of: {', '.join(BLOCKS)}")
+        for key in BLOCKS:
+            block_at(self.params, key, self.file)
+        if self.params["study"] != name:
+            raise PipelineError(f"{self.file}: study: expected the folder's name '{name}', found {self.params['study']!r}")
+        for block in ("other_attacks", "defenses"):
+            for key in self._mapping(block):
+                checked_name(key, f"{self.file}: {block}")
+        self._check_families()
+        dvc = folder / "dvc.yaml"
+        if dvc.is_file() and PIPELINE.is_file() and dvc.read_bytes() != PIPELINE.read_bytes():
+            raise PipelineError(f"{dvc}: expected a copy of {PIPELINE}, found another text: copy it again (`make studies`)")
+
+    def _mapping(self, key: str) -> Mapping[str, Any]:
+        block = block_at(self.params, key, self.file)
+        if not isinstance(block, Mapping):
+            raise PipelineError(f"{self.file}: {key}: expected a block of parameters, found {block!r}")
+        return block
+
+    def _check_families(self) -> None:
+        for key in self._mapping("defenses"):
+            block = self._mapping(f"defenses.{key}")
+            for name in block:
+                if name not in FAMILY:
+                    raise PipelineError(
+                        f"{self.file}: defenses.{key}.{name}: unknown parameter; expected one of: {', '.join(FAMILY)}"
+                    )
+            for part in ("learn", "predict", "variants"):
+                self._mapping(f"defenses.{key}.{part}")
+            for variant in block["variants"]:
+                checked_name(variant, f"{self.file}: defenses.{key}.variants")
+        every = [name for family in self.families.values() for name in family]
+        if twice := sorted({name for name in every if every.count(name) > 1}):
+            raise PipelineError(f"{self.file}: defenses: expected each name once, found {twice[0]} twice")
+
+    # --- what is in it -------------------------------------------------------------------------------------------
+    @property
+    def source(self) -> str:
+        """Name of the images' source, by which random numbers are named: studies on the same images attack the same."""
+        source: str = check_value(self.value("images.source"), str, f"{self.file}: images.source")
+        return source
+
+    @property
+    def seed(self) -> int:
+        """The number that all random numbers start from."""
+        seed: int = check_value(self.value("seed"), int, f"{self.file}: seed")
+        return seed
+
+    @property
+    def other_attacks(self) -> list[str]:
+        """Keys of the attacks beside the paper's two."""
+        return list(self.params["other_attacks"])
+
+    @property
+    def attacks(self) -> list[str]:
+        """Keys of all sets: the paper's two first."""
+        return ["minimal", "extended", *self.other_attacks]
+
+    @property
+    def families(self) -> dict[str, list[str]]:
+        """Each defense with its variants, itself first, in the params file's order."""
+        return {key: [key, *block["variants"]] for key, block in self.params["defenses"].items()}
+
+    @property
+    def defenses(self) -> list[str]:
+        """Keys of all defenses and variants."""
+        return [name for family in self.families.values() for name in family]
+
+    def family(self, key: str) -> list[str]:
+        """A family's defenses, itself first. Raises PipelineError if there is none of this key."""
+        block_at(self.params, f"defenses.{key}", self.file)
+        return self.families[key]
+
+    def method(self, family: str, variant: str = "") -> str:
+        """Name of the file in `pipeline/defenses` of a family, or of one of its variants."""
+        own: str = self.params["defenses"][family].get("method", family)
+        if not variant or variant == family:
+            return own
+        block = self.params["defenses"][family]["variants"][variant]
+        if "learned" in block:  # another model that the family learns, used in its way
+            return own
+        return str(block.get("method", variant))
+
+    def value(self, key: str) -> Any:
+        """What stands at a dotted key. Raises PipelineError if it is not there."""
+        return block_at(self.params, key, self.file)
+
+    def where(self, key: str) -> str:
+        """The key with its file, for messages."""
+        return f"{self.file}: {key}"
+
+    def checked(self, key: str, annotation: Any) -> Any:
+        """The value at a dotted key, checked against a type with ranges; a dataclass takes a block."""
+        return check_value(self.value(key), annotation, self.where(key))
+
+    def arguments(
+        self, function: Any, key: str, given: Mapping[str, Any] | None = None, defaults: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Checked keyword arguments of `function` from the block at a dotted key.
+
+        given : the block's content, where it isn't what stands in the file ("auto" replaced, `method` taken out).
+        defaults : of parameters that the block may leave out; those that `function` doesn't know are not used.
+        """
+        block = self.value(key) if given is None else given
+        if isinstance(block, Mapping) and defaults:
+            known = parameters_of(function)
+            block = {name: value for name, value in defaults.items() if name in known} | dict(block)
+        return arguments_for(function, block, self.where(key))
+
+    def training(self, function: Any, key: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Arguments of a training: the block at `key`, and what it leaves out from the study's block `training`."""
+        return self.arguments(function, key, given, self._mapping("training"))
+
+    def threat(self, norm: str) -> Budgets:
+        """The threat model in a norm. Raises PipelineError if the study states none."""
+        budgets: Budgets = self.checked(f"threat.{norm}", Budgets)
+        return budgets
+
+    def resolved(self, block: Mapping[str, Any], key: str, choices: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+        """The block with every "auto" replaced by what the rule chose: `choices[prefix + parameter]`.
+
+        Raises PipelineError where no rule chooses that number, or the rule found none that meets it.
+        """
+        found = dict(block)
+        for name, value in block.items():
+            if value != AUTO:
+                continue
+            where = self.where(f"{key}.{name}")
+            if prefix + name not in choices:
+                raise PipelineError(f"{where}: expected a number, found 'auto': no rule chooses this parameter")
+            if choices[prefix + name] is None:
+                raise PipelineError(f"{where}: 'auto': no setting that was tried meets the rule; give a number")
+            found[name] = choices[prefix + name]
+        return found
+
+    # --- where it lies and where it runs --------------------------------------------------------------------------
+    def path(self, what: str, key: str = "") -> Path:
+        """Where an artifact of this study lies, from the project's root; `key` of an attack or a defense."""
+        return Path(PATHS[what].format(study=self.name, key=key))
+
+    @cached_property
+    def device(self) -> "torch.device":
+        """The device of this process, with one thread on a CPU, for threads change bytes."""
+        from pipeline.devices import prepare_device
+
+        return prepare_device()
+
+
+def checked_name(name: str, what: str) -> str:
+    """The name of a study, attack or defense. Raises PipelineError if it isn't made of a-z, 0-9, _ and -."""
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise PipelineError(f"{what}: expected a name of the letters a-z, digits, _ and -, found {name!r}")
+    return name
