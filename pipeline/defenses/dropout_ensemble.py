@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline.attacks.ascent import ascend_steps
+from pipeline.attacks.shared.ascent import ascend_steps
+from pipeline.attacks.shared.goals import Goal
 from pipeline.defenses.gaussian_noise_ensemble import gaussian_noise_ensemble
 from pipeline.defenses.protocol import Choice, Defense, Examined, Learned, Materials, Rows
 from pipeline.defenses.shared.choices import is_narrow, moved, shares_by_original
@@ -214,7 +215,9 @@ def examine(
 
     def carry_on(images: Tensor, steps: int) -> Tensor:
         parts = zip(images.split(materials.predict_batch), targets.split(materials.predict_batch), strict=True)
-        return torch.cat([ascend_steps(classifier, *part, step_size=step_size, steps=steps) for part in parts])
+        return torch.cat(
+            [ascend_steps(classifier, part, Goal(wanted), step_size=step_size, steps=steps) for part, wanted in parts]
+        )
 
     return Examined(tables={"trace": trace(passes_over, carry_on, images, labels, targets, passes, extra_steps)})
 

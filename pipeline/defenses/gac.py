@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipeline.attacks.comparison import needed_against
+from pipeline.attacks.shared.comparison import needed_against
 from pipeline.defenses.protocol import Choice, Defense, Examined, Learned, Materials, Rows
 from pipeline.defenses.shared.choices import ROUNDING, is_narrow, moved, settle, shares_by_original
 from pipeline.defenses.shared.pictures import Generated
@@ -35,7 +35,7 @@ from pipeline.metrics.gains import (
 from pipeline.metrics.splits import training_mask
 from pipeline.models.classifier import NormalizingClassifier
 from pipeline.models.generators import Generator
-from pipeline.models.inference import for_inference, predict
+from pipeline.models.inference import for_inference, predict, unit_interval
 from pipeline.models.modes import evaluation_mode
 from pipeline.ranges import Range
 from pipeline.training.gac import (
@@ -417,7 +417,7 @@ def _models(contestants: Contestants) -> dict[str, nn.Module]:
 
 def _as_floats(images: Tensor) -> NDArray[np.float32]:
     """uint8 images in [0, 1]."""
-    floats: NDArray[np.float32] = (images.float() / 255).cpu().numpy()
+    floats: NDArray[np.float32] = unit_interval(images).cpu().numpy()
     return floats
 
 

@@ -51,7 +51,7 @@ class Choice:
 
     value : what the rule says; None where no setting meets it. rule : in words, with what it does in a tie. tried : a
     row per setting tried, with the figures that the rule looks at. narrow : the choice would be another if one or two
-    originals, with all their images, had come out otherwise.
+    images had come out otherwise.
     """
 
     value: float | None

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from pipeline.artifacts.learning import load_learned, write_learned
-from pipeline.attacks.comparison import needed_against
+from pipeline.attacks.shared.comparison import needed_against
 from pipeline.defenses import gac as defense
 from pipeline.defenses.gac import choose_lambda, mean_curves, pack_training, unpack_training
 from pipeline.defenses.protocol import Learned
