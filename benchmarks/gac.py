@@ -22,7 +22,8 @@ from pipeline.models.inference import to_unit_interval
 from pipeline.models.modes import frozen
 from pipeline.params import read_block
 from pipeline.randomness import generator
-from pipeline.training.gac import CLASSES, CONTROL, GAC, NOISE, Contestants, fit_gac, gac_settings, new_contestants
+from pipeline.training.gac import CLASSES, CONTROL, GAC, NOISE, Contestants, Widths, fit_gac, new_contestants
+from pipeline.training.gac_losses import classifier_loss, generator_loss
 
 
 def bare(contestants: Contestants, images: Tensor, labels: Tensor, batch_size: int, lambda_: float) -> None:
@@ -44,14 +45,15 @@ def bare(contestants: Contestants, images: Tensor, labels: Tensor, batch_size: i
 
 def measure(version: str, dataset: str, count: int, rounds: int) -> dict[str, Any]:
     device = choose_device()
-    where = f"gac.{version}.{dataset}"
-    settings = gac_settings(version, read_block(ROOT / "params.yaml", where), where)
+    block = read_block(ROOT / f"studies/{dataset}/params.yaml", f"defenses.gac_{version}.learn")
+    widths = Widths(version, tuple(block["generator_widths"]), tuple(block["classifier_widths"]))
     path = ROOT / f"data/images/{dataset}.h5"
     split, classes = read_split(path, "train"), len(read_description(path).class_names)
     images = torch.from_numpy(split.images[:count]).to(device)
     labels = torch.from_numpy(split.labels[:count]).to(device, torch.int64)
-    contestants = new_contestants(version, images, classes, (0, "benchmark"), settings)
-    training = {**settings.training, "epochs": 1}
+    contestants = new_contestants(widths, images, classes, (0, "benchmark"))
+    # The weight of the perturbation's norm changes no pass.
+    training = {**block["training"], "epochs": 1, "lambda_": 1.0}
     whole = to_unit_interval(images, contestants.generator)
 
     def epoch() -> None:
@@ -68,7 +70,7 @@ def measure(version: str, dataset: str, count: int, rounds: int) -> dict[str, An
             taken[name].append(seconds(run))
     medians = {name: statistics.median(values[1:]) for name, values in taken.items()}
     return {
-        "version": version,
+        "version": f"gac_{version}",
         "dataset": dataset,
         **about(),
         "images": count,

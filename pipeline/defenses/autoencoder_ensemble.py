@@ -297,13 +297,12 @@ def _largest_dropout(trials: Sequence[AutoencoderTrial]) -> float | None:
     return max((trial.dropout for trial in kept if trial.average >= best - ALLOWANCE - ROUNDING), default=None)
 
 
-def _otherwise(trial: AutoencoderTrial, images: int) -> list[AutoencoderTrial]:
-    """An original counts as much in each of the three shares."""
+def _otherwise(trial: AutoencoderTrial, originals: int) -> list[AutoencoderTrial]:
     count = trial.originals
     return [
-        replace(trial, clean_accuracy=moved(trial.clean_accuracy, images, count)),
-        replace(trial, minimal_recovered=moved(trial.minimal_recovered, images, count)),
-        replace(trial, extended_recovered=moved(trial.extended_recovered, images, count)),
+        replace(trial, clean_accuracy=moved(trial.clean_accuracy, originals, count)),
+        replace(trial, minimal_recovered=moved(trial.minimal_recovered, originals, count)),
+        replace(trial, extended_recovered=moved(trial.extended_recovered, originals, count)),
     ]
 
 

@@ -139,7 +139,7 @@ def _try(materials: Materials, rows: Rows, name: str, strength: float, ensemble:
 def choose_rate(trials: Sequence[DefenseTrial]) -> Choice:
     """RATE_RULE, on trials of the dropout ensemble."""
     return Choice(
-        _largest_rate(trials), RATE_RULE, _tried(trials, "rate"), is_narrow(_largest_rate, trials, _with_clean_images)
+        _largest_rate(trials), RATE_RULE, _tried(trials, "rate"), is_narrow(_largest_rate, trials, _otherwise)
     )
 
 
@@ -154,7 +154,7 @@ def choose_sigma(rates: Sequence[DefenseTrial], sigmas: Sequence[DefenseTrial]) 
         return min(both[len(rates) :], key=lambda trial: (abs(trial.lost - aim.lost), trial.strength)).strength
 
     both = [*rates, *sigmas]
-    return Choice(choose(both), SIGMA_RULE, _tried(sigmas, "sigma"), is_narrow(choose, both, _with_clean_images))
+    return Choice(choose(both), SIGMA_RULE, _tried(sigmas, "sigma"), is_narrow(choose, both, _otherwise))
 
 
 def _largest_rate(trials: Sequence[DefenseTrial]) -> float | None:
@@ -162,8 +162,8 @@ def _largest_rate(trials: Sequence[DefenseTrial]) -> float | None:
     return max(kept, default=None)
 
 
-def _with_clean_images(trial: DefenseTrial, images: int) -> list[DefenseTrial]:
-    return [replace(trial, clean_accuracy=moved(trial.clean_accuracy, images, trial.originals))]
+def _otherwise(trial: DefenseTrial, originals: int) -> list[DefenseTrial]:
+    return [replace(trial, clean_accuracy=moved(trial.clean_accuracy, originals, trial.originals))]
 
 
 def _tried(trials: Sequence[DefenseTrial], parameter: str) -> list[dict[str, Any]]:

@@ -35,7 +35,7 @@ from pipeline.metrics.gains import (
 from pipeline.metrics.splits import training_mask
 from pipeline.models.classifier import NormalizingClassifier
 from pipeline.models.generators import Generator
-from pipeline.models.inference import for_inference, predict
+from pipeline.models.inference import for_inference, predict, unit_interval
 from pipeline.models.modes import evaluation_mode
 from pipeline.ranges import Range
 from pipeline.training.gac import (
@@ -361,12 +361,12 @@ def _best_lambda(trials: Sequence[GacTrial]) -> float | None:
     return min((lambda_ for gain, lambda_ in kept if gain >= best - ROUNDING), default=None)
 
 
-def _otherwise(trial: GacTrial, images: int) -> list[GacTrial]:
+def _otherwise(trial: GacTrial, originals: int) -> list[GacTrial]:
     if trial.gain is None or trial.clean_accuracy is None:
         return []
     return [
-        replace(trial, clean_accuracy=moved(trial.clean_accuracy, images, trial.unseen)),
-        replace(trial, gain=trial.gain + images / trial.images),
+        replace(trial, clean_accuracy=moved(trial.clean_accuracy, originals, trial.unseen)),
+        replace(trial, gain=trial.gain + originals / trial.originals),
     ]
 
 
@@ -417,7 +417,7 @@ def _models(contestants: Contestants) -> dict[str, nn.Module]:
 
 def _as_floats(images: Tensor) -> NDArray[np.float32]:
     """uint8 images in [0, 1]."""
-    floats: NDArray[np.float32] = (images.float() / 255).cpu().numpy()
+    floats: NDArray[np.float32] = unit_interval(images).cpu().numpy()
     return floats
 
 
