@@ -97,7 +97,7 @@ def parameters_of(function: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
 
 
 def check_value(value: Any, annotation: Any, where: str) -> Any:
-    """`value` if it fits `annotation` (an int also serves as a float; a dataclass takes a block), else PipelineError."""
+    """`value` if it fits `annotation` (an int serves as a float; a dataclass takes a block), else PipelineError."""
     try:
         return _rebuilt(_adapter(annotation).validate_python(value), annotation)
     except ValidationError as error:

@@ -18,8 +18,8 @@ from torch import nn
 from pipeline.artifacts.checkpoint import load_classifier
 from pipeline.artifacts.choices import read_choices, write_choices
 from pipeline.artifacts.curves import write_curves
-from pipeline.artifacts.pictures import write_picture
 from pipeline.artifacts.files import replacing
+from pipeline.artifacts.pictures import write_picture
 from pipeline.artifacts.weights import load_any, save_model, save_nothing
 from pipeline.defenses.protocol import Examined, Learned
 from pipeline.errors import PipelineError

@@ -1,7 +1,5 @@
 """HDF5 opened with its schema checked."""
 
-import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path

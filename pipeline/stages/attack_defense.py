@@ -48,7 +48,7 @@ def main(study: Study, key: str) -> None:
 
 
 def settings_of(study: Study, name: str, randomized: bool) -> AdaptiveSettings:
-    """How a defense is attacked: the blocks `all`, `one_pass` or `randomized`, and its own of `adaptive`, later wins."""
+    """How a defense is attacked: of `adaptive` the blocks `all`, `one_pass` or `randomized`, its own; later wins."""
     kinds = ("all", "randomized" if randomized else "one_pass")
     block: dict[str, Any] = {"draws": 1, "scored_draws": 1, "quiet": 0}
     adaptive = study.value("adaptive")

@@ -1,7 +1,7 @@
 """Judge a defense and its variants on the test split: clean images, the paper's sets, and random noise of their size.
 
 Reads:  the images file, the classifier, the paper's sets, what the family has learned.
-Writes: of the defense one row per (image, set); a folder with the same of its variants, and what else its file measures.
+Writes: of the defense one row per (image, set); a folder with the same of its variants, and what else is measured.
 Params: defenses.<key>, seed.
 Cost:   the passes of each over (test split + test-split part of the sets).
 """

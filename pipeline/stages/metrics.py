@@ -11,9 +11,9 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.artifacts.choices import read_records
+from pipeline.artifacts.choices import read_choices
 from pipeline.artifacts.code import read_labels
-from pipeline.artifacts.curves import read_curves, read_table
+from pipeline.artifacts.curves import read_curves
 from pipeline.artifacts.evaluations import read_evaluation
 from pipeline.artifacts.images import read_description
 from pipeline.artifacts.metrics import write_metrics
@@ -22,7 +22,7 @@ from pipeline.errors import PipelineError
 from pipeline.machine import describe_machine
 from pipeline.metrics.adaptive import summarize_adaptive
 from pipeline.metrics.detection import detect
-from pipeline.metrics.gains import summarize_gains
+from pipeline.metrics.gac_summary import summarize_gac
 from pipeline.metrics.restorations import summarize_restorations
 from pipeline.metrics.summary import (
     compare_evaluations,
@@ -144,18 +144,27 @@ def _choices(study: Study, attacks: dict[str, Any], arguments: dict[str, dict[st
 
     found: dict[str, Any] = {"attacks": {}}
     used = {"step_size": attacks["minimal"]["params"], "extra_steps": attacks["extended"]["params"]}
-    for name, choice in read_records(study.path("attack_choices") / "choices.json").items():
+    for name, choice in read_choices(study.path("attack_choices") / "choices.json").items():
         found["attacks"][name] = entry(choice, used[name][name])
     for family in study.families:
-        records = read_records(study.path("learning", family) / "choices.json")
+        records = read_choices(study.path("learning", family) / "choices.json")
         for name, choice in records.items():
             variant, _, parameter = name.rpartition(".")
             given = arguments[variant or family].get(parameter)
             if given is None:  # a number that was learned with
-                stated = study.value(f"defenses.{family}.learn").get(parameter, AUTO)
-                given = choice.value if stated == AUTO else stated
+                given = stated_at(study.value(f"defenses.{family}.learn"), parameter)
+                given = choice.value if given in (AUTO, None) else given
             found.setdefault(family, {})[name] = entry(choice, given)
     return found
+
+
+def stated_at(block: Any, parameter: str) -> Any:
+    """The value of a parameter at any depth of a block, None where it isn't."""
+    if not isinstance(block, dict):
+        return None
+    if parameter in block and not isinstance(block[parameter], list):
+        return block[parameter]
+    return next((found for part in block.values() if (found := stated_at(part, parameter)) is not None), None)
 
 
 def _gains(study: Study, defenses: dict[str, Any], choices: dict[str, Any]) -> dict[str, Any]:
@@ -165,15 +174,17 @@ def _gains(study: Study, defenses: dict[str, Any], choices: dict[str, Any]) -> d
         folder = study.path("examination", family)
         if not (folder / "robustness.csv").is_file():
             continue
+        statuses = read_curves(study.path("learning", family) / "trainings.csv", ("seed", "status"))
         gains[family] = {
             "lambda": choices.get(family, {}).get("lambda_"),
-            **summarize_gains(
-                read_table(folder / "accuracies.csv"),
-                read_table(folder / "robustness.csv"),
-                read_table(study.path("learning", family) / "statuses.csv"),
+            **summarize_gac(
+                read_curves(folder / "accuracies.csv", ("seed", "model", "attack", "part", "accuracy", "gain")),
+                read_curves(folder / "robustness.csv", ("seed", "model", "original_row", "l2")),
+                statuses[statuses["status"] != "ok"],
             ),
         }
-        defenses[family]["lambda"] = gains[family]["lambda"]["used"]
+        if gains[family]["lambda"]:
+            defenses[family]["lambda"] = gains[family]["lambda"]["used"]
         for over, key in (("over_control", "gain"), ("over_noise_control", "gain_over_noise")):
             found = gains[family]["gain"]
             defenses[family][key] = {attack: found[attack][over] for attack in found if over in found[attack]}
@@ -186,7 +197,8 @@ def _restorations(study: Study, choices: dict[str, Any]) -> dict[str, Any]:
         path = study.path("learning", family) / "errors.csv"
         if path.is_file():
             blur = next((c for name, c in choices.get(family, {}).items() if name.endswith(".sigma")), None)
-            found[family] = summarize_restorations(read_table(path), None if blur is None else blur["used"])
+            rows = read_curves(path, ("method", "sigma", "kind", "reconstruction_error")).to_dict("records")
+            found[family] = summarize_restorations(rows, None if blur is None else blur["used"])
     return found
 
 
