@@ -8,7 +8,7 @@ Params: none.
 import argparse
 
 from pipeline.artifacts.metrics import read_metrics
-from pipeline.artifacts.pages import read_template, write_page
+from pipeline.artifacts.pages import write_page
 from pipeline.reporting.page import render_index
 from pipeline.stages.command import run
 
@@ -16,7 +16,7 @@ from pipeline.stages.command import run
 def main(arguments: argparse.Namespace) -> None:
     paths = sorted(arguments.metrics.glob("*.json"))
     metrics = {path.stem: read_metrics(path) for path in paths}
-    write_page(arguments.index, render_index(read_template(arguments.template), metrics))
+    write_page(arguments.index, render_index(metrics))
 
 
 if __name__ == "__main__":
@@ -24,6 +24,5 @@ if __name__ == "__main__":
         main,
         __doc__,
         metrics="path of the folder of metrics (read)",
-        template="path of the page's template (read)",
         index="path of the page (written)",
     )

@@ -7,6 +7,7 @@ Params: none.
 """
 
 import argparse
+import os
 from pathlib import Path
 
 import numpy as np
@@ -18,21 +19,23 @@ from pipeline.artifacts.curves import read_curves
 from pipeline.artifacts.evaluations import read_evaluations
 from pipeline.artifacts.generated import read_generated
 from pipeline.artifacts.metrics import read_metrics
-from pipeline.artifacts.pages import as_png, read_template, write_figures, write_page
+from pipeline.artifacts.pages import write_figures, write_page
 from pipeline.artifacts.restorations import read_restorations
 from pipeline.artifacts.statistics import attacks_in, read_frame, read_mean_images
 from pipeline.metrics.autoencoder_trials import AutoencoderTrial
 from pipeline.metrics.calibration import ExtraStepsTrial, StepSizeTrial
 from pipeline.metrics.defense_trials import DefenseTrial
 from pipeline.metrics.gains import VERSIONS, GacTrial
-from pipeline.reporting.adaptive import adaptive_section
-from pipeline.reporting.autoencoder import AutoencoderResults, RestoredExamples, autoencoder_section
-from pipeline.reporting.defenses import DefenseResults, detection_section, dropout_section
-from pipeline.reporting.gac import GacResults, GeneratedImages, gac_section
-from pipeline.reporting.other_attacks import SizeResults, other_attacks_section, sizes_section
-from pipeline.reporting.outcomes import PAPER_ATTACKS, overview_section
+from pipeline.reporting.autoencoder import AutoencoderResults
+from pipeline.reporting.autoencoder_figures import RestoredExamples
+from pipeline.reporting.dropout import DropoutResults
+from pipeline.reporting.gac import GacResults
+from pipeline.reporting.gac_figures import GeneratedImages
 from pipeline.reporting.page import render_page
-from pipeline.reporting.perturbations import Statistics, attacks_section, classifier_section
+from pipeline.reporting.report import Results, sections
+from pipeline.reporting.section import draw_all
+from pipeline.reporting.sizes import SizeResults
+from pipeline.reporting.statistics import Statistics
 from pipeline.stages.command import run
 
 GAC_CURVES = ("epoch", "split", "loss", "accuracy", "model", "seed", "perturbation_l2", "fooled")
@@ -53,33 +56,29 @@ def main(arguments: argparse.Namespace) -> None:
     )
     read = read_evaluations(arguments.evaluations, read_listed(arguments.defenses))
     evaluations = {name: frame for name, (frame, _) in read.items()}
-    dropout = _dropout(arguments, evaluations)
-    sections = [
-        classifier_section(metrics, read_curves(arguments.curves, ("epoch", "split", "loss", "accuracy"))),
-        attacks_section(metrics, {name: sets[name] for name in PAPER_ATTACKS}, calibration, class_names),
-        dropout_section(metrics, dropout, class_names),
-        autoencoder_section(metrics, _autoencoder(arguments, evaluations), class_names),
-        gac_section(metrics, _gac(arguments), class_names),
-        detection_section(metrics, dropout),
-        adaptive_section(metrics, read_curves(arguments.robust_curves, ("epoch", "split", "loss", "accuracy"))),
-        overview_section(metrics),
-        other_attacks_section(metrics, sets, success, class_names),
-        sizes_section(metrics, _sizes(arguments.sizes)),
-    ]
-    pictures = {name: as_png(figure) for section in sections for name, figure in section.figures.items()}
-    write_figures(arguments.figures, pictures)
-    title = f"Adversarial input space of {arguments.dataset}"
-    write_page(arguments.report, render_page(read_template(arguments.template), title, sections, pictures))
-
-
-def _dropout(arguments: argparse.Namespace, evaluations: dict[str, pd.DataFrame]) -> DefenseResults:
-    return DefenseResults(
-        evaluations=evaluations,
-        trials=read_curves(arguments.defense_trials, DefenseTrial.__dataclass_fields__),
-        trace=read_frame(arguments.trace, "trace")[0],
+    results = Results(
+        class_names=class_names,
+        classifier_curves=read_curves(arguments.curves, ("epoch", "split", "loss", "accuracy")),
+        sets=sets,
+        calibration=calibration,
         detection=read_frame(arguments.detection, "detection")[0],
-        curves=read_frame(arguments.detection_curves, "roc")[0],
+        detection_curves=read_frame(arguments.detection_curves, "roc")[0],
+        success=success,
+        dropout=DropoutResults(
+            evaluations=evaluations,
+            trials=read_curves(arguments.defense_trials, DefenseTrial.__dataclass_fields__),
+            trace=read_frame(arguments.trace, "trace")[0],
+        ),
+        autoencoder=_autoencoder(arguments, evaluations),
+        gac=_gac(arguments),
+        robust_curves={
+            "adversarial_training": read_curves(arguments.robust_curves, ("epoch", "split", "loss", "accuracy"))
+        },
+        sizes=_sizes(arguments.sizes),
     )
+    drawn = draw_all(sections(metrics, results), workers=min(2, os.cpu_count() or 1))
+    write_figures(arguments.figures, {name: picture for section in drawn for name, picture in section.pictures.items()})
+    write_page(arguments.report, render_page(f"Adversarial input space of {arguments.dataset}", drawn))
 
 
 def _autoencoder(arguments: argparse.Namespace, evaluations: dict[str, pd.DataFrame]) -> AutoencoderResults:
@@ -175,7 +174,6 @@ if __name__ == "__main__":
         trace="path of the dropout ensemble's curves (read)",
         detection="path of the detection table (read)",
         detection_curves="path of the ROC curves (read)",
-        template="path of the page's template (read)",
         figures="path of the folder of figures (written)",
         report="path of the page (written)",
     )
