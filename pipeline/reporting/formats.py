@@ -74,3 +74,8 @@ def flat(block: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def unbroken(cell: str) -> str:
     """No line may end within an interval or between a number and its percent sign."""
     return re.sub(r"(?<=\d) %|, (?=[^\[\]]*\])", lambda found: found[0].replace(" ", "\N{NO-BREAK SPACE}"), cell)
+
+
+def sentence(words: str) -> str:
+    """The words as the beginning of a sentence; what is capital stays so."""
+    return words[:1].upper() + words[1:]

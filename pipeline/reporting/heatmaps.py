@@ -29,8 +29,9 @@ def heatmap(
 ) -> None:
     """A matrix with its numbers, its columns named; NaN cells (the diagonal) stay blank."""
     image = axes.imshow(np.ma.masked_invalid(values), cmap=colors, vmin=low, vmax=high)
-    class_ticks(axes, names)
-    class_ticks(axes, names if row_names is None else row_names, y=True)
+    most = 14 if row_names is None else 60  # else they are no classes' names
+    class_ticks(axes, names, most=most)
+    class_ticks(axes, names if row_names is None else row_names, y=True, most=most)
     axes.set_xlabel(columns_are)
     axes.set_ylabel(rows_are)
     axes.set_title(title)

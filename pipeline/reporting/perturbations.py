@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.reporting import perturbation_figures as figures
-from pipeline.reporting.formats import in_words, rate
+from pipeline.reporting.formats import flat, in_words, rate
 from pipeline.reporting.images import magnitude_matrix, matrix_figure
 from pipeline.reporting.paper_numbers import EXAMPLES_PER_DATASET, reported
 from pipeline.reporting.section import Section
@@ -26,7 +26,7 @@ def classifier_section(metrics: Mapping[str, Any], curves: pd.DataFrame) -> Sect
             "accuracy": metrics["classifier"]["test_accuracy"],
             "settings": [[name, in_words(value)] for name, value in metrics.get("params", {}).items()],
             "attacks": {
-                name: ", ".join(f"{key} = {value}" for key, value in attack["params"].items())
+                name: ", ".join(f"{key} = {value}" for key, value in flat(attack["params"]).items())
                 for name, attack in metrics["attacks"].items()
             },
         },

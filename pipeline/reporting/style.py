@@ -56,11 +56,16 @@ def towards(label: str, target: str) -> str:
     return f"{label} → {target}" if max(len(label), len(target)) < 3 else f"{label[:5]}→{target[:5]}"
 
 
-def class_ticks(axes: Axes, names: Sequence[str], at: Sequence[float] | None = None, *, y: bool = False) -> None:
-    """A tick for every name at 0, 1, ... or at `at`; upright where names are long, every nth where there are many."""
+def class_ticks(
+    axes: Axes, names: Sequence[str], at: Sequence[float] | None = None, *, y: bool = False, most: int = 14
+) -> None:
+    """A tick for every name at 0, 1, ... or at `at`; tilted where names are long, every nth where there are many.
+
+    `most`: the most letters of a name.
+    """
     step = -(-len(names) // (2 * MOST_CLASSES))
     places = list(range(len(names)) if at is None else at)[::step]
-    shown = [shortened(name) for name in names[::step]]
+    shown = [shortened(name, most) for name in names[::step]]
     long = max(map(len, shown)) > 2 or len(shown) > MOST_CLASSES
     if y:
         axes.set_yticks(places, shown)
