@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline.artifacts.storage import replacing
+from pipeline.artifacts.files import replacing
 
 
 def write_page(path: Path, html: str) -> None:

@@ -22,6 +22,7 @@ from pipeline.defenses.shared.pictures import Generated
 from pipeline.defenses.undefended import undefended
 from pipeline.errors import PipelineError
 from pipeline.metrics.gains import (
+    ALLOWED_LOSS,
     CONTROLS,
     EACH_CLASS,
     GAC,
@@ -67,8 +68,6 @@ WATCHED = 2000  # images of each kind that the learning curves are measured on
 # The kinds of Figure 10 of the paper, original to generated; where one does not occur, it is left out.
 KINDS = ((4, 7), (5, 8), (9, 7), (4, 9), (1, 4), (0, 8), (5, 3))
 SEARCHED = 10000  # test images that those are looked for among
-# Clean accuracy that a lambda may cost, against the control: a gain that is paid for with more is no defense's.
-ALLOWED_LOSS = 0.01
 LAMBDA_RULE = (
     "the lambda of the largest gain over the control on minimal adversarial images of unseen originals, of those that "
     "cost at most a point of clean accuracy on unseen images; of equal gains the smallest lambda"

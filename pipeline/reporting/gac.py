@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.metrics.lambda_choice import ALLOWED_LOSS
+from pipeline.metrics.gains import ALLOWED_LOSS
 from pipeline.reporting import gac_figures as figures
 from pipeline.reporting.formats import number, percent, points, times
 from pipeline.reporting.gac_figures import MODELS, GeneratedImages

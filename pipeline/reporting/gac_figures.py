@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from numpy.typing import NDArray
 
-from pipeline.metrics.lambda_choice import ALLOWED_LOSS
+from pipeline.metrics.gains import ALLOWED_LOSS
 from pipeline.reporting.images import image_grid
 from pipeline.reporting.paper_numbers import GAC_GAIN
 from pipeline.reporting.style import COLORS, LINES, MOST_CLASSES, label_ticks, new_figure, shortened

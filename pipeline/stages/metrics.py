@@ -21,9 +21,10 @@ from pipeline.artifacts.statistics import read_frame, write_frame
 from pipeline.errors import PipelineError
 from pipeline.machine import describe_machine
 from pipeline.metrics.adaptive import summarize_adaptive
+from pipeline.metrics.calibration import PAPER_RATIO
 from pipeline.metrics.detection import detect
 from pipeline.metrics.gac_summary import summarize_gac
-from pipeline.metrics.restorations import summarize_restorations
+from pipeline.metrics.restorations import BLUR, summarize_restorations
 from pipeline.metrics.summary import (
     compare_evaluations,
     l2_ratio,
@@ -57,7 +58,7 @@ def main(study: Study) -> None:
                 frame = pd.concat([frame, read_evaluation(other)[0]], ignore_index=True)
             defenses[name] = {"arguments": about["arguments"], **summarize_evaluation(frame)}
     choices = _choices(study, attacks, {name: about["arguments"] for name, (_, about) in evaluations.items()})
-    gac, restorations = _gains(study, defenses, choices), _restorations(study, choices)
+    gac = _gains(study, defenses, choices)
     adaptive = _adaptive(study, static)
     metrics = {
         "run": {
@@ -76,14 +77,14 @@ def main(study: Study) -> None:
         "attacks": attacks,
         "choices": choices,
         "defenses": defenses,
-        "learning": {family: study.value(f"defenses.{family}.learn") for family in study.families},
+        **_learning(study, choices),
         "gac": gac,
         "comparisons": {
             f"{one}_minus_{other}": compare_evaluations(evaluations[one][0], evaluations[other][0])
             for names in study.families.values()
             for one, other in combinations(names, 2)
         },
-        "restorations": restorations,
+        "restorations": _restorations(study, choices),
         "sizes": summarize_sizes(
             *(
                 read_frame(study.path("sizes") / f"{name}.parquet", schema)[0]
@@ -175,7 +176,15 @@ def _gains(study: Study, defenses: dict[str, Any], choices: dict[str, Any]) -> d
         if not (folder / "robustness.csv").is_file():
             continue
         statuses = read_curves(study.path("learning", family) / "trainings.csv", ("seed", "status"))
+        learn = study.value(f"defenses.{family}.learn")
+        kind = "hidden" if learn["version"] == "vanilla" else "channels"
         gains[family] = {
+            "settings": {
+                "share": learn["share"],
+                "generator": {kind: learn["generator_widths"]},
+                "classifier": {kind: learn["classifier_widths"]},
+                "training": learn["training"],
+            },
             "lambda": choices.get(family, {}).get("lambda_"),
             **summarize_gac(
                 read_curves(folder / "accuracies.csv", ("seed", "model", "attack", "part", "accuracy", "gain")),
@@ -192,13 +201,47 @@ def _gains(study: Study, defenses: dict[str, Any], choices: dict[str, Any]) -> d
 
 
 def _restorations(study: Study, choices: dict[str, Any]) -> dict[str, Any]:
-    found = {}
+    """reconstruction_error.<method>.<kind>, of the blur at the sigma used; blur_sigma: {by_rule, used}."""
+    found: dict[str, Any] = {"reconstruction_error": {}}
     for family in study.families:
         path = study.path("learning", family) / "errors.csv"
         if path.is_file():
-            blur = next((c for name, c in choices.get(family, {}).items() if name.endswith(".sigma")), None)
+            blur = choices.get(family, {}).get(f"{BLUR}.sigma")
             rows = read_curves(path, ("method", "sigma", "kind", "reconstruction_error")).to_dict("records")
-            found[family] = summarize_restorations(rows, None if blur is None else blur["used"])
+            found["reconstruction_error"] |= summarize_restorations(rows, blur and blur["used"])
+            if blur:
+                found["blur_sigma"] = blur
+    return found
+
+
+def _learning(study: Study, choices: dict[str, Any]) -> dict[str, Any]:
+    """What was learned with (`trainings` of other networks, `robust` of adversaries), and what was chosen."""
+    found: dict[str, Any] = {
+        "calibration": {**choices["attacks"]},
+        "defense_trials": {},
+        "autoencoder_trials": {},
+        "trainings": {},
+        "robust": {},
+    }
+    found["calibration"]["extra_steps"] = {**choices["attacks"]["extra_steps"], "paper_ratio": PAPER_RATIO}
+    for family in study.families:
+        learn = study.value(f"defenses.{family}.learn")
+        for name, choice in choices.get(family, {}).items():
+            variant, _, parameter = name.rpartition(".")
+            if parameter == "dropout":
+                found["autoencoder_trials"][family] = choice
+            elif parameter != "lambda_":
+                found["defense_trials"][variant or family] = choice
+        training = {**study.value("training"), **learn.get("training", {})}
+        if "architecture" in learn:
+            dropout = choices.get(family, {}).get("dropout", {}).get("used", learn["architecture"].get("dropout"))
+            architecture = {**learn["architecture"], "dropout": dropout}
+            sets = ["minimal", "extended"]
+            found["trainings"][family] = {"sets": sets, "architecture": architecture, "training": training}
+        if "adversary" in learn:
+            budget = study.threat(learn["adversary"]["norm"]).epsilon
+            adversary = {"epsilon": budget, "trades": 0, **learn["adversary"]}
+            found["robust"][family] = {"adversary": adversary, "training": training}
     return found
 
 
