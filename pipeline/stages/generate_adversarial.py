@@ -35,6 +35,7 @@ from pipeline.artifacts.storage import schema_of
 from pipeline.attacks.shared.budgets import budget_of
 from pipeline.attacks.shared.engine import run_attack
 from pipeline.attacks.shared.goals import Goal
+from pipeline.attacks.shared.protocol import load_attack
 from pipeline.devices import batching, choose_device, keep_freed_memory
 from pipeline.errors import PipelineError
 from pipeline.metrics.outcomes import margins
@@ -44,7 +45,7 @@ from pipeline.params import arguments_for, check_value, parameters_of, read_bloc
 from pipeline.progress import bar
 from pipeline.randomness import derive_seed, generator
 from pipeline.ranges import Range
-from pipeline.registry import load_attack, split_method
+from pipeline.registry import split_method
 from pipeline.stages.command import run
 
 

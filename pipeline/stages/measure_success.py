@@ -22,7 +22,7 @@ from pipeline.artifacts.statistics import write_frame
 from pipeline.attacks.shared.budgets import budget_of, fooled_within
 from pipeline.attacks.shared.engine import run_attack
 from pipeline.attacks.shared.goals import Goal
-from pipeline.attacks.shared.protocol import Attack
+from pipeline.attacks.shared.protocol import Attack, load_attack
 from pipeline.devices import batching, choose_device, keep_freed_memory
 from pipeline.metrics.budgets import success_curve, within_norms
 from pipeline.metrics.norms import example_statistics
@@ -32,7 +32,7 @@ from pipeline.params import arguments_for, check_value, read_block
 from pipeline.progress import bar
 from pipeline.randomness import generator
 from pipeline.ranges import Range
-from pipeline.registry import load_attack, split_method
+from pipeline.registry import split_method
 from pipeline.stages.command import run
 
 

@@ -27,7 +27,7 @@ from pipeline.artifacts.contests import (
 from pipeline.artifacts.curves import write_curves
 from pipeline.artifacts.generated import Generated, read_generated, write_generated
 from pipeline.artifacts.shards import ShardStore
-from pipeline.attacks.comparison import needed_against
+from pipeline.attacks.shared.comparison import needed_against
 from pipeline.defenses.generative_adversarial_classifier import classifier_loss, generator_loss, squared_l2
 from pipeline.errors import PipelineError
 from pipeline.metrics.gains import (

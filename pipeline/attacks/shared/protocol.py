@@ -1,7 +1,10 @@
-"""What an attack's file says of it: one `attack = Attack(run=<function>, ...)`."""
+"""What an attack's file says of it: one `attack = Attack(run=<function>, ...)`; and how it is found by its name."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
@@ -35,7 +38,7 @@ class Attack:
         The arguments may lack the budget's own parameter: the threat model then fills it in.
     random : whether it draws random numbers, and so takes a generator.
     gradients : whether it asks for the model's gradients. One that does not keeps no activations and is given larger
-        batches; where it outdoes those that do, their gradients are masked.
+        batches; where it outdoes those that do, their gradients say nothing.
     first_success_update : update(images, gradients of `goal.raised`, **arguments but max_steps), the single step of an
         attack that stops each image at its first success or after `max_steps`; the engine then keeps its batch full of
         unfinished images.
@@ -82,5 +85,29 @@ class Attack:
     ) -> tuple[Tensor, Tensor]:
         """Adversarial images and steps; raises PipelineError as `check` does."""
         self.check(goal.targeted, *images.shape[2:])
+        if self.random and generator is None:
+            raise ValueError(f"{self.name} draws random numbers: expected a generator, found none")
         draws = {"generator": generator} if self.random else {}
         return self.run(model, images, goal, **draws, **parameters)
+
+
+def load_attack(name: str) -> Attack:
+    """The attack of the file `pipeline/attacks/<name>.py`.
+
+    Raises PipelineError if there is none, or if a package that it imports is missing.
+    """
+    where = f"pipeline/attacks/{name}.py"
+    if not re.fullmatch("[a-z0-9_]+", name) or find_spec(f"pipeline.attacks.{name}") is None:
+        raise PipelineError(f"unknown attack {name!r}: expected a file {where}")
+    try:
+        module = import_module(f"pipeline.attacks.{name}")
+    except ModuleNotFoundError as error:
+        if not error.name or error.name.startswith("pipeline"):
+            raise  # a mistake in the file
+        raise PipelineError(f"attack {name!r} needs the package {error.name}, which is not installed") from None
+    attack = getattr(module, "attack", None)
+    if not isinstance(attack, Attack):
+        raise PipelineError(f"{where}: expected `attack = Attack(run={name}, ...)`, found {attack!r}")
+    if attack.name != name:
+        raise PipelineError(f"{where}: expected a function '{name}' to be run, found '{attack.name}'")
+    return attack
