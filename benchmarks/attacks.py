@@ -13,17 +13,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from pipeline.attacks.engine import run_attack
 
 from benchmarks.common import ROOT, about, counting, options, peak_mib, seconds, write
 from pipeline.artifacts.adversarial import TEST, open_adversarial
 from pipeline.artifacts.checkpoint import load_classifier
+from pipeline.attacks.shared.engine import run_attack
+from pipeline.attacks.shared.goals import Goal
+from pipeline.attacks.shared.protocol import load_attack
 from pipeline.devices import batching, choose_device, keep_freed_memory
 from pipeline.metrics.outcomes import margins
-from pipeline.models.inference import for_inference, predict, unit_interval
+from pipeline.models.inference import for_inference, predict
 from pipeline.params import arguments_for, read_block
 from pipeline.randomness import generator
-from pipeline.registry import load_by_name, split_method
+from pipeline.registry import split_method
 
 
 def measure(dataset: str, name: str, block: str, count: int) -> dict[str, Any]:
@@ -31,8 +33,8 @@ def measure(dataset: str, name: str, block: str, count: int) -> dict[str, Any]:
     device = choose_device()
     model = for_inference(load_classifier(ROOT / f"data/classifiers/{dataset}.safetensors"), device)
     method, own = split_method(name, read_block(ROOT / "params.yaml", f"{block}.{name}.{dataset}"), block)
-    attack = load_by_name("attacks", method)
-    parameters = arguments_for(getattr(attack, method), own, name)
+    attack = load_attack(method)
+    parameters = arguments_for(attack.run, own, name)
     with open_adversarial(ROOT / f"data/adversarial/{dataset}/minimal.h5") as set_:
         sources = set_.sources
         rows = np.flatnonzero(sources.source_split[sources.original_row] == TEST)
@@ -45,7 +47,7 @@ def measure(dataset: str, name: str, block: str, count: int) -> dict[str, Any]:
 
     def run(count: int) -> None:
         size, draws = batching(device).attack, generator(device, 0, "benchmark")
-        part = image_rows[:count], targets[:count]
+        part = image_rows[:count], Goal(targets[:count])
         found[:] = run_attack(attack, model, originals, *part, size, generator=draws, **parameters)[:1]
 
     run(32)  # to warm up
@@ -54,7 +56,7 @@ def measure(dataset: str, name: str, block: str, count: int) -> dict[str, Any]:
     (images,) = found
     passes = counts[1]
     fooled = margins(predict(model, images, batching(device).predict), targets) > 0
-    l2 = (images - unit_interval(originals[image_rows])).flatten(1).norm(dim=1)
+    l2 = (images - originals[image_rows].float() / 255).flatten(1).norm(dim=1)
     return {
         "dataset": dataset,
         "attack": name,

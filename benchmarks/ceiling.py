@@ -14,14 +14,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from pipeline.attacks.ascent import target_score_gradients
 from torch import Tensor, nn
 
 from benchmarks.common import ROOT, Pairs, about, counting, load_pairs, options, seconds, write
 from pipeline.artifacts.adversarial import Identity, Sources, write_adversarial
 from pipeline.artifacts.checkpoint import load_classifier
 from pipeline.artifacts.shards import ShardStore
-from pipeline.attacks import engine, minimal
+from pipeline.attacks import minimal
+from pipeline.attacks.shared import engine
+from pipeline.attacks.shared.ascent import score_gradients
+from pipeline.attacks.shared.goals import Goal
 from pipeline.devices import batching, choose_device
 from pipeline.metrics.outcomes import margins
 from pipeline.models.inference import predict
@@ -40,7 +42,7 @@ def rate(model: nn.Module, images: Tensor, targets: Tensor, half: bool) -> float
     def passes(count: int) -> None:
         with torch.autocast(device, torch.bfloat16, enabled=half):
             for _ in range(count):
-                target_score_gradients(model, images, targets)
+                score_gradients(model, images, Goal(targets).raised)
 
     with frozen(model):
         passes(2)
@@ -76,13 +78,15 @@ def sweep(dataset: str, pairs: Pairs) -> list[dict[str, Any]]:
 def engine_share(dataset: str, pairs: Pairs, ceiling: float) -> dict[str, Any]:
     """The engine's passes per second, and its time by what it is spent on."""
     where = f"attacks.minimal.{dataset}"
-    parameters = arguments_for(minimal.minimal, read_block(ROOT / "params.yaml", where), where)
+    parameters = arguments_for(minimal.attack.run, read_block(ROOT / "params.yaml", where), where)
     size = batching(choose_device()).attack
     found: list[tuple[Tensor, Tensor]] = []
 
     def run() -> None:
         found[:] = [
-            engine.run_attack(minimal, pairs.model, pairs.originals, pairs.rows, pairs.targets, size, **parameters)
+            engine.run_attack(
+                minimal.attack, pairs.model, pairs.originals, pairs.rows, Goal(pairs.targets), size, **parameters
+            )
         ]
 
     rounds = 2
@@ -91,7 +95,7 @@ def engine_share(dataset: str, pairs: Pairs, ceiling: float) -> dict[str, Any]:
     images, steps = found[0]
     passes = counts[0] / rounds
     spent = 0.0
-    original = engine.target_score_gradients
+    original = engine.score_gradients
 
     def timed(*arguments: Any) -> Any:
         nonlocal spent
@@ -104,11 +108,11 @@ def engine_share(dataset: str, pairs: Pairs, ceiling: float) -> dict[str, Any]:
         spent += seconds(call)
         return result
 
-    engine.target_score_gradients = timed
+    engine.score_gradients = timed
     try:
         clocked = seconds(run)
     finally:
-        engine.target_score_gradients = original
+        engine.score_gradients = original
     arrays: list[np.ndarray] = []
     transfer = seconds(lambda: arrays.append(images.cpu().numpy()))
     writing = seconds(lambda: store(dataset, pairs, arrays[0], steps))

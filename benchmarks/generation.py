@@ -32,14 +32,17 @@ import foolbox
 import numpy as np
 import torch
 import torchattacks
-from pipeline.attacks.outside import Contiguous as ForPeers
-from pipeline.attacks.projected_gradient import L2
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax
 
 from benchmarks.common import ROOT, Pairs, about, counting, load_pairs, options, peak_mib, seconds, write
-from pipeline.attacks import engine, minimal
-from pipeline.attacks.minimum_norm import minimum_norm
+from pipeline.attacks import minimal, minimum_norm
+from pipeline.attacks.shared import engine
+from pipeline.attacks.shared.ascent import ascend
+from pipeline.attacks.shared.balls import L2
+from pipeline.attacks.shared.goals import Goal
+from pipeline.attacks.shared.outside import Contiguous as ForPeers
+from pipeline.attacks.shared.protocol import Attack
 from pipeline.devices import batching, choose_device
 from pipeline.metrics.outcomes import margins
 from pipeline.models.inference import predict
@@ -94,17 +97,17 @@ def step_of_length(images: Tensor, gradients: Tensor, *, length: float) -> Tenso
 
 def ours(pairs: Pairs, update: Callable[..., Tensor], log: bool, **arguments: Any) -> Tensor:
     """The engine, with the update of an attack that stops at the first success."""
-    attack = types.SimpleNamespace(first_success_update=update)
+    attack = Attack(run=minimal.attack.run, first_success_update=update)
     model = LogProbabilities(pairs.model) if log else pairs.model
     size = batching(choose_device()).attack
-    found, _ = engine.run_attack(attack, model, pairs.originals, pairs.rows, pairs.targets, size, **arguments)  # type: ignore[arg-type]
+    found, _ = engine.run_attack(attack, model, pairs.originals, pairs.rows, Goal(pairs.targets), size, **arguments)
     return found
 
 
 def ours_shortest(pairs: Pairs, steps: int) -> Tensor:
-    module = importlib.import_module(minimum_norm.__module__)
     size = batching(choose_device()).attack
-    found, _ = engine.run_attack(module, pairs.model, pairs.originals, pairs.rows, pairs.targets, size, steps=steps)
+    pair = pairs.originals, pairs.rows, Goal(pairs.targets)
+    found, _ = engine.run_attack(minimum_norm.attack, pairs.model, *pair, size, steps=steps)
     return found
 
 
@@ -208,7 +211,7 @@ def best(dataset: str, classes: int, sizes: Mapping[str, int]) -> Iterator[Run]:
     tried = TRIED[dataset]
     for step_size in tried["gradient"]:
         at = {"step_size": step_size, "max_steps": 15000}
-        yield Run("ours", partial(ours, update=minimal.first_success_update, log=False, **at), at)
+        yield Run("ours", partial(ours, update=ascend, log=False, **at), at)
     for length in tried["length"]:
         yield Run("ours-normalized", *_normalized(length))
     for steps in OURS:
@@ -250,10 +253,10 @@ def measure(run: Run, pairs: Pairs, comparison: str, dataset: str, rounds: int) 
 
 def slowest(dataset: str, pairs: Pairs) -> int:
     """Steps of the same rule after which 99.9 % of the pairs have been fooled."""
-    attack = types.SimpleNamespace(first_success_update=step_of_length)
+    attack = Attack(run=minimal.attack.run, first_success_update=step_of_length)
     model, size = LogProbabilities(pairs.model), batching(choose_device()).attack
     about_it = {"length": SAME_RULE[dataset], "max_steps": 10000}
-    _, steps = engine.run_attack(attack, model, pairs.originals, pairs.rows, pairs.targets, size, **about_it)  # type: ignore[arg-type]
+    _, steps = engine.run_attack(attack, model, pairs.originals, pairs.rows, Goal(pairs.targets), size, **about_it)
     return int(torch.quantile(steps.double(), ENOUGH, interpolation="higher"))
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.attacks import extended, minimal
+from pipeline.attacks.shared.protocol import load_attack
+from pipeline.defenses.protocol import load_defense
 from pipeline.models.classifier import Classifier
 from pipeline.params import model_of
-from pipeline.registry import load_attack, load_defense
 from pipeline.stages.choose_steps import AttackTrials
 from pipeline.studies import BLOCKS, Budgets
 from pipeline.training.classifier import fit_classifier

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pipeline.metrics.choices import Choice
+from pipeline.registry import load
 
 Predict = Callable[..., Tensor]
 
@@ -45,6 +46,11 @@ class Defense:
     roles: Mapping[str, str] = field(default_factory=dict)
     learn: "Callable[..., Learned] | None" = None
     examine: "Callable[..., Examined] | None" = None
+
+
+def load_defense(name: str) -> Defense:
+    """The defense of the file `pipeline/defenses/<name>.py`. Raises PipelineError if there is none."""
+    return load("defenses", name, Defense)
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ from pipeline.artifacts.generation import start_from_images
 from pipeline.artifacts.images import read_shape
 from pipeline.artifacts.measurement import measure_success
 from pipeline.attacks.shared.budgets import within_threat
+from pipeline.attacks.shared.protocol import load_attack
 from pipeline.models.inference import for_inference
 from pipeline.ranges import Range
-from pipeline.registry import load_attack, split_method
+from pipeline.registry import split_method
 from pipeline.stages.command import run
 from pipeline.stages.sets import make_and_measure, source_counts
 from pipeline.studies import Study

@@ -10,10 +10,9 @@ from pipeline.artifacts.evaluations import write_evaluation
 from pipeline.artifacts.images import read_description
 from pipeline.artifacts.judging import judge_parts, parts_to_judge
 from pipeline.artifacts.learning import load_learned, write_examined
-from pipeline.defenses.protocol import Examined
+from pipeline.defenses.protocol import Examined, load_defense
 from pipeline.devices import batching
 from pipeline.errors import PipelineError
-from pipeline.registry import load_defense
 from pipeline.stages.command import run
 from pipeline.stages.families import examining_arguments, load_family, materials_of
 from pipeline.studies import Study

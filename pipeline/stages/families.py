@@ -12,10 +12,9 @@ from pipeline.artifacts.choices import read_choices
 from pipeline.artifacts.judging import Judged
 from pipeline.artifacts.learning import check_defended, load_defended
 from pipeline.artifacts.materials import StudyMaterials
-from pipeline.defenses.protocol import Defense
+from pipeline.defenses.protocol import Defense, load_defense
 from pipeline.models.inference import for_inference
 from pipeline.params import parameters_of
-from pipeline.registry import load_defense
 from pipeline.studies import Study
 
 

@@ -7,8 +7,7 @@ Params: defenses.<key>.learn, training, threat, seed.
 """
 
 from pipeline.artifacts.learning import write_learned
-from pipeline.defenses.protocol import Learned
-from pipeline.registry import load_defense
+from pipeline.defenses.protocol import Learned, load_defense
 from pipeline.stages.command import run
 from pipeline.stages.families import learning_arguments, materials_of
 from pipeline.studies import Study
