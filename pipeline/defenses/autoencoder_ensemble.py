@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.defenses.gaussian_blur import blur
-from pipeline.defenses.protocol import Choice, Defense, Examined, Learned, Materials, Rows
+from pipeline.defenses.protocol import Defense, Examined, Learned, Materials, Rows
 from pipeline.defenses.shared.choices import (
     ROUNDING,
     is_narrow,
@@ -27,6 +27,7 @@ from pipeline.defenses.shared.choices import (
 )
 from pipeline.defenses.shared.pictures import Restorations
 from pipeline.errors import PipelineError
+from pipeline.metrics.choices import Choice
 from pipeline.metrics.restorations import BLUR, NOTHING, RestorationError
 from pipeline.metrics.votes import summarize_passes
 from pipeline.models.autoencoder import Autoencoder, RestoringClassifier

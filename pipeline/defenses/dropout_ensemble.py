@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from pipeline.attacks.shared.ascent import ascend_steps
 from pipeline.attacks.shared.goals import Goal
 from pipeline.defenses.gaussian_noise_ensemble import gaussian_noise_ensemble
-from pipeline.defenses.protocol import Choice, Defense, Examined, Learned, Materials, Rows
+from pipeline.defenses.protocol import Defense, Examined, Learned, Materials, Rows
 from pipeline.defenses.shared.choices import is_narrow, moved, shares_by_original
 from pipeline.defenses.shared.voting import predicted_classes
 from pipeline.errors import PipelineError
+from pipeline.metrics.choices import Choice
 from pipeline.metrics.sources import one_row_per_original
 from pipeline.metrics.traces import trace
 from pipeline.models.dropout import Dropout, sampling

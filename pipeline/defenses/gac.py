@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pipeline.attacks.shared.comparison import needed_against
-from pipeline.defenses.protocol import Choice, Defense, Examined, Learned, Materials, Rows
+from pipeline.defenses.protocol import Defense, Examined, Learned, Materials, Rows
 from pipeline.defenses.shared.choices import ROUNDING, is_narrow, moved, settle, shares_by_original
 from pipeline.defenses.shared.pictures import Generated
 from pipeline.defenses.undefended import undefended
 from pipeline.errors import PipelineError
+from pipeline.metrics.choices import Choice
 from pipeline.metrics.gains import (
     ALLOWED_LOSS,
     CONTROLS,

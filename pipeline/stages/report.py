@@ -97,7 +97,8 @@ def _dropout(study: Study) -> DropoutResults | None:
 def _autoencoder(study: Study) -> AutoencoderResults | None:
     """Of the families that restore images, if there are any."""
     evaluations: dict[str, pd.DataFrame] = {}
-    curves, trials, restored = {}, [], {}
+    curves, trials = {}, []
+    restored: dict[str, dict[str, Any]] = {}
     found: Restorations | None = None
     for family in study.families:
         picture = study.path("examination", family) / "restored.h5"
