@@ -20,7 +20,7 @@ from pipeline.artifacts.checkpoint import load_classifier
 from pipeline.attacks.engine import run_attack
 from pipeline.devices import batching, choose_device, keep_freed_memory
 from pipeline.metrics.outcomes import margins
-from pipeline.models.inference import for_inference, predict
+from pipeline.models.inference import for_inference, predict, unit_interval
 from pipeline.params import arguments_for, read_block
 from pipeline.randomness import generator
 from pipeline.registry import load_by_name, split_method
@@ -54,7 +54,7 @@ def measure(dataset: str, name: str, block: str, count: int) -> dict[str, Any]:
     (images,) = found
     passes = counts[1]
     fooled = margins(predict(model, images, batching(device).predict), targets) > 0
-    l2 = (images - originals[image_rows].float() / 255).flatten(1).norm(dim=1)
+    l2 = (images - unit_interval(originals[image_rows])).flatten(1).norm(dim=1)
     return {
         "dataset": dataset,
         "attack": name,

@@ -18,7 +18,7 @@ from pipeline.artifacts.checkpoint import load_classifier
 from pipeline.artifacts.images import read_split
 from pipeline.devices import choose_device, describe_device, keep_freed_memory
 from pipeline.metrics.sources import every_target
-from pipeline.models.inference import for_inference, predict
+from pipeline.models.inference import for_inference, predict, unit_interval
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks/results"
@@ -38,7 +38,7 @@ class Pairs:
     @property
     def images(self) -> Tensor:
         """float32 (n, c, h, w) in [0, 1], in the usual order of memory."""
-        return (self.originals.float() / 255)[self.rows].contiguous()
+        return unit_interval(self.originals)[self.rows].contiguous()
 
 
 def load_pairs(dataset: str, originals: int) -> Pairs:

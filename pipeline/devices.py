@@ -1,4 +1,4 @@
-"""Which device the work runs on, and in which batches; the memory format is channels_last everywhere.
+"""Which device the work runs on, in which batches, and by which arithmetic; channels_last everywhere.
 
 The table is committed and not measured at run time, because floating-point results depend on the
 batch's shape: same table, same bytes. The CPU's row was the fastest of 16 to 256 on 2 cores (AMD EPYC);
@@ -7,6 +7,7 @@ the GPU's is not measured yet.
 
 import ctypes
 import sys
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -14,20 +15,28 @@ import torch
 
 @dataclass(frozen=True)
 class Batching:
-    """Images per pass on one kind of device: with input gradients, and without."""
+    """Sizes of the work on one kind of device.
+
+    attack, predict : images per pass, with input gradients and without. block : rows of an adversarial set that are
+    made, kept and resumed together; at a block's end the batch drains to its slowest image. folded : images per pass
+    when the passes of an ensemble are put into one batch; 0: a pass at a time.
+    """
 
     attack: int
     predict: int
+    block: int
+    folded: int
 
 
 TABLE = {
-    "cpu": Batching(attack=256, predict=256),
-    "cuda": Batching(attack=1024, predict=8192),
+    "cpu": Batching(attack=256, predict=256, block=4500, folded=0),
+    "cuda": Batching(attack=4096, predict=8192, block=22500, folded=16384),
 }
 
 
 def choose_device() -> torch.device:
-    """The GPU if PyTorch sees one, else the CPU."""
+    """The GPU if PyTorch sees one, else the CPU; its arithmetic is fixed, see `fix_numerics`."""
+    fix_numerics()
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -36,6 +45,25 @@ def prepare_device() -> torch.device:
     keep_freed_memory()
     torch.set_num_threads(1)
     return choose_device()
+
+
+def fix_numerics() -> None:
+    """IEEE float32 in convolutions and matrix products, and cuDNN's deterministic algorithms, whatever was set before.
+
+    cuDNN's own choice on a GPU is TF32, ten bits of mantissa, and of several algorithms any. On a CPU nothing changes.
+    """
+    with warnings.catch_warnings():
+        # The newer fp32_precision sets no older flag, and PyTorch refuses to read those once the two disagree.
+        warnings.simplefilter("ignore")
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
+
+
+def numerics(device: torch.device) -> dict[str, str]:
+    """All that the bytes of a result depend on beside inputs, parameters and code."""
+    return {"kind": device.type, "device": describe_device(device), "torch": torch.__version__}
 
 
 def batching(device: torch.device) -> Batching:

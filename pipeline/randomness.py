@@ -26,7 +26,8 @@ def seeded_initialization(seed: int, *names: str | int) -> Iterator[None]:
     Modules know no generator argument: the global one is seeded here, and put back afterwards.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(seed, *names, "initialization"))
+        # The CPU's alone, where modules are made: `torch.manual_seed` would seed every GPU's too, and for good.
+        torch.default_generator.manual_seed(derive_seed(seed, *names, "initialization"))
         yield
 
 
@@ -39,12 +40,17 @@ def draw_seed(generator: torch.Generator) -> int:
 def seeded_globally(generator: torch.Generator) -> Iterator[None]:
     """Inside the block, the global generators of PyTorch and NumPy are seeded from one draw of `generator`.
 
-    For libraries that know no generator argument; what the global ones were is put back afterwards.
+    For libraries that know no generator argument; what the global ones were is put back afterwards. Of PyTorch's, the
+    CPU's and that of the device that `generator` is on.
     """
     seed = draw_seed(generator)
     before = np.random.get_state()  # noqa: NPY002
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    cuda = generator.device.type == "cuda"
+    devices = [generator.device.index or 0] if cuda else []
+    with torch.random.fork_rng(devices=devices):
+        torch.default_generator.manual_seed(seed)
+        for index in devices:
+            torch.cuda.default_generators[index].manual_seed(seed)
         np.random.seed(seed)  # noqa: NPY002
         try:
             yield

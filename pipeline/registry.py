@@ -1,11 +1,40 @@
-"""Attacks and defenses by name: a file, and in it a function of the same name."""
+"""Attacks and defenses by name: a file, and in it an `attack`, or a function of the same name."""
 
+import re
 from collections.abc import Mapping
 from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.errors import PipelineError
+
+if TYPE_CHECKING:
+    from pipeline.attacks.shared.protocol import Attack
+
+
+def load_attack(name: str) -> "Attack":
+    """The attack of the file `pipeline/attacks/<name>.py`.
+
+    Raises PipelineError if there is none, or if a package that it imports is missing.
+    """
+    from pipeline.attacks.shared.protocol import Attack  # PyTorch, which not everyone who reads names needs
+
+    where = f"pipeline/attacks/{name}.py"
+    if not re.fullmatch("[a-z0-9_]+", name) or find_spec(f"pipeline.attacks.{name}") is None:
+        raise PipelineError(f"unknown attack {name!r}: expected a file {where}")
+    try:
+        module = import_module(f"pipeline.attacks.{name}")
+    except ModuleNotFoundError as error:
+        if not error.name or error.name.startswith("pipeline"):
+            raise  # a mistake in the file
+        raise PipelineError(f"attack {name!r} needs the package {error.name}, which is not installed") from None
+    attack = getattr(module, "attack", None)
+    if not isinstance(attack, Attack):
+        raise PipelineError(f"{where}: expected `attack = Attack(run={name}, ...)`, found {attack!r}")
+    if attack.name != name:
+        raise PipelineError(f"{where}: expected a function '{name}' to be run, found '{attack.name}'")
+    return attack
 
 
 def load_by_name(room: Literal["attacks", "defenses"], name: str) -> ModuleType:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.artifacts.storage import canonical_json, reading, replacing, write_attributes
 from pipeline.errors import PipelineError
+from pipeline.pixels import unit_interval
 
 SCHEMA, VERSION = "adversarial", 1
 # Work runs in blocks of this many rows, whatever reads: 9 targets of 500 originals.
@@ -97,7 +98,7 @@ class AdversarialSet:
     def originals(self, rows: slice | NDArray[np.int64]) -> NDArray[np.float32]:
         """The original image of each row in [0, 1], float32 (len, c, h, w)."""
         chosen = self.sources.originals[self.sources.original_row[rows]]
-        return chosen.astype(np.float32) / np.float32(255)
+        return unit_interval(chosen)
 
     def blocks(self) -> Iterator[slice]:
         """Consecutive slices of BLOCK rows."""

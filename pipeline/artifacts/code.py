@@ -8,14 +8,12 @@ reruns the stages that import the edited module, and no others.
 """
 
 import ast
-import hashlib
-import io
 import json
-import tokenize
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.artifacts.storage import replacing
+from pipeline.code.substance import checksum, substance
 from pipeline.errors import PipelineError
 
 ROOMS = ("stages", "attacks", "defenses")
@@ -48,7 +46,7 @@ def write_fingerprints(
             modules = {}
             for path in closure(script, package):
                 if path not in checksums:
-                    checksums[path] = hashlib.sha256(substance(path.read_text()).encode()).hexdigest()
+                    checksums[path] = checksum(substance(path.read_text()))
                 modules[path.relative_to(package.parent).as_posix()] = checksums[path]
             out = folder / room / f"{name}.json"
             wanted.add(out)
@@ -57,6 +55,19 @@ def write_fingerprints(
     for path in folder.rglob("*.json"):
         if path not in wanted:
             path.unlink()
+
+
+def write_fingerprint(path: Path, fingerprint: Mapping[str, str]) -> bool:
+    """Write what `pipeline.code.reach` found, a line a definition, sorted; whether the file had to be written.
+
+    Equal fingerprints give equal bytes, and a file that holds them already stays as it is, with its times.
+    """
+    text = json.dumps(dict(fingerprint), indent=0, sort_keys=True, ensure_ascii=False) + "\n"
+    if path.is_file() and path.read_bytes() == text.encode():
+        return False
+    with replacing(path) as part:
+        part.write_bytes(text.encode())
+    return True
 
 
 def read_listed(path: Path) -> list[str]:
@@ -105,30 +116,3 @@ def imported(script: Path, package: Path) -> set[Path]:
             on_the_way = [package.joinpath(*parts[1:end], "__init__.py") for end in range(1, len(parts) + 1)]
             found |= {path for path in (module.with_suffix(".py"), *on_the_way) if path.is_file()}
     return found
-
-
-def substance(source: str) -> str:
-    """The source without comments, docstrings and blank lines: those may change and nothing needs to run again.
-
-    Made of positions in the text alone, so that every version of Python gives the same.
-    """
-    lines = source.splitlines()
-    kept: set[int] = set()  # lines inside strings of several lines stay as they are
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.COMMENT:
-            row, column = token.start
-            lines[row - 1] = lines[row - 1][:column]
-        elif token.end[0] > token.start[0] and token.type not in (tokenize.NL, tokenize.NEWLINE):
-            kept.update(range(token.start[0] - 1, token.end[0]))
-    for node in ast.walk(ast.parse(source)):
-        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) or not node.body:
-            continue
-        first = node.body[0]
-        if not (isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)):
-            continue
-        if isinstance(first.value.value, str) and not lines[first.lineno - 1][: first.col_offset].strip():
-            rows = range(first.lineno - 1, first.end_lineno or first.lineno)
-            kept.difference_update(rows)
-            for row in rows:
-                lines[row] = ""
-    return "\n".join(line if i in kept else line.rstrip() for i, line in enumerate(lines) if i in kept or line.strip())

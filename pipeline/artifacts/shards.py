@@ -3,6 +3,7 @@
 import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from pipeline.artifacts.storage import canonical_json, replacing
+from pipeline.devices import choose_device, numerics
 
 Arrays = dict[str, NDArray[Any]]
 WORK = Path(".work")
@@ -19,12 +21,13 @@ WORK = Path(".work")
 class ShardStore:
     """Numbered groups of arrays in a work folder whose name is a hash of all that they come from.
 
-    Other inputs, parameters or code give another folder, so a shard is never taken for one of a
-    different run. `.work/` is ignored by git and DVC.
+    Other inputs, parameters, code, device, threads or version of PyTorch give another folder, so a shard is never
+    taken for one of a different run. `arguments` hold all the rest that the bytes depend on, the seed too. `.work/` is
+    ignored by git and DVC.
     """
 
     def __init__(self, inputs: Sequence[Path], arguments: Mapping[str, Any]) -> None:
-        digest = hashlib.sha256(canonical_json(dict(arguments)).encode())
+        digest = hashlib.sha256(canonical_json([dict(arguments), numerics(choose_device())]).encode())
         code = sorted(Path(__file__).parents[1].rglob("*.py"))
         for path in [*inputs, *code]:
             with open(path, "rb") as handle:
@@ -34,18 +37,26 @@ class ShardStore:
     def fill(self, shards: int, compute: Callable[[int], Arrays]) -> int:
         """Compute and store each shard that is not there yet; each appears whole or not at all.
 
-        Returns how many were there already.
+        One is written while the next is computed. Returns how many were there already.
         """
         found = 0
-        for index in range(shards):
-            path = self._path(index)
-            if path.exists():
-                found += 1
-                continue
-            arrays = {name: np.ascontiguousarray(value) for name, value in compute(index).items()}
-            with replacing(path) as part:
-                save_file(arrays, part)
+        with ThreadPoolExecutor(1) as writer:
+            written: Future[None] | None = None
+            for index in range(shards):
+                if self._path(index).exists():
+                    found += 1
+                    continue
+                arrays = compute(index)
+                if written:
+                    written.result()
+                written = writer.submit(self._store, index, arrays)
+            if written:
+                written.result()
         return found
+
+    def _store(self, index: int, arrays: Arrays) -> None:
+        with replacing(self._path(index)) as part:
+            save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, part)
 
     def load(self, shards: int) -> Iterator[Arrays]:
         """The stored shards in order, one in memory at a time."""

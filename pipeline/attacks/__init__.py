@@ -1,13 +1,21 @@
-"""Attacks: one file, one function of the same name, one block in params.yaml.
+"""Attacks: one method = one file = one function of the same name = one params block, and nothing else stands here.
 
-    def <name>(model, images, target_labels, *, <the block's keys>) -> (images, steps)
+To write one, put this into `pipeline/attacks/<name>.py` and a block `<name>` into a study's params:
 
-images: float (n, c, h, w) in [0, 1], where the attack starts; target_labels: int64 (n,); steps: int64
-(n,), gradient steps taken per image. What a file may say beside:
+    from pipeline.attacks.shared.goals import Goal
+    from pipeline.attacks.shared.protocol import Attack
 
-- a fourth argument `generator`, for attacks that draw random numbers (a torch.Generator on the images' device);
-- `budget = (parameter, norm)`, or a function of the arguments that returns it: the parameter that bounds the
-  perturbation, and in which norm; its block then lists `budgets`, for a curve of success against it;
-- `first_success_update(images, gradients, *, step_size)`, the single step of an attack that stops each image at its
-  first success; the engine then keeps its batch full of unfinished images.
+    def <name>(model, images, goal: Goal, [generator], *, <the block's keys>) -> (images, steps)
+
+    attack = Attack(run=<name>, budget=Budget("epsilon", "linf"), ...)
+
+model: images (n, c, h, w) in [0, 1] to logits, differentiable. images: float (n, c, h, w) in [0, 1], where the attack
+starts; they are not changed. goal: what is to be reached, towards a target or away from the label, see `Goal`; an
+attack asks it for what to raise (`score`, `lead`, `raised`) and whether it is `reached`, and so makes targeted sets and
+attacks whole defenses, whose logits are of several passes, by the same lines. generator: a torch.Generator on the
+images' device, for attacks that draw random numbers. The keyword-only parameters, with their ranges, are the block's
+schema. Returned: adversarial images (n, c, h, w) in [0, 1] and the steps taken by each, int64 (n,).
+
+What else there is to say of an attack (what bounds it, whether it draws random numbers, ...) are fields of `Attack`.
+`pipeline.registry.load_attack` finds it by its name. What attacks share is in `shared/`.
 """

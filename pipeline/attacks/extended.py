@@ -5,14 +5,16 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from pipeline.attacks.ascent import ascend_steps
+from pipeline.attacks.shared.ascent import ascend_steps
+from pipeline.attacks.shared.goals import Goal
+from pipeline.attacks.shared.protocol import Attack
 from pipeline.ranges import Range
 
 
 def extended(
     model: nn.Module,
     images: Tensor,
-    target_labels: Tensor,
+    goal: Goal,
     *,
     step_size: Annotated[float, Range(0, 1000, low_open=True)],
     extra_steps: Annotated[int, Range(0, 15000)],
@@ -22,5 +24,8 @@ def extended(
     Takes and returns what `minimal` does; `images` are the minimal images, and the returned steps
     are those taken here: `extra_steps` for each.
     """
-    found = ascend_steps(model, images, target_labels, step_size=step_size, steps=extra_steps)
-    return found, torch.full_like(target_labels, extra_steps)
+    found = ascend_steps(model, images, goal, step_size=step_size, steps=extra_steps)
+    return found, torch.full_like(goal.labels, extra_steps)
+
+
+attack = Attack(run=extended)

@@ -5,48 +5,48 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from pipeline.attacks.ascent import ascend, target_score_gradients
-from pipeline.metrics.outcomes import margins
+from pipeline.attacks.shared.ascent import ascend, score_gradients
+from pipeline.attacks.shared.goals import Goal
+from pipeline.attacks.shared.protocol import Attack
 from pipeline.models.modes import frozen
 from pipeline.ranges import Range
-
-first_success_update = ascend  # what the engine repeats; `minimal` below is the method itself
 
 
 def minimal(
     model: nn.Module,
     images: Tensor,
-    target_labels: Tensor,
+    goal: Goal,
     *,
     step_size: Annotated[float, Range(0, 1000, low_open=True)],
     max_steps: Annotated[int, Range(1, 15000)],
 ) -> tuple[Tensor, Tensor]:
-    """Raise each image's target logit by its gradient itself until the target is predicted.
+    """Raise each image's target logit by its gradient itself until the target is predicted; untargeted, the lead.
 
-    The method as the paper tells it, one batch from start to end; `attacks.engine` gives the same
+    The method as the paper tells it, one batch from start to end; `shared.engine` gives the same
     images faster, and the tests hold it to this loop.
 
     Parameters
     ----------
-    model : images in [0, 1] to logits (n, k).
     images : float (n, c, h, w) in [0, 1]; left as they are.
-    target_labels : int64 (n,).
     step_size : factor on the gradient, in pixels squared per logit.
     max_steps : steps after which an image is given up and returned as it then is, not fooled.
 
     Returns
     -------
-    The images, (n, c, h, w), and the steps taken by each, int64 (n,): 0 where the target was
-    predicted from the start, max_steps where an image was given up.
+    The images, (n, c, h, w), and the steps taken by each, int64 (n,): 0 where the goal was
+    reached from the start, max_steps where an image was given up.
     """
-    steps = torch.zeros_like(target_labels)
+    steps = torch.zeros_like(goal.labels)
     with frozen(model):
         for _ in range(max_steps):
-            logits, gradients = target_score_gradients(model, images, target_labels)
-            active = margins(logits, target_labels) <= 0
+            logits, gradients = score_gradients(model, images, goal.raised)
+            active = ~goal.reached(logits)
             if not active.any():
                 break
             raised = ascend(images, gradients, step_size=step_size)
             images = torch.where(active[:, None, None, None], raised, images)
             steps += active
     return images, steps
+
+
+attack = Attack(run=minimal, first_success_update=ascend)

@@ -12,9 +12,10 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from pipeline.attacks.ascent import score_gradients
-from pipeline.attacks.goals import Goal
-from pipeline.attacks.projected_gradient import L2, lengths
+from pipeline.attacks.shared.ascent import score_gradients
+from pipeline.attacks.shared.balls import L2, lengths
+from pipeline.attacks.shared.goals import Goal
+from pipeline.attacks.shared.protocol import Attack
 from pipeline.models.modes import frozen
 from pipeline.ranges import Range
 
@@ -26,30 +27,21 @@ OVERSHOOT = 1.05  # of the estimated distance
 def minimum_norm(
     model: nn.Module,
     images: Tensor,
-    target_labels: Tensor,
+    goal: Goal,
     *,
     steps: Annotated[int, Range(1, 30000)],
     initial_norm: Annotated[float, Range(0, 1000, low_open=True)] = 1.0,
 ) -> tuple[Tensor, Tensor]:
     """The shortest adversarial perturbation met on a walk along the decision boundary.
 
-    images : float (n, c, h, w) in [0, 1]. target_labels : int64 (n,).
-    initial_norm : largest L2 norm of the first perturbation.
-
-    Returns the nearest adversarial image met (n, c, h, w), the last one where none was; `steps` for each, int64 (n,).
-    """
-    found = shortest_perturbation(model, images, Goal(target_labels), steps=steps, initial_norm=initial_norm)
-    return found, torch.full_like(target_labels, steps)
-
-
-def shortest_perturbation(
-    model: nn.Module, images: Tensor, goal: Goal, *, steps: int, initial_norm: float = 1.0
-) -> Tensor:
-    """`minimum_norm` for any goal: the nearest image met that reached it (n, c, h, w), the last one where none did.
-
     With lead l (above zero where the goal is reached) and gradient g, the boundary is about |l| / ||g|| away: the norm
     grows or shrinks by that, within a share gamma of itself; the direction takes a step of `turn` times the norm along
     g. Both shares anneal by a cosine.
+
+    images : float (n, c, h, w) in [0, 1].
+    initial_norm : largest L2 norm of the first perturbation.
+
+    Returns the nearest adversarial image met (n, c, h, w), the last one where none was; `steps` for each, int64 (n,).
     """
     ball = L2()
     # The farthest corner of the pixel box: no perturbation is longer.
@@ -60,7 +52,11 @@ def shortest_perturbation(
     with frozen(model):
         for step in range(steps + 1):
             current = images + perturbations
-            logits, gradients = score_gradients(model, current, goal.lead)
+            if step < steps:
+                logits, gradients = score_gradients(model, current, goal.lead)
+            else:
+                with torch.no_grad():
+                    logits = model(current)
             lead = goal.lead(logits)[:, None, None, None]
             length, reached = lengths(perturbations), lead > 0
             shortest = torch.where(reached, torch.minimum(shortest, length), shortest)
@@ -85,4 +81,7 @@ def shortest_perturbation(
             perturbations = perturbations * (norm / lengths(perturbations).clamp_min(1e-12))
             perturbations = (images + perturbations).clamp_(0, 1) - images
     # x + (x' - x) may leave [0, 1] by a rounding.
-    return found.clamp(0, 1)
+    return found.clamp(0, 1), torch.full_like(goal.labels, steps)
+
+
+attack = Attack(run=minimum_norm)

@@ -5,17 +5,17 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from pipeline.attacks.goals import Goal
-from pipeline.attacks.projected_gradient import L2, projected_gradient_descent
+from pipeline.attacks.shared.balls import L2
+from pipeline.attacks.shared.goals import Goal
+from pipeline.attacks.shared.projected_gradient import projected_gradient_descent
+from pipeline.attacks.shared.protocol import Attack, Budget
 from pipeline.ranges import Range
-
-budget = ("epsilon", "l2")
 
 
 def pgd_l2(
     model: nn.Module,
     images: Tensor,
-    target_labels: Tensor,
+    goal: Goal,
     generator: torch.Generator,
     *,
     epsilon: Annotated[float, Range(0, 1000, low_open=True)],
@@ -24,18 +24,18 @@ def pgd_l2(
     restarts: Annotated[int, Range(1, 30)] = 1,
     random_start: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """Targeted: raises the log-probability of the target; see `projected_gradient_descent`.
+    """Raises the log-probability of the target, or lowers that of the label; see `projected_gradient_descent`.
 
     Parameters
     ----------
-    images : float (n, c, h, w) in [0, 1]. target_labels : int64 (n,).
+    images : float (n, c, h, w) in [0, 1].
     epsilon : largest Euclidean length over all pixels and channels of the perturbation.
     relative_step_size : length of a step, as a share of epsilon.
     """
     return projected_gradient_descent(
         model,
         images,
-        Goal(target_labels),
+        goal,
         generator,
         L2(),
         epsilon=epsilon,
@@ -44,3 +44,6 @@ def pgd_l2(
         restarts=restarts,
         random_start=random_start,
     )
+
+
+attack = Attack(run=pgd_l2, budget=Budget("epsilon", "l2"), random=True)

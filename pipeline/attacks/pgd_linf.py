@@ -5,17 +5,17 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from pipeline.attacks.goals import Goal
-from pipeline.attacks.projected_gradient import Linf, projected_gradient_descent
+from pipeline.attacks.shared.balls import Linf
+from pipeline.attacks.shared.goals import Goal
+from pipeline.attacks.shared.projected_gradient import projected_gradient_descent
+from pipeline.attacks.shared.protocol import Attack, Budget
 from pipeline.ranges import Range
-
-budget = ("epsilon", "linf")
 
 
 def pgd_linf(
     model: nn.Module,
     images: Tensor,
-    target_labels: Tensor,
+    goal: Goal,
     generator: torch.Generator,
     *,
     epsilon: Annotated[float, Range(0, 1, low_open=True)],
@@ -24,18 +24,18 @@ def pgd_linf(
     restarts: Annotated[int, Range(1, 30)] = 1,
     random_start: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """Targeted: raises the log-probability of the target; see `projected_gradient_descent`.
+    """Raises the log-probability of the target, or lowers that of the label; see `projected_gradient_descent`.
 
     Parameters
     ----------
-    images : float (n, c, h, w) in [0, 1]. target_labels : int64 (n,).
+    images : float (n, c, h, w) in [0, 1].
     epsilon : largest pixel value of the perturbation.
     relative_step_size : length of a step, as a share of epsilon.
     """
     return projected_gradient_descent(
         model,
         images,
-        Goal(target_labels),
+        goal,
         generator,
         Linf(),
         epsilon=epsilon,
@@ -44,3 +44,6 @@ def pgd_linf(
         restarts=restarts,
         random_start=random_start,
     )
+
+
+attack = Attack(run=pgd_linf, budget=Budget("epsilon", "linf"), random=True)

@@ -1,28 +1,32 @@
-"""Adversarial training: a classifier that learns from adversarial images of itself (Madry et al., 2018).
+"""Adversarial training
 
-The paper names it as the most popular method (Section 1.3) and does not run it. With `trades` above zero the loss is
-that of TRADES (Zhang et al., 2019). Trained, it predicts in one pass.
+A classifier that learns from adversarial images of itself (Madry et al., 2018). The paper names it as the most popular
+method (Section 1.3) and does not run it. With `trades` above zero the loss is that of TRADES (Zhang et al., 2019).
+Trained, it predicts in one pass.
 """
 
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.attacks.ascent import score_gradients
-from pipeline.attacks.projected_gradient import BALLS
+from pipeline.attacks.shared.ascent import score_gradients
+from pipeline.attacks.shared.balls import BALLS
+from pipeline.defenses.protocol import Defense, Learned, Materials
 from pipeline.defenses.undefended import undefended
 from pipeline.models.modes import frozen
 from pipeline.ranges import Range
+from pipeline.training.classifier import ClassifierTraining, divide, fit_classifier, new_classifier
 
 adversarial_training = undefended
 
 
-@dataclass(frozen=True)
-class Adversary:
-    """An objective for `fit_classifier`: the loss on images that projected gradient ascent makes against the model.
+@dataclass(frozen=True, kw_only=True)
+class AdversarySettings:
+    """How the images that are learned from are made.
 
     norm, epsilon : the ball around each image. The radius rises linearly to epsilon over the first `warmup` of the
         training: from scratch, a large one teaches nothing but to guess.
@@ -31,14 +35,19 @@ class Adversary:
         many times the divergence of the scores on the adversarial images from those on the images (TRADES, their beta).
     """
 
-    generator: torch.Generator
-    _: KW_ONLY
     norm: Literal["linf", "l2"]
     epsilon: Annotated[float, Range(0, 1000, low_open=True)]
     steps: Annotated[int, Range(1, 1000)]
     relative_step_size: Annotated[float, Range(0, 2, low_open=True)]
     warmup: Annotated[float, Range(0, 1)]
-    trades: Annotated[float, Range(0, 1000)]
+    trades: Annotated[float, Range(0, 1000)] = 0.0
+
+
+@dataclass(frozen=True)
+class Adversary(AdversarySettings):
+    """An objective for `fit_classifier`: the loss on images that projected gradient ascent makes against the model."""
+
+    generator: torch.Generator
 
     def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, share: float) -> tuple[Tensor, Tensor]:
         radius = self.epsilon * min(1.0, share / self.warmup) if self.warmup else self.epsilon
@@ -59,17 +68,45 @@ class Adversary:
         """
         ball = BALLS[self.norm]
         with frozen(model):
-            with torch.no_grad():
-                scores = model(images).log_softmax(1)
-
-            def loss(logits: Tensor) -> Tensor:
-                if not self.trades:
-                    return functional.cross_entropy(logits, labels, reduction="none")
-                return functional.kl_div(logits.log_softmax(1), scores, log_target=True, reduction="none").sum(1)
-
+            loss = _divergence(model, images) if self.trades else _cross_entropy(labels)
             current = (images + ball.random(images, radius, self.generator)).clamp_(0, 1)
             for _ in range(self.steps):
                 _, gradients = score_gradients(model, current, loss)
                 moved = current + self.relative_step_size * radius * ball.direction(gradients)
                 current = (images + ball.project(moved - images, radius)).clamp_(0, 1)
         return current
+
+
+def _cross_entropy(labels: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda logits: functional.cross_entropy(logits, labels, reduction="none")
+
+
+def _divergence(model: nn.Module, images: Tensor) -> Callable[[Tensor], Tensor]:
+    """From the scores on the images."""
+    with torch.no_grad():
+        scores = model(images).log_softmax(1)
+    return lambda logits: functional.kl_div(logits.log_softmax(1), scores, log_target=True, reduction="none").sum(1)
+
+
+def learn(materials: Materials, *, adversary: AdversarySettings, training: ClassifierTraining) -> Learned:
+    """Train the attacked classifier's network from scratch, on its split, on adversarial images of itself.
+
+    Curves: "train" is on adversarial images, "validation" on plain ones.
+    """
+    source, key, seed = materials.source, materials.key, materials.seed
+    division = divide(*materials.split("train"), materials.held_out, materials.device)
+    # Without dropout: the adversary is regularization enough. In evaluation it is the attacked classifier's network.
+    architecture = {**materials.architecture, "dropout": 0.0}
+    model = new_classifier(division.images, len(materials.class_names), (seed, source, key), **architecture)
+    objective = Adversary(materials.generator(key, "adversary"), **vars(adversary))
+    curves = []
+    with materials.progress(training.epochs * len(division.images), "training") as progress:
+        for epoch in fit_classifier(
+            model, *division, materials.generator(key, "training"), progress.update, objective, **vars(training)
+        ):
+            curves.append(epoch)
+            progress.set_postfix({f"{epoch.split} accuracy": f"{epoch.accuracy:.4f}"}, refresh=False)
+    return Learned(models={"": model}, curves=curves)
+
+
+defense = Defense(predict=adversarial_training, setting="transfer", learn=learn)

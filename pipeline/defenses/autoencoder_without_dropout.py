@@ -1,8 +1,12 @@
-"""The autoencoder with its dropout off, one pass: what does the dropout cost and buy? Not in the paper."""
+"""Autoencoder without dropout
+
+The ensemble's autoencoder, its dropout off, one pass: what does the dropout cost and buy? Not in the paper.
+"""
 
 import torch
 from torch import Tensor
 
+from pipeline.defenses.protocol import Defense
 from pipeline.models.autoencoder import RestoringClassifier
 from pipeline.models.modes import evaluation_mode
 
@@ -12,3 +16,6 @@ def autoencoder_without_dropout(defended: RestoringClassifier, images: Tensor, g
     with evaluation_mode(defended):
         logits: Tensor = defended(images)
     return logits[:, None]
+
+
+defense = Defense(predict=autoencoder_without_dropout)

@@ -1,22 +1,47 @@
-"""Dropout ensemble: passes with dropout on, a vote each (paper, Section 3.1)."""
+"""Dropout ensemble
 
-from typing import Annotated
+Passes of the attacked classifier with dropout on, a vote each (paper, Section 3.1). Its family has a rival, Gaussian
+noise of equal clean accuracy; how strong either is, is tried on validation images.
+"""
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Annotated, Any
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pipeline.attacks.ascent import ascend_steps
+from pipeline.defenses.gaussian_noise_ensemble import gaussian_noise_ensemble
+from pipeline.defenses.protocol import Choice, Defense, Examined, Learned, Materials, Rows
+from pipeline.defenses.shared.choices import is_narrow, moved, shares_by_original
+from pipeline.defenses.shared.voting import predicted_classes
+from pipeline.errors import PipelineError
+from pipeline.metrics.sources import one_row_per_original
+from pipeline.metrics.traces import trace
 from pipeline.models.dropout import Dropout, sampling
+from pipeline.models.inference import to_unit_interval
 from pipeline.models.modes import evaluation_mode
+from pipeline.models.passes import make_passes
 from pipeline.ranges import Range
+
+Passes = Annotated[int, Range(1, 10000)]
+Rate = Annotated[float, Range(0, 0.95)]
+Sigma = Annotated[float, Range(0, 2)]
+
+NOISE = "gaussian_noise_ensemble"
+ALLOWED_LOSS = 0.01  # share of the attacked validation originals that may be lost, to the nearest original
+RATE_RULE = (
+    "the largest rate tried that loses at most 1 % of the attacked validation originals, to the nearest original; "
+    "as much randomness as is nearly free, so there are no ties"
+)
+SIGMA_RULE = "the sigma whose clean accuracy is nearest to that of the rate chosen; of two equally near the smaller"
 
 
 def dropout_ensemble(
-    classifier: nn.Module,
-    images: Tensor,
-    generator: torch.Generator,
-    *,
-    passes: Annotated[int, Range(1, 10000)],
-    rate: Annotated[float, Range(0, 0.95)],
+    classifier: nn.Module, images: Tensor, generator: torch.Generator, *, passes: Passes, rate: Rate
 ) -> Tensor:
     """Logits of `passes` passes with dropout at `rate` in every dropout layer, float (n, passes, k).
 
@@ -27,13 +52,13 @@ def dropout_ensemble(
     classifier : a sequence of layers, at least one of them `Dropout`; ValueError if none is.
     images : float (n, c, h, w) in [0, 1].
 
-    The paper gives neither passes nor rate; ours were chosen on validation images (params.yaml).
+    The paper gives neither passes nor rate; `learn` tries rates on validation images.
     """
     before, behind = split_at_first_dropout(classifier)
     with evaluation_mode(classifier):
         kept = before(images)
         with sampling(behind, generator, rate):
-            return torch.stack([behind(kept) for _ in range(passes)], dim=1)
+            return make_passes(behind, passes, kept)
 
 
 def split_at_first_dropout(classifier: nn.Module) -> tuple[nn.Sequential, nn.Sequential]:
@@ -43,3 +68,155 @@ def split_at_first_dropout(classifier: nn.Module) -> tuple[nn.Sequential, nn.Seq
     if first is None:
         raise ValueError("the classifier has no dropout layer")
     return nn.Sequential(*layers[:first]), nn.Sequential(*layers[first:])
+
+
+@dataclass(frozen=True)
+class DefenseTrial:
+    """A defense at one strength (dropout rate, or sigma of the noise), on so many originals and all their targets.
+
+    clean_accuracy : share of the originals that are classified rightly. thwarted, recovered : means over originals of
+    the shares of their adversarial images.
+    """
+
+    defense: str
+    strength: float
+    originals: int
+    images: int
+    clean_accuracy: float
+    thwarted: float
+    recovered: float
+
+    @property
+    def lost(self) -> int:
+        """Originals that are no longer classified rightly."""
+        return round((1 - self.clean_accuracy) * self.originals)
+
+
+def learn(materials: Materials, *, passes: Passes, rate: tuple[Rate, ...], sigma: tuple[Sigma, ...] = ()) -> Learned:
+    """Nothing is trained: try strengths on validation originals and all their minimal adversarial images.
+
+    passes : of every trial. rate : dropout rates to try. sigma : of the Gaussian noise, likewise; none: no rival.
+    """
+    rows = materials.rows("minimal", materials.held_out)
+    wanted: list[tuple[str, float, Callable[..., Tensor]]] = []
+    for value in sorted(rate):
+        wanted.append((materials.key, value, partial(dropout_ensemble, passes=passes, rate=value)))
+    for value in sorted(sigma):
+        wanted.append((NOISE, value, partial(gaussian_noise_ensemble, passes=passes, sigma=value)))
+    trials = []
+    with materials.progress(len(wanted), "trials", "trial") as progress:
+        for name, value, ensemble in wanted:
+            trials.append(_try(materials, rows, name, value, ensemble))
+            progress.update(1)
+    rates, sigmas = trials[: len(rate)], trials[len(rate) :]
+    choices = {"rate": choose_rate(rates)}
+    if sigmas:
+        choices[f"{NOISE}.sigma"] = choose_sigma(rates, sigmas)
+    return Learned(choices=choices, trials=trials)
+
+
+def _try(materials: Materials, rows: Rows, name: str, strength: float, ensemble: Callable[..., Tensor]) -> DefenseTrial:
+    predicted = {}
+    for what, images in (("clean", rows.originals), ("minimal", rows.images)):
+        draws = partial(materials.generator, name, "trial", str(strength), what)
+        predicted[what] = predicted_classes(ensemble, materials.classifier, images, materials.predict_batch, draws)
+    labels, original_row = rows.labels.numpy(), rows.original_row.numpy()
+    _, first = np.unique(original_row, return_index=True)
+    thwarted = shares_by_original(predicted["minimal"] != rows.target_labels.numpy(), original_row)
+    recovered = shares_by_original(predicted["minimal"] == labels, original_row)
+    return DefenseTrial(
+        name,
+        strength,
+        originals=len(first),
+        images=len(labels),
+        clean_accuracy=float((predicted["clean"] == labels[first]).mean()),
+        thwarted=float(thwarted.mean()),
+        recovered=float(recovered.mean()),
+    )
+
+
+def choose_rate(trials: Sequence[DefenseTrial]) -> Choice:
+    """RATE_RULE, on trials of the dropout ensemble."""
+    return Choice(
+        _largest_rate(trials), RATE_RULE, _tried(trials, "rate"), is_narrow(_largest_rate, trials, _with_clean_images)
+    )
+
+
+def choose_sigma(rates: Sequence[DefenseTrial], sigmas: Sequence[DefenseTrial]) -> Choice:
+    """SIGMA_RULE, on trials of the dropout ensemble and of the noise; where no rate is chosen, no sigma is."""
+
+    def choose(both: Sequence[DefenseTrial]) -> float | None:
+        rate = _largest_rate(both[: len(rates)])
+        if rate is None:
+            return None
+        aim = next(trial for trial in both if trial.strength == rate)
+        return min(both[len(rates) :], key=lambda trial: (abs(trial.lost - aim.lost), trial.strength)).strength
+
+    both = [*rates, *sigmas]
+    return Choice(choose(both), SIGMA_RULE, _tried(sigmas, "sigma"), is_narrow(choose, both, _with_clean_images))
+
+
+def _largest_rate(trials: Sequence[DefenseTrial]) -> float | None:
+    kept = [trial.strength for trial in trials if trial.lost <= round(ALLOWED_LOSS * trial.originals)]
+    return max(kept, default=None)
+
+
+def _with_clean_images(trial: DefenseTrial, images: int) -> list[DefenseTrial]:
+    return [replace(trial, clean_accuracy=moved(trial.clean_accuracy, images, trial.originals))]
+
+
+def _tried(trials: Sequence[DefenseTrial], parameter: str) -> list[dict[str, Any]]:
+    return [
+        {
+            parameter: trial.strength,
+            "originals": trial.originals,
+            "lost": trial.lost,
+            "clean_accuracy": trial.clean_accuracy,
+            "thwarted": trial.thwarted,
+            "recovered": trial.recovered,
+        }
+        for trial in trials
+    ]
+
+
+def examine(
+    materials: Materials,
+    learned: Learned,
+    *,
+    rate: Rate,
+    originals: Annotated[int, Range(1, 10**6)],
+    passes: tuple[Passes, ...],
+    extra_steps: tuple[Annotated[int, Range(1, 10000)], ...],
+) -> Examined:
+    """Thwarted and recovered against the number of passes, and against further steps of the attack: table `trace`.
+
+    On the minimal adversarial images of at most so many test originals, one target each.
+
+    rate : that of `predict`. passes, extra_steps : what to measure at.
+    """
+    name, classifier, device = materials.key, materials.classifier, materials.device
+    rows = materials.rows("minimal", split="test")
+    if not len(rows.labels):
+        raise PipelineError(f"{name}: expected minimal adversarial images of the test split, found none")
+    random = materials.random(name, "trace")
+    chosen = one_row_per_original(rows.original_row.numpy(), random)
+    kept = np.sort(random.permutation(chosen)[:originals])
+    images = to_unit_interval(rows.images[kept], classifier)
+    labels, targets = (values[kept].to(device) for values in (rows.labels, rows.target_labels))
+    step_size = rows.params["step_size"]
+    most = max(passes)
+
+    def passes_over(images: Tensor, what: str) -> Tensor:
+        draws = materials.generator(name, "trace", what)
+        with torch.inference_mode():
+            parts = images.split(materials.predict_batch)
+            return torch.cat([dropout_ensemble(classifier, part, draws, passes=most, rate=rate) for part in parts])
+
+    def carry_on(images: Tensor, steps: int) -> Tensor:
+        parts = zip(images.split(materials.predict_batch), targets.split(materials.predict_batch), strict=True)
+        return torch.cat([ascend_steps(classifier, *part, step_size=step_size, steps=steps) for part in parts])
+
+    return Examined(tables={"trace": trace(passes_over, carry_on, images, labels, targets, passes, extra_steps)})
+
+
+defense = Defense(predict=dropout_ensemble, randomized=True, role=None, learn=learn, examine=examine)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -17,20 +17,30 @@ Predict = Callable[..., Tensor]
 class Defense:
     """What a defense's file holds as `defense`; its label is the first line of the file's docstring.
 
-    predict : (learned, images, generator, *, <parameters>) -> logits of all passes, float (n, passes, k). Its keyword-only
-        parameters are the keys of the block `predict` (or of a variant's block).
+    predict : (learned, images, generator, *, <parameters>) -> logits of all passes, float (n, passes, k), images in
+        [0, 1]. Its keyword-only parameters are the keys of the block `predict`, or of a variant's block.
     randomized : whether it draws random numbers when it predicts.
     setting : what images made against the attacked classifier are for it: "static", that classifier stands behind the
         defense; "transfer", the defense is another classifier.
+    role : which of its family's models it predicts with: "" the family's own (the attacked classifier, if it has
+        none; behind an autoencoder, if that is it), None the attacked classifier whatever the family has learned. A
+        variant's block may name another role (`learned: control`).
+    roles : what the family's other models are, by role, in words: labels of the variants that predict with them.
     learn : (materials, *, <parameters>) -> Learned. Its keyword-only parameters are the keys of the block `learn`;
-        None: there is nothing to try or to learn, and the block is empty.
-    examine : (materials, learned, *, <parameters>) -> Examined: what else is measured once it has learned; its
-        parameters are the keys of `learn.examine`.
+        None: there is nothing to try or to learn, and the block is empty. "auto" reaches it as it is.
+    examine : (materials, learned, *, <parameters>) -> Examined: what else is measured once it has learned, with
+        `learned` as it is read back: models, choices and trainings, no tables. A parameter is the key of that name of
+        the block `learn.examine`; where it stands not there, of `predict`, then of `learn`, so that no number stands
+        twice. "auto" never reaches it.
+
+    Blocks within a block are frozen dataclasses of keyword-only annotated fields.
     """
 
     predict: Predict
     randomized: bool = False
-    setting: str = "static"
+    setting: Literal["static", "transfer"] = "static"
+    role: str | None = ""
+    roles: Mapping[str, str] = field(default_factory=dict)
     learn: "Callable[..., Learned] | None" = None
     examine: "Callable[..., Examined] | None" = None
 
@@ -39,8 +49,9 @@ class Defense:
 class Choice:
     """A number that a rule chose on validation images.
 
-    value : what the rule says; None where no setting meets it. rule : in words. tried : a row per setting tried, with
-    the figures that the rule looks at. narrow : the choice would be another if one or two images had come out otherwise.
+    value : what the rule says; None where no setting meets it. rule : in words, with what it does in a tie. tried : a
+    row per setting tried, with the figures that the rule looks at. narrow : the choice would be another if one or two
+    images had come out otherwise.
     """
 
     value: float | None
@@ -54,11 +65,13 @@ class Learned:
     """What a defense has after learning.
 
     models : by role, "" the defense's own model, others those of variants ("control"); empty: the attacked classifier
-        itself. choices : by parameter, of the defense ("rate") or of a variant ("gaussian_blur.sigma"). tables : by name
-        a list of instances of one dataclass. trials, curves : such lists too; curves hold `epoch, split, loss, accuracy`.
-    trainings : number of a training to its models by role, of a defense that trains several times; `models` is then the
-        first that did not fail.
-    pictures : by name, arrays that the report shows.
+        itself. Each has `architecture`, the JSON-able keyword arguments that its class is built with, and that class
+        stands in pipeline/models/ or in the defense's file.
+    choices : by parameter, of the defense ("rate") or of a variant ("gaussian_blur.sigma"). tables : by name a list of
+        instances of one dataclass. trials, curves : such lists too; curves hold `epoch, split, loss, accuracy`.
+    trainings : number of a training to its models by role ("" the own one; a generator is a role too), of a defense
+        that trains several times; `models` is then of the first that did not fail.
+    pictures : by name, a dataclass of arrays and names, see `shared.pictures`, that the report shows.
     """
 
     models: Mapping[str, nn.Module] = field(default_factory=dict)
@@ -80,11 +93,11 @@ class Examined:
 
 @dataclass(frozen=True)
 class Rows:
-    """Some rows of an adversarial set that fooled the attacked classifier, r of them, of m originals.
+    """Some rows of an adversarial set that fooled the attacked classifier, r of them, of m originals; both in order.
 
-    images : float32 (r, c, h, w) in [0, 1]; labels, target_labels : int64 (r,); original_row : int64 (r,), which of
-    `originals`, uint8 (m, c, h, w), each comes from; source_index : int64 (m,), where those stand in their split.
-    All on the CPU. params : of the attack that made them.
+    Only originals that have a row are there. images : float32 (r, c, h, w) in [0, 1]; labels, target_labels : int64
+    (r,); original_row : int64 (r,), which of `originals`, uint8 (m, c, h, w), each comes from; source_index : int64
+    (m,), where those stand in their split. All on the CPU. params : of the attack that made them.
     """
 
     images: Tensor
@@ -99,35 +112,61 @@ class Rows:
 class Materials(Protocol):
     """What a defense learns from and is examined on; a stage makes it, and nothing here touches a file.
 
-    source : name of the images' source, which random numbers are named by. key : the defense's. seed : the study's.
-    class_names : k names. device; attack_batch, predict_batch : images per pass with and without input gradients.
-    classifier : the attacked one, ready for inference. architecture : its arguments (channels, dropout).
-    held_out : bool (n,), the validation images of the train split.
+    source : name of the images' source, which random numbers are named by. key : the family's. seed : the study's.
+    attack_batch, predict_batch : images per pass on the device, with input gradients and without.
     """
 
-    source: str
-    key: str
-    seed: int
-    class_names: tuple[str, ...]
-    device: torch.device
-    attack_batch: int
-    predict_batch: int
-    classifier: nn.Module
-    architecture: Mapping[str, Any]
-    held_out: NDArray[np.bool_]
+    @property
+    def source(self) -> str: ...
+    @property
+    def key(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def device(self) -> torch.device: ...
+    @property
+    def attack_batch(self) -> int: ...
+    @property
+    def predict_batch(self) -> int: ...
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Of the k classes."""
+        ...
+
+    @property
+    def classifier(self) -> nn.Module:
+        """The attacked one, ready for inference, on the device."""
+        ...
+
+    @property
+    def architecture(self) -> Mapping[str, Any]:
+        """The attacked classifier's arguments, but for the shapes of what goes in and comes out (channels, dropout)."""
+        ...
+
+    @property
+    def held_out(self) -> NDArray[np.bool_]:
+        """The validation images of the train split, bool (n,)."""
+        ...
 
     def split(self, name: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Images (n, c, h, w) and labels (n,) of "train" or "test"."""
         ...
 
     def rows(self, attack: str, wanted: NDArray[np.bool_] | None = None, split: str = "train") -> Rows:
-        """Rows of "minimal" or "extended" whose originals are of `split`, and there where `wanted`, bool (n,), holds."""
+        """Rows of "minimal" or "extended" whose originals are of `split`, and there where `wanted`, bool (n,), holds.
+
+        Maybe none.
+        """
         ...
 
     def pairs(
         self, attacks: Sequence[str], wanted: NDArray[np.bool_], originals: int | None = None
     ) -> AbstractContextManager[Any]:
-        """`training.autoencoder.Pairs` of these attacks on train-split originals that are `wanted`."""
+        """`training.autoencoder.Pairs` of these attacks on train-split originals that are `wanted`, bool (n,).
+
+        originals : only so many of them, evenly spread.
+        """
         ...
 
     def generator(self, *names: str | int) -> torch.Generator:
@@ -142,9 +181,12 @@ class Materials(Protocol):
         """A bar: a context manager with `update(n)` and `set_postfix(...)`."""
         ...
 
-    def kept(self, what: str, about: Mapping[str, Any], count: int, compute: Callable[[int], dict[str, Any]]) -> list[Any]:
-        """`compute(i)` -> arrays for i < count; each result is kept on disk, so that an interrupted run goes on.
+    def kept(
+        self, what: str, about: Mapping[str, Any], count: int, compute: Callable[[int], dict[str, NDArray[Any]]]
+    ) -> list[dict[str, NDArray[Any]]]:
+        """`compute(i)` for i < count, arrays by name; each is kept on disk, so that an interrupted run goes on.
 
-        about : everything else that the results depend on.
+        what : a name within the family. about : everything that the results depend on beside images, sets, seed,
+        device and code, JSON-able.
         """
         ...

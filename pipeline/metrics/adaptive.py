@@ -53,7 +53,8 @@ def summarize_adaptive(
     <norm>.<epsilon> : robust accuracy under projected gradient ascent; every_attack : at the budget, each original
     broken by whichever attack within it.
 
-    examples : a row per original and attack, columns as `data/README.md` describes. settings : of `AdaptiveSettings`.
+    examples : a row per original and attack, columns as `data/README.md` describes. settings : as `AdaptiveSettings`
+    describes them.
     check : of `Check`. static : this defense's rows of the detection table, of which the score that does best on
     static minimal images is taken.
     """
@@ -64,7 +65,8 @@ def summarize_adaptive(
     doubled = broken_within(examples, max((e for e in settings["epsilons"] if e < budget), default=0.0))
     doubled |= _broken_by(examples, ("pgd_doubled",), len(doubled))
     every = curve[budget] | doubled
-    every |= _broken_by(examples, ("quiet", "transfer", "square", "autoattack"), len(every))
+    others = tuple(settings["others"])
+    every |= _broken_by(examples, ("quiet", "transfer", *others), len(every))
     every |= _broken_by(examples[examples[settings["norm"]] <= budget], ("shortest",), len(every))
     summary: dict[str, Any] = {
         "setting": "adaptive",
@@ -77,7 +79,7 @@ def summarize_adaptive(
             "robust_accuracy": bootstrap_mean(~doubled).as_dict(),
             "change": bootstrap_mean(curve[budget].astype(float) - doubled, signed=True).as_dict(),
         },
-        "sanity": _sanity(examples, curve[budget], settings["sanity_originals"]),
+        "sanity": _sanity(examples, curve[budget], settings["sanity_originals"], others),
         "detection": _detection(examples, static),
         "cost": check["cost"],
     }
@@ -101,16 +103,18 @@ def _needed(examples: pd.DataFrame) -> NDArray[np.float64]:
     return needed
 
 
-def _sanity(examples: pd.DataFrame, at_budget: NDArray[np.bool_], count: int) -> dict[str, Any]:
-    """Robust accuracy at the budget on the first originals: under our attack, and under each outside one.
+def _sanity(
+    examples: pd.DataFrame, at_budget: NDArray[np.bool_], count: int, others: tuple[str, ...]
+) -> dict[str, Any]:
+    """Robust accuracy at the budget on the first originals: under our attack, and under each other one.
 
-    lead : how far robust accuracy under ours is above that under the outside attack, original by original.
+    lead : how far robust accuracy under ours is above that under the other attack, original by original.
     """
     first = examples[examples["original"] < count]
     wrong = broken_within(first, 0.0)
     ours = at_budget[: len(wrong)]
     rates: dict[str, Any] = {"adaptive": bootstrap_mean(~ours).as_dict(), "lead": {}}
-    for attack in ("transfer", "square", "autoattack"):
+    for attack in ("transfer", *others):
         if (first["attack"] == attack).any() or wrong.all():
             broken = wrong | _broken_by(first, (attack,), len(wrong))
             rates[attack] = bootstrap_mean(~broken).as_dict()
@@ -147,9 +151,10 @@ def _tripwires(
     sanity, curve = summary["sanity"], summary[settings["norm"]]
     largest = curve[f"{max(settings['epsilons']):g}"]
     change = summary["doubled"]["change"]
+    free = settings["gradient_free"]
 
     def outdone(*names: str) -> dict[str, Any]:
-        """Whether one of these outside attacks leaves less than ours, and by how much at most."""
+        """Whether one of these other attacks leaves less than ours, and by how much at most."""
         leads = [sanity["lead"][name] for name in names if name in sanity["lead"]]
         return _wire(max((lead["value"] for lead in leads), default=0.0), any(lead["low"] > 0 for lead in leads))
 
@@ -157,8 +162,8 @@ def _tripwires(
         "zero_gradients": _wire(check["zero_gradients"], check["zero_gradients"] > ZERO_GRADIENTS),
         "softmax": _wire(check["softmax"], check["softmax"] > 0),
         "random": _wire(check["random"], check["random"] > 0),
-        "black_box": outdone("transfer", "square"),
-        "autoattack": outdone("autoattack"),
+        "black_box": outdone("transfer", *free),
+        **{name: outdone(name) for name in settings["others"] if name not in free},
         "largest_epsilon": _wire(largest["value"], largest["value"] > 0),
         "doubled": _wire(abs(change["value"]), change["low"] > 0 or change["high"] < 0),
     }

@@ -33,9 +33,9 @@ def evaluate(
     with torch.inference_mode():
         for index, batch in enumerate(images.split(batch_size)):
             logits = defense(classifier, to_unit_interval(batch, classifier), generator_of(first_batch + index))
-            parts.append({name: value.cpu() for name, value in summarize_passes(logits).items()})
+            parts.append(summarize_passes(logits))
             advance(len(batch))
-    columns = {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
+    columns = {name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in parts[0]}
     frame = pd.DataFrame({name: values for name, values in columns.items() if name != "votes"})
     frame["predicted"] = frame["predicted"].astype(np.uint8)
     frame["votes"] = list(columns["votes"].astype(np.int16))

@@ -1,22 +1,20 @@
-"""How near a method brings an image to its original, and the blur that comes as near."""
+"""How near a method brings an image to its original."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import torch
-from torch import Tensor
 
-BLUR, REFERENCE = "gaussian_blur", "autoencoder_ensemble"
+BLUR, NOTHING = "gaussian_blur", "nothing"
 
 
 @dataclass(frozen=True)
 class RestorationError:
-    """Mean squared error per pixel to the originals, of one pass over inputs of one kind.
+    """Mean squared error per pixel to the originals, of one pass over inputs of one kind; mean over originals.
 
-    sigma: of the blur, in pixels; 0 for other methods ("nothing": the inputs as they are). originals: how many.
+    sigma: of the blur, in pixels; 0 for other methods ("nothing": the inputs as they are). originals: how many; of an
+    adversarial kind all of their targets count.
     """
 
     method: str
@@ -26,35 +24,10 @@ class RestorationError:
     reconstruction_error: float
 
 
-def measure_errors(
-    methods: Mapping[tuple[str, float], Callable[[Tensor], Tensor]], inputs: Tensor, originals: Tensor, kind: str
-) -> list[RestorationError]:
-    """The error of each method, by (name, sigma), on inputs of one kind and their originals, (n, c, h, w) each."""
-    with torch.inference_mode():
-        return [
-            RestorationError(name, sigma, kind, len(inputs), (method(inputs) - originals).square().mean().item())
-            for (name, sigma), method in methods.items()
-        ]
-
-
-def choose_blur(errors: pd.DataFrame) -> float:
-    """Of the sigmas tried, the one whose error on originals is nearest to the autoencoder's, as a ratio.
-
-    On originals, because there a blur's error grows with sigma and can have any size; on adversarial images even the
-    best blur may be farther off than the autoencoder. errors: a row per RestorationError.
-    """
-    clean = errors[errors["kind"] == "clean"]
-    aim = clean.loc[clean["method"] == REFERENCE, "reconstruction_error"].mean()
-    tried = clean[clean["method"] == BLUR].set_index("sigma")["reconstruction_error"]
-    return float(np.log(tried / aim).abs().idxmin())
-
-
-def summarize_restorations(errors: pd.DataFrame, used: float) -> dict[str, Any]:
-    """reconstruction_error.<method>.<kind>, the blur's at `used`; and the blur of the rule beside the one used."""
-    shown = errors[(errors["method"] != BLUR) | np.isclose(errors["sigma"], used)]
-    table = shown.set_index(["method", "kind"])["reconstruction_error"]
-    methods = dict.fromkeys(shown["method"])
-    return {
-        "reconstruction_error": {method: {str(k): float(v) for k, v in table[method].items()} for method in methods},
-        "blur_sigma": {"by_rule": choose_blur(errors), "used": used},
-    }
+def summarize_restorations(errors: Iterable[Mapping[str, Any]], used: float | None = None) -> dict[str, Any]:
+    """{method: {kind: error}}, from a mapping per RestorationError; the blur's at sigma `used` alone."""
+    table: dict[str, dict[str, float]] = {}
+    for row in errors:
+        if row["method"] != BLUR or (used is not None and np.isclose(row["sigma"], used)):
+            table.setdefault(row["method"], {})[row["kind"]] = float(row["reconstruction_error"])
+    return table

@@ -1,13 +1,28 @@
 """How a defense's success depends on the number of passes, and on how far the adversary went on."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
-import pandas as pd
 import torch
 from torch import Tensor
 
 from pipeline.metrics.intervals import bootstrap_mean
 from pipeline.metrics.votes import summarize_passes
+
+
+@dataclass(frozen=True)
+class TraceRow:
+    """Shares thwarted and recovered, with their intervals, after so many further steps and of so many passes."""
+
+    extra_steps: int
+    passes: int
+    originals: int
+    thwarted: float
+    thwarted_low: float
+    thwarted_high: float
+    recovered: float
+    recovered_low: float
+    recovered_high: float
 
 
 def outcome_rates(logits: Tensor, labels: Tensor, target_labels: Tensor) -> dict[str, float]:
@@ -31,7 +46,7 @@ def trace(
     target_labels: Tensor,
     passes: tuple[int, ...],
     extra_steps: tuple[int, ...],
-) -> pd.DataFrame:
+) -> list[TraceRow]:
     """Thwarted and recovered after fewer passes, and after more steps of the attack.
 
     Parameters
@@ -43,14 +58,13 @@ def trace(
 
     Returns
     -------
-    Rows of `extra_steps, passes, originals` and the rates: first each of `passes` on the images as
-    they are, then each of `extra_steps` with all passes.
+    First each of `passes` on the images as they are, then each of `extra_steps` with all passes.
     """
     rows = []
     logits = passes_over(images, "passes")
     for count in passes:
         rates = outcome_rates(logits[:, :count], labels, target_labels)
-        rows.append({"extra_steps": 0, "passes": count, "originals": len(images), **rates})
+        rows.append(TraceRow(0, count, len(images), **rates))
     taken = 0
     for steps in sorted(extra_steps):
         images = carry_on(images, steps - taken)
@@ -58,5 +72,5 @@ def trace(
         with torch.inference_mode():
             logits = passes_over(images, f"{steps} extra steps")
         rates = outcome_rates(logits, labels, target_labels)
-        rows.append({"extra_steps": steps, "passes": logits.shape[1], "originals": len(images), **rates})
-    return pd.DataFrame(rows)
+        rows.append(TraceRow(steps, logits.shape[1], len(images), **rates))
+    return rows

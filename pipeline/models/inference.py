@@ -1,5 +1,6 @@
 """From stored images to logits, in batches."""
 
+from functools import cache
 from itertools import pairwise
 from typing import TypeVar
 
@@ -32,15 +33,31 @@ def for_inference(model: Model, device: torch.device) -> Model:
     return place(model.requires_grad_(False), device)
 
 
+def unit_interval(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """uint8 images, of any shape, divided by 255: in [0, 1], of `dtype`, on their device.
+
+    The quotients are looked up, so that they are the same on every device: CUDA multiplies by the rounded reciprocal
+    of a scalar divisor, which gives another float32 for 126 of the 256 bytes.
+    """
+    table = _unit_values(dtype, images.device)
+    return table.index_select(0, images.flatten().int()).view(images.shape)
+
+
+@cache
+def _unit_values(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """0/255, 1/255, ..., 255/255, divided on the CPU."""
+    with torch.inference_mode(False):
+        return (torch.arange(256, dtype=dtype) / 255).to(device)
+
+
 def to_unit_interval(images: Tensor, model: nn.Module) -> Tensor:
     """Images (n, c, h, w) in [0, 1], in channels_last, on the model's device and of its type.
 
     uint8 images are divided by 255; floating-point ones are taken to be in [0, 1] already.
     """
     parameter = next(model.parameters())
-    scaled = images.to(parameter.device, parameter.dtype)
-    if images.dtype == torch.uint8:
-        scaled = scaled.div_(255)
+    moved = images.to(parameter.device)  # as bytes: a fourth of the way's load
+    scaled = unit_interval(moved, parameter.dtype) if images.dtype == torch.uint8 else moved.to(parameter.dtype)
     return scaled.contiguous(memory_format=torch.channels_last)
 
 

@@ -51,6 +51,19 @@ class AutoencoderEpoch:
     reconstruction_error: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderTraining:
+    """The arguments of `fit_autoencoder`, as a block within what a defense learns by."""
+
+    epochs: Annotated[int, Range(1, 1000)]
+    patience: Annotated[int, Range(1, 1000)]
+    batch_size: Annotated[int, Range(1, 65536)]
+    learning_rate: Annotated[float, Range(0, 1, low_open=True)]
+    clean_share: Annotated[float, Range(0, 1)]
+    classifier_weight: Annotated[float, Range(0, 1000)]
+    flip: bool
+
+
 def fit_autoencoder(
     autoencoder: Autoencoder,
     classifier: nn.Module,

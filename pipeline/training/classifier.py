@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from pipeline.models.classifier import Classifier
 from pipeline.models.dropout import sampling
-from pipeline.models.inference import place, predict, to_unit_interval
+from pipeline.models.inference import place, predict, to_unit_interval, unit_interval
 from pipeline.randomness import seeded_initialization
 from pipeline.ranges import Range
 from pipeline.training.augmentation import shift_and_flip
@@ -34,7 +34,7 @@ def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
     # One histogram per channel: exact, and no float copy of all images.
     counts = torch.stack([torch.bincount(images[:, i].flatten(), minlength=256) for i in range(channels)])
     shares = counts.double() / counts.sum(1, keepdim=True)
-    values = torch.arange(256, device=images.device).double() / 255
+    values = unit_interval(torch.arange(256, device=images.device, dtype=torch.uint8), torch.float64)
     mean = shares @ values
     return mean.float(), (shares @ values.square() - mean.square()).sqrt().float()
 
@@ -66,6 +66,18 @@ def new_classifier(
         model = Classifier((channels, height, width), class_count, **architecture)
     model.set_normalization(*channel_statistics(images))
     return place(model, images.device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierTraining:
+    """The arguments of `fit_classifier`, as a block within what a defense learns by."""
+
+    epochs: Annotated[int, Range(1, 1000)]
+    batch_size: Annotated[int, Range(1, 65536)]
+    learning_rate: Annotated[float, Range(0, 10, low_open=True)]
+    weight_decay: Annotated[float, Range(0, 1)]
+    shift: Annotated[int, Range(0, 16)]
+    flip: bool
 
 
 # The model, a batch in [0, 1], its labels, and the share of the training that is over, to a loss and logits (n, k).

@@ -3,13 +3,13 @@
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.defenses.generative_adversarial_classifier import classifier_loss, generator_loss
 from pipeline.errors import PipelineError
 from pipeline.metrics.gains import CONTROLS, GAC
 from pipeline.metrics.noise import add_noise_of_norm
@@ -17,51 +17,38 @@ from pipeline.models.classifier import Classifier, FullyConnectedClassifier, Nor
 from pipeline.models.generators import DcganGenerator, Generator, VanillaGenerator
 from pipeline.models.inference import place, predict, to_unit_interval
 from pipeline.models.modes import evaluation_mode, frozen
-from pipeline.params import arguments_for
 from pipeline.randomness import seeded_initialization
 from pipeline.ranges import Range
 from pipeline.training.classifier import channel_statistics
+from pipeline.training.gac_losses import classifier_loss, generator_loss
 
-CLASSES: dict[str, tuple[Callable[..., Generator], Callable[..., NormalizingClassifier]]] = {
-    "gac_vanilla": (VanillaGenerator, FullyConnectedClassifier),
-    "gac_dcgan": (DcganGenerator, Classifier),
+# By version: the classes of the generator and of the classifiers, both built from an image's shape and their widths.
+CLASSES: dict[str, tuple[Callable[..., Generator], Callable[..., NormalizingClassifier], str]] = {
+    "vanilla": (VanillaGenerator, FullyConnectedClassifier, "hidden"),
+    # Without dropout: it would not be switched on.
+    "dcgan": (DcganGenerator, partial(Classifier, dropout=0.0), "channels"),
 }
 CONTROL, NOISE = CONTROLS
 NOISE_ROUNDS = 4  # of `add_noise_of_norm`: within a few percent of the norm, at a third of the time
 
 
 @dataclass(frozen=True, kw_only=True)
-class GacSettings:
-    """The params block of one version on one dataset.
+class GacTraining:
+    """The arguments of `fit_gac` but for lambda, as a block within what a defense learns by."""
 
-    share : of the train split that is learned from. seeds : trainings, alike but for their random numbers.
-    generator, classifier : arguments of the version's classes. training : of `fit_gac`.
-    lambdas, trial_epochs : of the trainings that `training.lambda_` was chosen from.
-    """
-
-    share: Annotated[float, Range(0, 0.9, low_open=True)]
-    seeds: Annotated[int, Range(1, 100)]
-    generator: dict[str, Any]
-    classifier: dict[str, Any]
-    training: dict[str, Any]
-    lambdas: tuple[Annotated[float, Range(0, 10000)], ...]
-    trial_epochs: Annotated[int, Range(1, 1000)]
+    epochs: Annotated[int, Range(1, 1000)]
+    batch_size: Annotated[int, Range(2, 65536)]
+    learning_rate: Annotated[float, Range(0, 1, low_open=True)]
+    generator_learning_rate: Annotated[float, Range(0, 1, low_open=True)]
 
 
-def gac_settings(version: str, block: Any, where: str) -> GacSettings:
-    """A params block, checked; PipelineError naming what is wrong in it, `where` names the block."""
-    read = arguments_for(GacSettings, block, where)
-    if read["classifier"].get("dropout"):
-        raise PipelineError(
-            f"{where}.classifier.dropout: expected 0: it is not switched on, found {read['classifier']['dropout']}"
-        )
-    parts: dict[str, Any] = {
-        **dict(zip(("generator", "classifier"), CLASSES[version], strict=True)),
-        "training": fit_gac,
-    }
-    return GacSettings(
-        **{**read, **{part: arguments_for(kind, read[part], f"{where}.{part}") for part, kind in parts.items()}}
-    )
+@dataclass(frozen=True)
+class Widths:
+    """Of a version's generator and classifiers: units of hidden layers ("vanilla"), or channels ("dcgan")."""
+
+    version: str
+    generator: tuple[int, ...]
+    classifier: tuple[int, ...]
 
 
 class TrainingFailed(PipelineError):
@@ -106,26 +93,25 @@ class Contestants:
 
 
 def new_contestants(
-    version: str,
+    widths: Widths,
     images: Tensor,
     class_count: int,
     names: tuple[int, *tuple[str | int, ...]],
-    settings: GacSettings,
     wanted: tuple[str, ...] = (GAC, CONTROL, NOISE),
 ) -> Contestants:
     """Untrained models on the device of uint8 `images` (n, c, h, w), normalized by them; the classifiers are equal.
 
     names : seed the weights.
     """
-    new_generator, new_classifier = CLASSES[version]
+    new_generator, new_classifier, argument = CLASSES[widths.version]
     channels, height, width = images.shape[1:]
     shape = channels, height, width
     with seeded_initialization(*names, "generator"):
-        attacker = place(new_generator(shape, **settings.generator), images.device)
+        attacker = place(new_generator(shape, **{argument: widths.generator}), images.device)
     classifiers = {}
     for name in wanted:
         with seeded_initialization(*names, "classifier"):
-            classifiers[name] = new_classifier(shape, class_count, **settings.classifier)
+            classifiers[name] = new_classifier(shape, class_count, **{argument: widths.classifier})
         classifiers[name].set_normalization(*channel_statistics(images))
         place(classifiers[name], images.device)
     return Contestants(attacker, classifiers)
@@ -161,7 +147,7 @@ def fit_gac(
     samples : what to report on, by name. seed : the training's number, reported with each figure.
     order, noise : random numbers on the same device: of the batches, and of the noise control.
     advance : called with the number of images after each batch.
-    lambda_ : weight of the squared L2 norm, see `defenses.generative_adversarial_classifier`.
+    lambda_ : weight of the squared L2 norm, see `gac_losses`.
 
     Raises TrainingFailed if a loss is no number any more or a classifier guesses after an epoch.
     """

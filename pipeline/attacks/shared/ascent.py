@@ -5,11 +5,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from pipeline.attacks.shared.goals import Goal
 from pipeline.models.modes import frozen
 
 
 def score_gradients(model: nn.Module, images: Tensor, score: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-    """Logits, (n, k), and the gradient of each image's score, (n, c, h, w); `score` maps logits to (n,).
+    """Logits and the gradient of each image's score, (n, c, h, w); `score` maps logits to (n,).
 
     The scores are summed, not averaged, so that an image's gradient does not depend on its batch.
     """
@@ -19,20 +20,15 @@ def score_gradients(model: nn.Module, images: Tensor, score: Callable[[Tensor], 
     return logits.detach(), gradients
 
 
-def target_score_gradients(model: nn.Module, images: Tensor, target_labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits F(x), (n, k), and the gradient of each image's target logit, (n, c, h, w)."""
-    return score_gradients(model, images, lambda logits: logits.gather(1, target_labels[:, None]))
-
-
 def ascend(images: Tensor, gradients: Tensor, *, step_size: float) -> Tensor:
     """One step by the gradient itself, not its sign: x <- clip(x + step_size * grad F_t(x), 0, 1)."""
     return torch.add(images, gradients, alpha=step_size).clamp_(0, 1)
 
 
-def ascend_steps(model: nn.Module, images: Tensor, target_labels: Tensor, *, step_size: float, steps: int) -> Tensor:
-    """`steps` steps of ascent on each image's target logit, whatever is predicted on the way."""
+def ascend_steps(model: nn.Module, images: Tensor, goal: Goal, *, step_size: float, steps: int) -> Tensor:
+    """`steps` steps of ascent on what each image's goal raises, whatever is predicted on the way."""
     with frozen(model):
         for _ in range(steps):
-            _, gradients = target_score_gradients(model, images, target_labels)
+            _, gradients = score_gradients(model, images, goal.raised)
             images = ascend(images, gradients, step_size=step_size)
     return images

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pipeline.attacks import minimal
-from pipeline.attacks.engine import run_attack
+from pipeline.attacks.shared.engine import run_attack
+from pipeline.attacks.shared.goals import Goal
 from pipeline.errors import PipelineError
 from pipeline.metrics.outcomes import margins
 from pipeline.metrics.sources import every_target
@@ -37,7 +38,8 @@ def needed_against(
     image_rows = torch.from_numpy(rows).to(images.device, torch.int64)
     target_labels = torch.from_numpy(targets).to(images.device, torch.int64)
     for name, model in models.items():
-        found, steps = run_attack(minimal, model, images[chosen], image_rows, target_labels, batch_size, **arguments)
+        goal = Goal(target_labels)
+        found, steps = run_attack(minimal.attack, model, images[chosen], image_rows, goal, batch_size, **arguments)
         fooled = margins(predict(model, found, batch_size), target_labels) > 0
         originals = to_unit_interval(images[chosen], model)
         l2 = (found - originals[image_rows]).flatten(1).norm(dim=1)

@@ -14,10 +14,14 @@ SURE = 3.0  # lead in logits at which an evasion that is to be quiet has enough 
 
 @dataclass(frozen=True)
 class Goal:
-    """Targeted: `labels`, int64 (n,), are to be predicted. Untargeted: they are not to be."""
+    """Targeted: `labels`, int64 (n,), are to be predicted. Untargeted: they are not to be.
+
+    randomized : the model draws random numbers at every call, so that one success is not yet one.
+    """
 
     labels: Tensor
     targeted: bool = True
+    randomized: bool = False
 
     def at(self, rows: Tensor) -> "Goal":
         """The goal of some of the images, at an index or mask of shape (n,)."""
@@ -27,10 +31,18 @@ class Goal:
         """The goal of one more run from the same images, whose logits `predict` gives."""
         return self
 
+    def prediction(self, logits: Tensor) -> Tensor:
+        """The logits that decide, (n, k), of what the model gives."""
+        return logits
+
     def score(self, logits: Tensor) -> Tensor:
         """What to raise, (n,): the log-probability of the target, or minus that of the label."""
         chosen = log_softmax(logits, 1).gather(1, self.labels[:, None])[:, 0]
         return chosen if self.targeted else -chosen
+
+    def raised(self, logits: Tensor) -> Tensor:
+        """What the paper's ascent raises, (n,): the target's logit; untargeted, the lead."""
+        return logits.gather(1, self.labels[:, None])[:, 0] if self.targeted else self.lead(logits)
 
     def lead(self, logits: Tensor) -> Tensor:
         """How far the goal is reached, (n,): the target's logit over the largest other; or that over the label's."""
@@ -64,19 +76,25 @@ class Evasion(Goal):
         return replace(self, labels=self.labels[rows], rival=rival)
 
     def tried_again(self, restart: int, predict: Callable[[], Tensor]) -> "Evasion":
-        others = predict().mean(1).scatter(1, self.labels[:, None], -torch.inf)
+        others = self.prediction(predict()).scatter(1, self.labels[:, None], -torch.inf)
         ranked = others.argsort(1, descending=True)[:, : others.shape[1] - 1]
         return replace(self, rival=ranked[:, restart % ranked.shape[1]])
 
+    def prediction(self, logits: Tensor) -> Tensor:
+        return logits.mean(1)
+
     def lead(self, logits: Tensor) -> Tensor:
-        return super().lead(logits.mean(1))
+        return super().lead(self.prediction(logits))
 
     def score(self, logits: Tensor) -> Tensor:
         if self.rival is None:
             lead = self.lead(logits)
         else:
-            mean = logits.mean(1)
+            mean = self.prediction(logits)
             lead = (mean.gather(1, self.rival[:, None]) - mean.gather(1, self.labels[:, None]))[:, 0]
         if not self.quiet:
             return lead
         return lead.clamp_max(SURE) - self.quiet * logits.softmax(2).var(1, correction=0).sum(1)
+
+    def raised(self, logits: Tensor) -> Tensor:
+        return self.score(logits)

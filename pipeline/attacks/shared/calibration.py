@@ -6,8 +6,9 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from pipeline.attacks.ascent import ascend, ascend_steps
-from pipeline.attacks.engine import run_to_first_success
+from pipeline.attacks.shared.ascent import ascend, ascend_steps
+from pipeline.attacks.shared.engine import run_to_first_success
+from pipeline.attacks.shared.goals import Goal
 from pipeline.metrics.calibration import ExtraStepsTrial, StepSizeTrial
 from pipeline.metrics.outcomes import margins
 from pipeline.models.inference import predict, to_unit_interval
@@ -35,7 +36,7 @@ def calibrate(
             ascend,
             model,
             lambda rows: to_unit_interval(images[rows], model),
-            target_labels,
+            Goal(target_labels),
             batch_size,
             step_size=size,
             max_steps=max_steps,
@@ -55,7 +56,9 @@ def calibrate(
     shortest = _mean_l2(found, originals)
     for extra_steps in range(1, most_extra_steps + 1):
         parts = zip(found.split(batch_size), targets.split(batch_size), strict=True)
-        found = torch.cat([ascend_steps(model, *part, step_size=step_size, steps=1) for part in parts])
+        found = torch.cat(
+            [ascend_steps(model, part, Goal(wanted), step_size=step_size, steps=1) for part, wanted in parts]
+        )
         l2_mean = _mean_l2(found, originals)
         yield ExtraStepsTrial(extra_steps, l2_mean, l2_mean / shortest)
 

@@ -1,61 +1,14 @@
 """Projected gradient descent in a ball around the image (Madry et al., https://arxiv.org/abs/1706.06083)."""
 
-from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from pipeline.attacks.ascent import score_gradients
-from pipeline.attacks.goals import Goal
+from pipeline.attacks.shared.ascent import score_gradients
+from pipeline.attacks.shared.balls import L2, Linf
+from pipeline.attacks.shared.goals import Goal
 from pipeline.models.modes import frozen
-
-
-@dataclass(frozen=True)
-class Linf:
-    """Perturbations of at most epsilon in every pixel."""
-
-    def random(self, images: Tensor, epsilon: float, generator: torch.Generator) -> Tensor:
-        """A perturbation drawn uniformly from the ball, for each image (n, c, h, w)."""
-        drawn = torch.rand(images.shape, generator=generator, device=images.device, dtype=images.dtype)
-        return (2 * drawn - 1) * epsilon
-
-    def direction(self, gradients: Tensor) -> Tensor:
-        """The steepest step of size 1."""
-        return gradients.sign()
-
-    def project(self, perturbations: Tensor, epsilon: float) -> Tensor:
-        """The nearest perturbation of the ball."""
-        return perturbations.clamp(-epsilon, epsilon)
-
-
-@dataclass(frozen=True)
-class L2:
-    """Perturbations of Euclidean length at most epsilon, over all pixels and channels."""
-
-    def random(self, images: Tensor, epsilon: float, generator: torch.Generator) -> Tensor:
-        """A perturbation drawn uniformly from the ball, for each image (n, c, h, w)."""
-        normal = torch.randn(images.shape, generator=generator, device=images.device, dtype=images.dtype)
-        share = torch.rand(len(images), generator=generator, device=images.device, dtype=images.dtype)
-        radius = share ** (1 / images[0].numel())  # volume grows with that power of the radius
-        return self.direction(normal) * (epsilon * radius)[:, None, None, None]
-
-    def direction(self, gradients: Tensor) -> Tensor:
-        """The steepest step of size 1; none where the gradient is zero."""
-        return gradients / lengths(gradients).clamp_min(1e-12)
-
-    def project(self, perturbations: Tensor, epsilon: float) -> Tensor:
-        """The nearest perturbation of the ball."""
-        return perturbations * (epsilon / lengths(perturbations).clamp_min(1e-12)).clamp_max(1)
-
-
-BALLS: dict[str, Linf | L2] = {"linf": Linf(), "l2": L2()}
-
-
-def lengths(images: Tensor) -> Tensor:
-    """L2 norm of each image, (n, 1, 1, 1)."""
-    norms: Tensor = images.flatten(1).norm(dim=1)
-    return norms[:, None, None, None]
 
 
 def projected_gradient_descent(
@@ -79,7 +32,7 @@ def projected_gradient_descent(
 
     Parameters
     ----------
-    model : images in [0, 1] to logits (n, k).
+    model : images in [0, 1] to the logits that the goal takes.
     images : float (n, c, h, w) in [0, 1].
     generator : of the random starts, on the images' device.
     restarts : runs in all; only images that no run before has fooled take part in the next, see `Goal.tried_again`.

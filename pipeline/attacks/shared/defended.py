@@ -1,0 +1,119 @@
+"""A whole defense as one model to attack, and what can be said of it as a function."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+from torch.utils.flop_counter import conv_flop_count
+
+from pipeline.attacks.shared.ascent import score_gradients
+from pipeline.attacks.shared.goals import Evasion
+from pipeline.metrics.votes import summarize_passes
+from pipeline.models.inference import to_unit_interval
+from pipeline.models.modes import frozen
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is attacked.
+
+    defense : defense(learned, images, generator, **arguments) -> logits of all passes (n, passes, k), differentiable.
+    learned : what it is called with, in evaluation mode, its weights without gradients.
+    arguments : its keyword arguments. random : a fresh generator by name, on the device.
+    randomized : whether it draws random numbers; it then takes its number of passes as a keyword argument `passes`.
+    passes : how many it makes when it is used.
+    """
+
+    defense: Callable[..., Tensor]
+    learned: nn.Module
+    arguments: Mapping[str, Any]
+    random: Callable[..., torch.Generator]
+    randomized: bool = False
+    passes: int = 1
+
+    def model(self, draws: int, *names: str | int) -> "Defended":
+        """It with `draws` passes, its random numbers named."""
+        return Defended(self, draws, self.random(*names))
+
+
+class Defended(nn.Module):
+    """A defense as one model: images (n, c, h, w) to the logits of all its passes, (n, passes, k), differentiable.
+
+    A randomized defense makes `draws` passes, with fresh random numbers at every call; any other makes its one.
+    """
+
+    def __init__(self, target: Target, draws: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.learned, self.defense, self.generator = target.learned, target.defense, generator
+        self.arguments = {**target.arguments, "passes": draws} if target.randomized else dict(target.arguments)
+        self.draws = draws if target.randomized else 1
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.defense(self.learned, images, self.generator, **self.arguments)
+        return logits
+
+
+def as_it_is(classifier: nn.Module, images: Tensor, generator: torch.Generator) -> Tensor:
+    """The defense that does nothing: logits of one pass, (n, 1, k)."""
+    logits: Tensor = classifier(images)[:, None]
+    return logits
+
+
+def score(defended: Defended, images: Tensor, batch_size: int) -> dict[str, Tensor]:
+    """What all passes say of float images (n, c, h, w), see `summarize_passes`."""
+    parts = []
+    with torch.no_grad():  # no inference mode: what it makes may not be written into afterwards
+        for part in images.split(batch_size):
+            parts.append(summarize_passes(defended(to_unit_interval(part, defended.learned))))
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def check_gradients(target: Target, draws: int, images: Tensor, labels: Tensor, batch_size: int) -> dict[str, float]:
+    """What the tripwires look at, on some images (n, c, h, w): shares of them, in [0, 1].
+
+    draws : that the attack averages over. zero_gradients : the gradient of what the attack raises is zero everywhere.
+    softmax : the outputs look like probabilities, not logits. random : two passes over the same image differ, though
+    the attack makes one draw a step.
+    """
+    model = target.model(draws, "checks")
+    found = []
+    size = max(1, batch_size // model.draws)
+    for part, truth in zip(images.split(size), labels.split(size), strict=True):
+        originals = to_unit_interval(part, target.learned)
+        with frozen(model):
+            logits, gradients = score_gradients(model, originals, Evasion(truth).score)
+            with torch.no_grad():
+                again = model(originals)
+        like_softmax = ((logits >= 0) & (logits <= 1)).all(2) & ((logits.sum(2) - 1).abs() < 1e-4)
+        random = (logits != again).flatten(1).any(1) & (model.draws == 1)
+        zero = gradients.flatten(1).abs().amax(1) == 0
+        found.append(torch.stack([zero, like_softmax.all(1), random]))
+    shares = torch.cat(found, 1).double().mean(1).tolist()
+    return dict(zip(("zero_gradients", "softmax", "random"), shares, strict=True))
+
+
+def multiply_adds(model: nn.Module, images: Tensor) -> int:
+    """Twice the multiply-adds of a forward pass over these images: of its convolutions and linear layers."""
+    with _Counting() as counter, torch.no_grad():
+        model(images)
+    operations: int = counter.operations
+    return operations
+
+
+class _Counting(TorchFunctionMode):
+    """What PyTorch's FlopCounterMode counts of our models (tested); that one's first use imports the compiler."""
+
+    operations: int = 0
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = function(*args, **(kwargs or {}))
+        if function in (functional.conv2d, functional.conv_transpose2d):
+            transposed = function is functional.conv_transpose2d
+            self.operations += conv_flop_count(args[0].shape, args[1].shape, found.shape, transposed)
+        elif function is functional.linear:
+            self.operations += 2 * found.numel() * args[1].shape[1]
+        return found

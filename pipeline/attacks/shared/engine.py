@@ -1,0 +1,125 @@
+"""Runs an attack over many images: a full batch of unfinished images at every pass.
+
+Cost: one forward and backward pass per image and step, and one more to see the success; weights get
+no gradients. The images are those of the attack's plain loop, up to the rounding that a batch's
+composition brings (exactly those in float64, tested).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pipeline.attacks.shared.ascent import score_gradients
+from pipeline.attacks.shared.goals import Goal
+from pipeline.attacks.shared.protocol import Attack
+from pipeline.models.inference import to_unit_interval
+from pipeline.models.modes import frozen
+
+Advance = Callable[[int, int | None], object]
+
+
+def run_attack(
+    attack: Attack,
+    model: nn.Module,
+    images: Tensor,
+    image_rows: Tensor,
+    goal: Goal,
+    batch_size: int,
+    advance: Advance = lambda finished, fooled: None,
+    generator: torch.Generator | None = None,
+    **arguments: Any,
+) -> tuple[Tensor, Tensor]:
+    """Attack `images[image_rows]`, in the model's precision.
+
+    Parameters
+    ----------
+    images : uint8 or float (m, c, h, w) on the model's device; uint8 is divided by 255.
+    image_rows : int64 (n,), on the same device: one adversarial image per entry.
+    goal : of each of these n images; `Goal(target_labels)` towards targets.
+    advance : called with how many images finished, and how many of them reached their goal, None where the attack does
+        not say (asking the model again costs FGSM a third).
+    generator : for an attack that draws random numbers.
+    arguments : the attack's keyword arguments.
+
+    Returns
+    -------
+    Adversarial images float (n, c, h, w) and steps int64 (n,), in the order of `image_rows`.
+
+    Raises PipelineError if the attack cannot go this way, see `Attack.check`.
+    """
+    attack.check(goal.targeted, *images.shape[2:])
+
+    def start(rows: Tensor) -> Tensor:
+        return to_unit_interval(images[image_rows[rows]], model)
+
+    if attack.first_success_update:
+        return run_to_first_success(attack.first_success_update, model, start, goal, batch_size, advance, **arguments)
+    found, steps = [], []
+    for rows in torch.arange(len(image_rows), device=image_rows.device).split(batch_size):
+        part, taken = attack(model, start(rows), goal.at(rows), generator, **arguments)
+        found.append(part)
+        steps.append(taken)
+        advance(len(rows), None)
+    return torch.cat(found), torch.cat(steps)
+
+
+def run_to_first_success(
+    update: Callable[..., Tensor],
+    model: nn.Module,
+    start: Callable[[Tensor], Tensor],
+    goal: Goal,
+    batch_size: int,
+    advance: Advance = lambda finished, fooled: None,
+    *,
+    max_steps: int,
+    **arguments: Any,
+) -> tuple[Tensor, Tensor]:
+    """Repeat `update(images, gradients, **arguments)` on each image until it reaches its goal.
+
+    Finished images leave the batch and new ones take their slots. `start` gives the images, in
+    [0, 1], at the rows that it is called with. Returns what `run_attack` does.
+
+    Who sits where is the host's business: it waits for the device once a step, to hear who is fooled. When no image
+    is left to enter, the batch shrinks: on a CPU with every one that leaves, on a GPU by halves, for there every new
+    shape costs more than the passes of empty slots.
+    """
+    count, device = len(goal.labels), goal.labels.device
+
+    def there(numbers: NDArray[np.int64]) -> Tensor:
+        return torch.from_numpy(numbers).to(device, non_blocking=True)
+
+    held = np.arange(min(batch_size, count))  # which image each slot holds
+    taken, entered = np.zeros_like(held), len(held)
+    empty = np.zeros(len(held), dtype=bool)
+    images, aim = start(there(held)), goal.at(there(held))
+    finished_images = images.new_empty((count, *images.shape[1:]))
+    finished_steps = np.zeros(count, dtype=np.int64)
+    with frozen(model):
+        while len(held):
+            logits, gradients = score_gradients(model, images, aim.raised)
+            reached = aim.reached(logits)
+            raised = update(images, gradients, **arguments)
+            fooled = reached.cpu().numpy() & ~empty
+            leaving = np.flatnonzero(fooled | (taken >= max_steps) & ~empty)
+            taken += 1
+            if len(leaving):
+                finished_images[there(held[leaving])] = images[there(leaving)]
+                finished_steps[held[leaving]] = taken[leaving] - 1
+                advance(len(leaving), int(fooled.sum()))
+                fresh = np.arange(entered, min(entered + len(leaving), count))
+                slots = leaving[: len(fresh)]
+                if len(fresh):
+                    raised[there(slots)] = start(there(fresh))
+                    held[slots], taken[slots] = fresh, 0
+                    entered += len(fresh)
+                empty[leaving[len(fresh) :]] = True
+                if empty.sum() >= (len(empty) / 2 if device.type == "cuda" else 1):
+                    stays = np.flatnonzero(~empty)
+                    raised, held, taken, empty = raised[there(stays)], held[stays], taken[stays], empty[stays]
+                aim = goal.at(there(held))
+            images = raised
+    return finished_images, torch.from_numpy(finished_steps).to(device)

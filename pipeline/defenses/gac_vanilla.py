@@ -1,8 +1,0 @@
-"""The Generative Adversarial Classifier, fully connected, after the vanilla GAN (paper, Section 3.3).
-
-Trained against a generator of adversarial images (`training/gac.py`); alone it predicts, in one pass.
-"""
-
-from pipeline.defenses.undefended import undefended
-
-gac_vanilla = undefended

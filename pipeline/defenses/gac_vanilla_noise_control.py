@@ -1,5 +1,0 @@
-"""`gac_vanilla` with random noise of the same L2 norm in place of the generator's perturbation. Not in the paper."""
-
-from pipeline.defenses.undefended import undefended
-
-gac_vanilla_noise_control = undefended

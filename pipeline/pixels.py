@@ -1,0 +1,14 @@
+"""Bytes to [0, 1] where there are arrays instead of tensors; `models/inference.py` does the same on any device."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+UNIT_VALUES = np.arange(256, dtype=np.float32) / np.float32(255)
+
+
+def unit_interval(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """uint8 images, of any shape, divided by 255: float32 in [0, 1]."""
+    scaled: NDArray[Any] = UNIT_VALUES[images]
+    return scaled

@@ -1,0 +1,244 @@
+"""The same bytes in [0, 1] everywhere, arithmetic fixed, global generators left alone, few waits for a device."""
+
+import types
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from pipeline import devices, pixels
+from pipeline.artifacts.shards import ShardStore
+from pipeline.attacks.ddn import ddn
+from pipeline.attacks.engine import run_attack
+from pipeline.attacks.goals import Evasion, Goal
+from pipeline.attacks.jsma import jsma
+from pipeline.attacks.minimum_norm import shortest_perturbation
+from pipeline.attacks.projected_gradient import BALLS, projected_gradient_descent
+from pipeline.defenses.dropout_ensemble import dropout_ensemble
+from pipeline.defenses.gaussian_blur import blur, repeat_edges
+from pipeline.defenses.gaussian_noise_ensemble import gaussian_noise_ensemble
+from pipeline.models.classifier import Classifier
+from pipeline.models.dropout import scaled_mask
+from pipeline.models.inference import to_unit_interval, unit_interval
+from pipeline.randomness import seeded_globally, seeded_initialization
+
+BYTES = torch.arange(256, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_bytes_become_their_quotients(dtype: torch.dtype) -> None:
+    assert torch.equal(unit_interval(BYTES, dtype), BYTES.to(dtype).div_(255))
+    assert unit_interval(BYTES.view(4, 1, 8, 8)).shape == (4, 1, 8, 8)
+
+
+def test_arrays_of_bytes_become_the_same() -> None:
+    expected = BYTES.numpy().astype(np.float32) / np.float32(255)
+    found = pixels.unit_interval(BYTES.numpy().reshape(16, 16))
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found.ravel(), expected)
+    np.testing.assert_array_equal(unit_interval(BYTES).numpy(), expected)
+
+
+def test_images_of_any_kind_come_to_the_model(network: Classifier) -> None:
+    images = torch.randint(256, (3, 1, 8, 8), dtype=torch.uint8)
+    found = to_unit_interval(images, network)
+    assert found.dtype == torch.float64
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(found, images.double() / 255)
+    assert torch.equal(to_unit_interval(found, network), found)
+
+
+def test_choosing_a_device_fixes_the_arithmetic() -> None:
+    torch.backends.cudnn.benchmark = True
+    devices.choose_device()
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
+    assert torch.backends.cudnn.deterministic
+    assert not torch.backends.cudnn.benchmark
+
+
+@pytest.mark.parametrize("shape", [(3, 1, 8, 8), (2, 3, 5, 7)])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_edges_are_repeated_bit_by_bit(shape: tuple[int, ...], memory_format: torch.memory_format) -> None:
+    gradients, results = torch.randn(*shape[:2], shape[2] + 6, shape[3] + 6), []
+    start = torch.rand(shape).contiguous(memory_format=memory_format)
+    for pad in (lambda x: functional.pad(x, (3, 3, 3, 3), mode="replicate"), lambda x: repeat_edges(x, 3)):
+        images = start.clone().requires_grad_()
+        padded = pad(images)
+        results.append((padded.detach(), *torch.autograd.grad(padded, images, gradients)))
+    assert results[0][0].stride() == results[1][0].stride()
+    assert torch.equal(results[0][0], results[1][0])
+    assert torch.equal(results[0][1], results[1][1])
+    assert blur(start, 0.7).shape == shape
+
+
+def test_a_shard_is_not_taken_for_one_of_another_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = {ShardStore([], {}).folder}
+    for about in ("kind", "device", "torch"):
+        changed = {**devices.numerics(torch.device("cpu")), about: "other"}
+        with monkeypatch.context() as patch:
+            patch.setattr("pipeline.artifacts.shards.numerics", lambda device, changed=changed: changed)
+            folders.add(ShardStore([], {}).folder)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads + 1)
+        folders.add(ShardStore([], {}).folder)
+    finally:
+        torch.set_num_threads(threads)
+    assert len(folders) == 5
+
+
+def test_global_generators_are_left_as_they_were(generator: torch.Generator) -> None:
+    before, before_numpy = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    drawn = []
+    for _ in range(2):
+        with seeded_globally(generator.clone_state()):
+            drawn.append((torch.rand(2), np.random.rand(2)))  # noqa: NPY002
+        with seeded_initialization(3, "x"):
+            drawn.append((torch.rand(2), np.zeros(2)))
+    assert torch.equal(before, torch.get_rng_state())
+    np.testing.assert_array_equal(before_numpy, np.random.get_state()[1])  # noqa: NPY002
+    for one, two in zip(drawn[:2], drawn[2:], strict=True):
+        assert torch.equal(one[0], two[0])
+        np.testing.assert_array_equal(one[1], two[1])
+
+
+def test_masks_of_expanded_values_are_independent(generator: torch.Generator) -> None:
+    mask = scaled_mask(torch.ones(1, 500).expand(8, 500), 0.5, generator)
+    assert len({tuple(row) for row in mask.tolist()}) == 8
+    strided = scaled_mask(torch.ones(8, 500)[:, ::2], 0.5, generator)
+    assert strided.shape == (8, 250)
+    assert 0.4 < (strided == 0).double().mean() < 0.6
+
+
+@pytest.fixture
+def network() -> Classifier:
+    torch.manual_seed(3)
+    return Classifier((1, 8, 8), 10, channels=(6, 12), dropout=0.2).double().eval()
+
+
+@pytest.mark.parametrize(
+    ("defense", "arguments"), [(dropout_ensemble, {"rate": 0.3}), (gaussian_noise_ensemble, {"sigma": 0.1})]
+)
+def test_folded_passes_are_as_random_and_as_many(
+    network: Classifier, monkeypatch: pytest.MonkeyPatch, defense: Callable[..., Tensor], arguments: dict[str, float]
+) -> None:
+    images = torch.rand(3, 1, 8, 8, dtype=torch.float64).contiguous(memory_format=torch.channels_last)
+    images[1] = images[0]
+    results = []
+    for folded in (0, 30):  # ten passes at a time
+        row = replace(devices.TABLE["cpu"], folded=folded)
+        monkeypatch.setitem(devices.TABLE, "cpu", row)
+        draws = torch.Generator().manual_seed(1)
+        with torch.no_grad():
+            results.append(defense(network, images, draws, passes=404, **arguments))
+    for logits in results:
+        assert logits.shape == (3, 404, 10)
+        assert len({tuple(row) for row in logits.flatten(0, 1).tolist()}) == 3 * 404
+        torch.testing.assert_close(logits[0].mean(0), logits[1].mean(0), rtol=0, atol=0.05)
+    torch.testing.assert_close(results[0].mean(1), results[1].mean(1), rtol=0, atol=0.05)
+    # Without randomness a folded pass is a pass.
+    silent = dict.fromkeys(arguments, 0.0)
+    with torch.no_grad():
+        logits = defense(network, images, draws, passes=4, **silent)
+        torch.testing.assert_close(logits, network(images)[:, None].expand(-1, 4, -1))
+
+
+WAITS = {"aten::_local_scalar_dense", "aten::nonzero", "aten::is_nonzero", "aten::item"}
+
+
+class Waits(TorchDispatchMode):
+    """Counts what would wait for a GPU: operations with a size or a number that the host must know."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += function._schema.name in WAITS
+        indices = args[1] if function._schema.name in ("aten::index", "aten::index_put_") else ()
+        self.count += any(index is not None and index.dtype == torch.bool for index in indices)
+        return function(*args, **(kwargs or {}))
+
+
+class Copies(TorchFunctionMode):
+    """Counts copies to the host, which are none on a CPU and no operation there."""
+
+    count = 0
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += function in (Tensor.cpu, Tensor.tolist)
+        return function(*args, **(kwargs or {}))
+
+
+@contextmanager
+def waits() -> Iterator[Callable[[], int]]:
+    with Copies() as copies, Waits() as counted:
+        yield lambda: counted.count + copies.count
+
+
+class Counted(nn.Module):
+    """A model that counts its calls."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model, self.calls = model, 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.calls += 1
+        logits: Tensor = self.model(images)
+        return logits
+
+
+def test_waits_are_counted() -> None:
+    values = torch.ones(3)
+    with waits() as count:
+        values[values > 0].sum().item()
+        values.nonzero()
+        values.cpu()
+        if values.any():
+            values.tolist()
+    assert count() >= 6
+
+
+@pytest.mark.parametrize("attack", ["minimal", "ddn", "jsma", "pgd", "shortest", "eot"])
+def test_an_attack_waits_for_the_device_once_a_step_at_most(
+    network: Classifier, generator: torch.Generator, attack: str
+) -> None:
+    images = torch.rand(12, 1, 8, 8, generator=generator, dtype=torch.float64)
+    labels = network(images).argmax(1)
+    targets = (labels + 1) % 10
+    model = Counted(network)
+    minimal = types.SimpleNamespace(first_success_update=lambda images, gradients: images + gradients)
+    pgd = {"epsilon": 0.1, "relative_step_size": 0.1, "steps": 10, "restarts": 2, "random_start": True}
+
+    class Ensemble(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = network
+
+        def forward(self, images: Tensor) -> Tensor:
+            model.calls += 1
+            return dropout_ensemble(self.model, images, generator, passes=3, rate=0.3)
+
+    with waits() as count:
+        if attack == "minimal":
+            run_attack(minimal, model, images, torch.arange(12), targets, 5, max_steps=20)  # type: ignore[arg-type]
+        elif attack == "ddn":
+            ddn(model, images, targets, steps=10)
+        elif attack == "jsma":
+            jsma(model, images, targets, allowed_fraction=0.5, positions_per_step=2)
+        elif attack == "shortest":
+            shortest_perturbation(Ensemble(), images, Evasion(labels), steps=10)
+        elif attack == "pgd":
+            projected_gradient_descent(model, images, Goal(targets), generator, BALLS["l2"], **pgd)
+        else:
+            projected_gradient_descent(Ensemble(), images, Evasion(labels), generator, BALLS["linf"], **pgd)
+    assert model.calls > 8
+    assert count() <= model.calls
