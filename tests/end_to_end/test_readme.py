@@ -12,16 +12,15 @@ from ruamel.yaml import YAML
 
 from tests.root import ROOT
 
-README = "README.md"
+README, CONTRACT = "README.md", "data/README.md"
 # Each with the folder that paths in it may start from.
 PAGES = {
     README: "",
     "pipeline/README.md": "pipeline",
-    "data/README.md": "data",
+    CONTRACT: "data",
     "reports/README.md": "reports",
     "benchmarks/README.md": "benchmarks",
 }
-ROOMS = ("pipeline", "studies", "data", "reports", "benchmarks", "tests")
 STUDY = "demo"
 
 
@@ -139,6 +138,14 @@ def test_every_block_of_the_readme_runs(demo_tree: Any, number: int) -> None:
         demo_tree.run("bash", "-euo", "pipefail", "-c", block.text)
     else:
         assert demo_tree.run(sys.executable, "-c", block.text).strip()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(len(blocks(read(CONTRACT)))))
+def test_every_snippet_of_the_contract_runs(demo_tree: Any, number: int) -> None:
+    block = blocks(read(CONTRACT))[number]
+    if block.language == "python":
+        demo_tree.run(sys.executable, "-c", block.text)
 
 
 @pytest.mark.slow
