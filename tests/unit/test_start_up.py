@@ -80,9 +80,19 @@ def test_runs_of_a_stage_are_added_up_and_shown_beside_its_import(tmp_path: Path
     ]
     imports = [{"stage": "index", "seconds": 0.5, "torch": False}, {"stage": "learn", "seconds": 2.0, "torch": True}]
     record = {
-        "device": "CPU", "torch": "2", "dvc": "3", "python": "3.11", "study": "demo", "seconds": 9.0, "entries": 3,
-        "dvc_seconds": 2.5, "lock_kib": 40, "no_op_seconds": 1.5, "no_op": {"digits": 2.1, "everything": 4.0},
-        "stages": stages, "imports": imports,
+        "device": "CPU",
+        "torch": "2",
+        "dvc": "3",
+        "python": "3.11",
+        "study": "demo",
+        "seconds": 9.0,
+        "entries": 3,
+        "dvc_seconds": 2.5,
+        "lock_kib": 40,
+        "no_op_seconds": 1.5,
+        "no_op": {"digits": 2.1, "everything": 4.0},
+        "stages": stages,
+        "imports": imports,
     }
     assert [row.split(" | ") for row in stages_table(record).splitlines()[4:]] == [
         ["| learn", "2", "3.5", "300 MiB", "2", "yes |"],
