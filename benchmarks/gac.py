@@ -16,12 +16,13 @@ from torch.nn.functional import cross_entropy
 
 from benchmarks.common import about, options, seconds, write
 from pipeline.artifacts.images import read_description, read_split
-from pipeline.defenses.gac import learn
 from pipeline.devices import choose_device, keep_freed_memory
 from pipeline.models.inference import to_unit_interval
 from pipeline.models.modes import frozen
 from pipeline.params import AUTO
 from pipeline.randomness import generator
+from pipeline.registry import load_defense
+from pipeline.stages.families import learning_arguments
 from pipeline.studies import Study
 from pipeline.training.gac import CONTROL, GAC, NOISE, Contestants, Widths, fit_gac, new_contestants
 from pipeline.training.gac_losses import classifier_loss, generator_loss
@@ -46,7 +47,7 @@ def bare(contestants: Contestants, images: Tensor, labels: Tensor, batch_size: i
 
 def measure(study: Study, family: str, count: int, rounds: int) -> dict[str, Any]:
     device = choose_device()
-    block = study.arguments(learn, f"defenses.{family}.learn")
+    block = learning_arguments(study, family, load_defense("gac"))
     lambda_ = block.get("lambda_", AUTO)
     training = {**vars(block["training"]), "epochs": 1, "lambda_": block["lambdas"][0] if lambda_ == AUTO else lambda_}
     path = study.path("images")
