@@ -41,7 +41,7 @@ def choose_device() -> torch.device:
 
 
 def prepare_device() -> torch.device:
-    """The device that a stage runs on, this process made ready for it: one thread on a CPU, for threads change bytes."""
+    """The device that a stage runs on, this process made ready for it: one thread on a CPU: threads change bytes."""
     keep_freed_memory()
     torch.set_num_threads(1)
     return choose_device()

@@ -7,7 +7,7 @@ Writes: studies/<name>/params.yaml and dvc.yaml. With --refresh: every study's d
 import argparse
 import re
 
-from pipeline.artifacts.storage import replacing
+from pipeline.artifacts.files import replacing
 from pipeline.errors import PipelineError
 from pipeline.stages.command import command
 from pipeline.studies import PIPELINE, STUDIES, Study, checked_name

@@ -97,7 +97,7 @@ def parameters_of(function: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
 
 
 def check_value(value: Any, annotation: Any, where: str) -> Any:
-    """`value` if it fits `annotation` (an int also serves as a float; a dataclass takes a block), else PipelineError."""
+    """`value` if it fits `annotation` (an int serves as a float; a dataclass takes a block), else PipelineError."""
     try:
         return _rebuilt(_adapter(annotation).validate_python(value), annotation)
     except ValidationError as error:
@@ -255,4 +255,3 @@ def _annotation_at(annotation: Any, parts: list[Any]) -> Any:
 def _names_a_branch(part: str) -> bool:
     """Whether a piece of pydantic's location is no key of the block but a branch of a union ("constrained-float")."""
     return not part.isidentifier() or part in ("int", "float", "str", "bool", "list", "none")
-

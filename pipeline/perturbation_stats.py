@@ -4,11 +4,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from pipeline.artifacts.adversarial import BLOCK, open_adversarial
@@ -16,6 +15,9 @@ from pipeline.errors import PipelineError
 from pipeline.metrics.accumulators import GroupMeanImages, GroupMoments
 from pipeline.metrics.norms import example_statistics
 from pipeline.reporting.images import image_grid
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Kind = Literal["perturbations", "adversarial"]
 Quantity = Literal["pixel", "l1", "l2"]
@@ -145,7 +147,7 @@ class PerturbationStats:
         """Mean perturbation of the selection, float32 (c, h, w)."""
         return self._average("perturbations", label, target_label)
 
-    def grid(self, label: int | str, target_label: int | str, count: int = 8) -> Figure:
+    def grid(self, label: int | str, target_label: int | str, count: int = 8) -> "Figure":
         """Original, adversarial image and perturbation of the first `count` images of a pair."""
         rows = self.rows(label, target_label)[:count]
         if not len(rows):

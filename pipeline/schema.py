@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.attacks import extended, minimal
+from pipeline.attacks.shared.protocol import load_attack
+from pipeline.defenses.protocol import load_defense
 from pipeline.models.classifier import Classifier
 from pipeline.params import model_of
-from pipeline.registry import load_attack, load_defense
 from pipeline.stages.choose_steps import AttackTrials
 from pipeline.studies import BLOCKS, Budgets
 from pipeline.training.classifier import fit_classifier
@@ -61,7 +62,10 @@ def _defenses() -> dict[str, Any]:
         defense = load_defense(name)
         parts = {"learn": defense.learn, "predict": defense.predict, "examine": defense.examine}
         blocks = {part: _block(function, optional=True) for part, function in parts.items() if function is not None}
-        found[name] = {"type": "object", "properties": {"method": {"type": "string"}, "variants": {"type": "object"}, **blocks}}
+        found[name] = {
+            "type": "object",
+            "properties": {"method": {"type": "string"}, "variants": {"type": "object"}, **blocks},
+        }
     return found
 
 
@@ -83,7 +87,9 @@ def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
         if isinstance(value, dict):
             if "$ref" in value:
                 return resolve(dict(definitions[value["$ref"].rpartition("/")[2]]))
-            return {key: resolve(entry) for key, entry in value.items() if not (key == "title" and isinstance(entry, str))}
+            return {
+                key: resolve(entry) for key, entry in value.items() if not (key == "title" and isinstance(entry, str))
+            }
         return [resolve(entry) for entry in value] if isinstance(value, list) else value
 
     found: dict[str, Any] = resolve(schema)

@@ -91,14 +91,18 @@ class Study:
         for key in BLOCKS:
             block_at(self.params, key, self.file)
         if self.params["study"] != name:
-            raise PipelineError(f"{self.file}: study: expected the folder's name '{name}', found {self.params['study']!r}")
+            raise PipelineError(
+                f"{self.file}: study: expected the folder's name '{name}', found {self.params['study']!r}"
+            )
         for block in ("other_attacks", "defenses"):
             for key in self._mapping(block):
                 checked_name(key, f"{self.file}: {block}")
         self._check_families()
         dvc = folder / "dvc.yaml"
         if dvc.is_file() and PIPELINE.is_file() and dvc.read_bytes() != PIPELINE.read_bytes():
-            raise PipelineError(f"{dvc}: expected a copy of {PIPELINE}, found another text: copy it again (`make studies`)")
+            raise PipelineError(
+                f"{dvc}: expected a copy of {PIPELINE}, found another text: copy it again (`make studies`)"
+            )
 
     def _mapping(self, key: str) -> Mapping[str, Any]:
         block = block_at(self.params, key, self.file)
@@ -205,7 +209,14 @@ class Study:
         budgets: Budgets = self.checked(f"threat.{norm}", Budgets)
         return budgets
 
-    def resolved(self, block: Mapping[str, Any], key: str, choices: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    @property
+    def budgets(self) -> dict[str, float]:
+        """The stated budget of each norm of the threat model."""
+        return {norm: self.threat(norm).epsilon for norm in self._mapping("threat")}
+
+    def resolved(
+        self, block: Mapping[str, Any], key: str, choices: Mapping[str, Any], prefix: str = ""
+    ) -> dict[str, Any]:
         """The block with every "auto" replaced by what the rule chose: `choices[prefix + parameter]`.
 
         Raises PipelineError where no rule chooses that number, or the rule found none that meets it.

@@ -57,8 +57,10 @@ class Tree:
         names = ("undefended", "autoencoder_ensemble", "gac_vanilla", "adversarial_training")
         params["attacked"] = {key: entry for key, entry in params["attacked"].items() if entry["defense"] in names}
         for block in (params["adaptive"]["undefended"], params["adaptive"]["dropout_ensemble"]):
-            few = {"originals": 12, "sanity_originals": 4, "steps": 4, "l2_steps": 4, "queries": 5, "scored_draws": 9}
-            block["digits"] |= {**few, "epsilons": [0.05, 0.2], "draws": 3}
+            few = {"originals": 12, "sanity_originals": 4, "scored_draws": 9, "epsilons": [0.05, 0.2], "draws": 3}
+            block["digits"] |= few
+            block["digits"]["ascent"]["steps"] = block["digits"]["shortest"]["steps"] = 4
+            block["digits"]["others"] = {"square": {"queries": 5}, "autoattack": {"steps": 4, "queries": 5}}
         sizes = params["sizes"]["digits"]
         sizes["classifiers"] = {name: sizes["classifiers"][name] for name in ("narrow", "standard")}
         sizes["training"]["epochs"] = 2

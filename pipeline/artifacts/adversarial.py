@@ -11,7 +11,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.artifacts.storage import canonical_json, reading, replacing, write_attributes
+from pipeline.artifacts.files import canonical_json, replacing
+from pipeline.artifacts.storage import reading, write_attributes
 from pipeline.errors import PipelineError
 from pipeline.pixels import unit_interval
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.artifacts.storage import replacing
+from pipeline.artifacts.files import replacing
 from pipeline.errors import PipelineError
 
 

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pipeline.artifacts.adversarial import (
-    BLOCK,
     SOURCE_SPLITS,
     Identity,
     Sources,
@@ -20,9 +19,9 @@ from pipeline.artifacts.adversarial import (
 )
 from pipeline.artifacts.images import read_description, read_split
 from pipeline.artifacts.shards import Arrays, ShardStore
-from pipeline.attacks.protocol import Attack
 from pipeline.attacks.shared.engine import run_attack
 from pipeline.attacks.shared.goals import Goal
+from pipeline.attacks.shared.protocol import Attack
 from pipeline.devices import batching
 from pipeline.errors import PipelineError
 from pipeline.metrics.outcomes import margins
@@ -107,23 +106,24 @@ def make_set(
     """
     device = next(model.parameters()).device
     settings, sources = batching(device), start.sources
-    blocks = [slice(first, min(first + BLOCK, len(sources.labels))) for first in range(0, len(sources.labels), BLOCK)]
+    count, size = len(sources.labels), settings.block
+    blocks = [slice(first, min(first + size, count)) for first in range(0, count, size)]
     about = {
         "attack": name,
         "params": dict(identity.params),
         "sources": sources.source_index.tolist(),
         "source": source,
         "seed": identity.seed,
-        "device": device.type,
     }
     shards = ShardStore([start.path, classifier], about)
     with bar(len(sources.labels), f"{name} {identity.dataset}", "image") as progress:
         success = {"finished": 0, "fooled": 0}
 
-        def advance(finished: int, fooled: int) -> None:
-            success["finished"] += finished
-            success["fooled"] += fooled
-            progress.set_postfix(success=f"{success['fooled'] / success['finished']:.4f}", refresh=False)
+        def advance(finished: int, fooled: int | None) -> None:
+            if fooled is not None:
+                success["finished"] += finished
+                success["fooled"] += fooled
+                progress.set_postfix(success=f"{success['fooled'] / success['finished']:.4f}", refresh=False)
             progress.update(finished)
 
         def attack_block(index: int) -> Arrays:

@@ -8,7 +8,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.artifacts.storage import reading, replacing, write_attributes
+from pipeline.artifacts.files import replacing
+from pipeline.artifacts.storage import reading, write_attributes
 from pipeline.errors import PipelineError
 
 SCHEMA, VERSION = "images", 1
@@ -65,6 +66,13 @@ def read_description(path: Path) -> Description:
     """The file's description, without its images."""
     with _open(path) as file:
         return _description(file)
+
+
+def read_shape(path: Path) -> tuple[int, int, int]:
+    """Channels, height and width of the images."""
+    with _open(path) as file:
+        channels, height, width = file["train/images"].shape[1:]
+        return channels, height, width
 
 
 def read_split(path: Path, split: str) -> Split:

@@ -17,6 +17,7 @@ from pipeline.artifacts.images import read_split
 from pipeline.metrics.evaluation import Labels, evaluate, judge
 from pipeline.metrics.noise import add_noise_of_norm
 from pipeline.metrics.sources import one_row_per_original
+from pipeline.models.inference import unit_interval
 from pipeline.progress import bar
 from pipeline.randomness import derive_seed, generator
 
@@ -104,5 +105,5 @@ def parts_to_judge(
             random = np.random.default_rng(derive_seed(seed, source, attack, "noise norms"))
             chosen = one_row_per_original(sources.original_row[rows], random)
             noise = generator("cpu", seed, source, attack, "noise")
-            noisy = add_noise_of_norm(pictures.float() / 255, torch.from_numpy(norms[chosen]), noise)
+            noisy = add_noise_of_norm(unit_interval(pictures), torch.from_numpy(norms[chosen]), noise)
             yield Part(f"noise_{attack}", noisy, rows[chosen], originals, labels)

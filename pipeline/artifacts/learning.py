@@ -6,23 +6,22 @@ its learning curves, a header alone if there are none. The folder `data/learning
 of a defense that trains several times `trainings/<number>/<role>.safetensors`, its own model as `own.safetensors`.
 """
 
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from torch import nn
 
 from pipeline.artifacts.checkpoint import load_classifier
+from pipeline.artifacts.choices import read_choices, write_choices
 from pipeline.artifacts.curves import write_curves
+from pipeline.artifacts.files import replacing
 from pipeline.artifacts.pictures import write_picture
-from pipeline.artifacts.storage import replacing
 from pipeline.artifacts.weights import load_any, save_model, save_nothing
-from pipeline.defenses.protocol import Choice, Examined, Learned
+from pipeline.defenses.protocol import Examined, Learned
 from pipeline.errors import PipelineError
 from pipeline.models.autoencoder import Autoencoder, RestoringClassifier
 
@@ -59,28 +58,6 @@ def write_examined(folder: Path, examined: Examined) -> None:
     """Tables as `<name>.csv` and pictures as `<name>.h5`; the folder appears whole or not at all, and is replaced."""
     with _replaced_folder(folder) as part:
         _write_tables(part, examined.tables, examined.pictures)
-
-
-def write_choices(path: Path, choices: Mapping[str, Choice]) -> None:
-    """By parameter the fields of a Choice, keys sorted, numbers to 6 digits but for the value."""
-    stored = {
-        name: {**asdict(choice), "tried": [{key: _short(value) for key, value in row.items()} for row in choice.tried]}
-        for name, choice in choices.items()
-    }
-    with replacing(path) as part:
-        text = json.dumps(stored, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
-        part.write_text(text + "\n", encoding="utf-8")
-
-
-def read_choices(path: Path) -> dict[str, Choice]:
-    """The choices; PipelineError if the file is missing or not one of ours."""
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        return {name: Choice(**choice) for name, choice in stored.items()}
-    except FileNotFoundError:
-        raise PipelineError(f"{path}: no such file; expected what rules chose: run dvc repro") from None
-    except (ValueError, TypeError, AttributeError) as error:
-        raise PipelineError(f"{path}: expected what rules chose, as JSON: {' '.join(str(error).split())}") from None
 
 
 def load_learned(weights: Path, folder: Path) -> Learned:
@@ -167,7 +144,3 @@ def _replaced_folder(folder: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
-
-
-def _short(value: Any) -> Any:
-    return float(f"{value:.6g}") if isinstance(value, float) else value

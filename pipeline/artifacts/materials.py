@@ -111,7 +111,7 @@ class StudyMaterials:
 
     def kept(self, what: str, about: Mapping[str, Any], count: int, compute: Callable[[int], Arrays]) -> list[Arrays]:
         inputs = [path for path in (self._images, self._classifier, *self._sets.values()) if path.is_file()]
-        identity = {"what": what, "source": self.source, "key": self.key, "seed": self.seed, "device": self.device.type}
+        identity = {"what": what, "source": self.source, "key": self.key, "seed": self.seed}
         store = ShardStore(inputs, {**identity, "about": dict(about)})
         self._stores.append(store)
         store.fill(count, compute)

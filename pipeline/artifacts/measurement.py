@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from pipeline.artifacts.adversarial import AdversarialSet, open_adversarial
 from pipeline.artifacts.statistics import MeanImages, write_frame, write_mean_images
-from pipeline.attacks.protocol import Attack
 from pipeline.attacks.shared.budgets import fooled_within
 from pipeline.attacks.shared.engine import run_attack
 from pipeline.attacks.shared.goals import Goal
+from pipeline.attacks.shared.protocol import Attack
 from pipeline.devices import batching
 from pipeline.metrics.budgets import success_curve, within_norms
 from pipeline.metrics.noise import add_noise_of_norm

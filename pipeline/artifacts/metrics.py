@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifacts.storage import replacing
+from pipeline.artifacts.files import replacing
 from pipeline.errors import PipelineError
 
 

@@ -8,7 +8,8 @@ from typing import Any, TypeVar, get_type_hints
 import h5py
 import numpy as np
 
-from pipeline.artifacts.storage import reading, replacing, write_attributes
+from pipeline.artifacts.files import replacing
+from pipeline.artifacts.storage import reading, write_attributes
 
 VERSION = 1
 Picture = TypeVar("Picture")

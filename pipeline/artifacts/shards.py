@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from pipeline.artifacts.storage import canonical_json, replacing
+from pipeline.artifacts.files import canonical_json, replacing
 from pipeline.devices import choose_device, numerics
 
 Arrays = dict[str, NDArray[Any]]

@@ -13,7 +13,8 @@ import pyarrow
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-from pipeline.artifacts.storage import canonical_json, reading, replacing, write_attributes
+from pipeline.artifacts.files import canonical_json, replacing
+from pipeline.artifacts.storage import reading, write_attributes
 from pipeline.errors import PipelineError
 
 VERSION = 1

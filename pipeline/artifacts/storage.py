@@ -1,7 +1,5 @@
-"""What every format shares: files that appear whole or not at all, and HDF5 opened with its schema checked."""
+"""HDF5 opened with its schema checked."""
 
-import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,25 +8,6 @@ from typing import Any
 import h5py
 
 from pipeline.errors import PipelineError
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Write to the yielded `.part` path; it is flushed to disk and renamed to `path` on success.
-
-    On any exception the part is deleted and `path` is left as it was.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.unlink(missing_ok=True)
-    try:
-        yield part
-        with open(part, "rb+") as handle:
-            os.fsync(handle.fileno())
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
 
 
 def write_attributes(file: h5py.File, attributes: Mapping[str, Any]) -> None:
@@ -79,8 +58,3 @@ def schema_of(path: Path) -> str:
             return str(file.attrs["schema"])
     except (OSError, KeyError):
         raise PipelineError(f"{path}: expected an HDF5 file of this pipeline, found something else") from None
-
-
-def canonical_json(value: Any) -> str:
-    """JSON with sorted keys and no spaces: equal values, equal text."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pipeline import models
-from pipeline.artifacts.storage import canonical_json, replacing
+from pipeline.artifacts.files import canonical_json, replacing
 from pipeline.errors import PipelineError
 
 Model = TypeVar("Model", bound=nn.Module)

@@ -3,7 +3,7 @@
 To write one, put this into `pipeline/attacks/<name>.py` and a block `<name>` into a study's params:
 
     from pipeline.attacks.shared.goals import Goal
-    from pipeline.attacks.shared.protocol import Attack
+    from pipeline.attacks.shared.protocol import Attack, Budget
 
     def <name>(model, images, goal: Goal, [generator], *, <the block's keys>) -> (images, steps)
 
@@ -16,6 +16,6 @@ attacks whole defenses, whose logits are of several passes, by the same lines. g
 images' device, for attacks that draw random numbers. The keyword-only parameters, with their ranges, are the block's
 schema. Returned: adversarial images (n, c, h, w) in [0, 1] and the steps taken by each, int64 (n,).
 
-What else there is to say of an attack (what bounds it, whether it draws random numbers, ...) are fields of `Attack`.
-`pipeline.registry.load_attack` finds it by its name. What attacks share is in `shared/`.
+What else there is to say of an attack (what bounds it, whether it draws random numbers, ...) are fields of `Attack`;
+`shared.protocol.load_attack` finds it by its name. What attacks share is in `shared/`.
 """

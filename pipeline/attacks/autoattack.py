@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from pipeline.attacks.shared.goals import Goal
 from pipeline.attacks.shared.outside import for_torchattacks
 from pipeline.attacks.shared.protocol import Attack, epsilon_in_its_norm
+from pipeline.models.modes import frozen
 from pipeline.ranges import Range
 
 
@@ -40,7 +41,7 @@ def autoattack(
 
     Differs from the original: one restart.
     """
-    with torch.no_grad():
+    with frozen(model), torch.no_grad():
         classes = goal.prediction(model(images[:1])).shape[1]
     with for_torchattacks(model, goal, generator, norm, epsilon) as outside:
         outer, about = outside.model, outside.about

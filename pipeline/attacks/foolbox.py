@@ -15,6 +15,7 @@ from pipeline.models.modes import frozen
 from pipeline.randomness import seeded_globally
 from pipeline.ranges import Range
 
+NO_TARGETS = "expected an attack that takes targets; this one only leaves the label"
 REFUSALS = (TypeError, ValueError, AssertionError, NotImplementedError, ImportError)
 
 
@@ -63,11 +64,11 @@ def foolbox(
         try:
             raw, found, _ = attack(bounded, images, criterion, epsilons=epsilon)
         except REFUSALS as error:
-            raise PipelineError(f"{where}: refused: {_one_line(error)}") from None
+            raise _refusal(where, "refused", error, goal.targeted) from None
     # Whoever follows gradients needs to know the target; whoever guesses must at least ask whether it is hit, and not
     # only at the end, as Foolbox does for each.
     if goal.targeted and not targets.read and (differentiated or targets.asked < 2):
-        raise PipelineError(f"{where}: expected an attack that takes targets; this one only leaves the label")
+        raise PipelineError(f"{where}: {NO_TARGETS}")
     failed = ((raw == 0) | ~raw.isfinite()).flatten(1).all(1) | ~found.isfinite().flatten(1).all(1)
     found = torch.where(failed[:, None, None, None], images, found.clamp(0, 1))
     return found.detach(), torch.zeros_like(goal.labels)
@@ -81,7 +82,7 @@ def _budget(arguments: Mapping[str, Any]) -> Budget | None:
     try:
         order = attack.distance.p
     except (AttributeError, ValueError) as error:
-        raise PipelineError(f"foolbox:{arguments['name']}.epsilon: expected none: {_one_line(error)}") from None
+        raise _refusal(f"foolbox:{arguments['name']}", "epsilon: expected none", error) from None
     norms: dict[float, Norm] = {0: "l0", 1: "l1", 2: "l2", torch.inf: "linf"}
     return Budget("epsilon", norms[order])
 
@@ -100,11 +101,18 @@ def _build(name: Any, arguments: Any) -> Any:
     try:
         return kind(**given)
     except REFUSALS as error:
-        raise PipelineError(f"{where}: arguments refused: {_one_line(error)}") from None
+        raise _refusal(where, "arguments refused", error) from None
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+def _refusal(where: str, what: str, error: Exception, targeted: bool = False) -> PipelineError:
+    """Foolbox's error in one line of ours."""
+    if isinstance(error, ImportError):
+        return PipelineError(f"{where}: needs the package {error.name}, which is not installed")
+    words = " ".join(str(error).split()) or type(error).__name__
+    if words == "unsupported criterion":
+        words = NO_TARGETS if targeted else "expected an attack that leaves the label; this one only takes targets"
+        return PipelineError(f"{where}: {words}")
+    return PipelineError(f"{where}: {what}: {words}")
 
 
 class _Targets(library.criteria.TargetedMisclassification):  # type: ignore[misc]

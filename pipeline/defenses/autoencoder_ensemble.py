@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.defenses.gaussian_blur import blur
-from pipeline.defenses.protocol import Choice, Defense, Examined, Learned, Materials, Rows
+from pipeline.defenses.protocol import Defense, Examined, Learned, Materials, Rows
 from pipeline.defenses.shared.choices import (
     ROUNDING,
     is_narrow,
@@ -27,6 +27,7 @@ from pipeline.defenses.shared.choices import (
 )
 from pipeline.defenses.shared.pictures import Restorations
 from pipeline.errors import PipelineError
+from pipeline.metrics.choices import Choice
 from pipeline.metrics.restorations import BLUR, NOTHING, RestorationError
 from pipeline.metrics.votes import summarize_passes
 from pipeline.models.autoencoder import Autoencoder, RestoringClassifier
@@ -297,13 +298,12 @@ def _largest_dropout(trials: Sequence[AutoencoderTrial]) -> float | None:
     return max((trial.dropout for trial in kept if trial.average >= best - ALLOWANCE - ROUNDING), default=None)
 
 
-def _otherwise(trial: AutoencoderTrial, images: int) -> list[AutoencoderTrial]:
-    """An original counts as much in each of the three shares."""
+def _otherwise(trial: AutoencoderTrial, originals: int) -> list[AutoencoderTrial]:
     count = trial.originals
     return [
-        replace(trial, clean_accuracy=moved(trial.clean_accuracy, images, count)),
-        replace(trial, minimal_recovered=moved(trial.minimal_recovered, images, count)),
-        replace(trial, extended_recovered=moved(trial.extended_recovered, images, count)),
+        replace(trial, clean_accuracy=moved(trial.clean_accuracy, originals, count)),
+        replace(trial, minimal_recovered=moved(trial.minimal_recovered, originals, count)),
+        replace(trial, extended_recovered=moved(trial.extended_recovered, originals, count)),
     ]
 
 

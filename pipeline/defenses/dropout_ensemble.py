@@ -13,12 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline.attacks.ascent import ascend_steps
+from pipeline.attacks.shared.ascent import ascend_steps
+from pipeline.attacks.shared.goals import Goal
 from pipeline.defenses.gaussian_noise_ensemble import gaussian_noise_ensemble
-from pipeline.defenses.protocol import Choice, Defense, Examined, Learned, Materials, Rows
+from pipeline.defenses.protocol import Defense, Examined, Learned, Materials, Rows
 from pipeline.defenses.shared.choices import is_narrow, moved, shares_by_original
 from pipeline.defenses.shared.voting import predicted_classes
 from pipeline.errors import PipelineError
+from pipeline.metrics.choices import Choice
 from pipeline.metrics.sources import one_row_per_original
 from pipeline.metrics.traces import trace
 from pipeline.models.dropout import Dropout, sampling
@@ -138,7 +140,7 @@ def _try(materials: Materials, rows: Rows, name: str, strength: float, ensemble:
 def choose_rate(trials: Sequence[DefenseTrial]) -> Choice:
     """RATE_RULE, on trials of the dropout ensemble."""
     return Choice(
-        _largest_rate(trials), RATE_RULE, _tried(trials, "rate"), is_narrow(_largest_rate, trials, _with_clean_images)
+        _largest_rate(trials), RATE_RULE, _tried(trials, "rate"), is_narrow(_largest_rate, trials, _otherwise)
     )
 
 
@@ -153,7 +155,7 @@ def choose_sigma(rates: Sequence[DefenseTrial], sigmas: Sequence[DefenseTrial]) 
         return min(both[len(rates) :], key=lambda trial: (abs(trial.lost - aim.lost), trial.strength)).strength
 
     both = [*rates, *sigmas]
-    return Choice(choose(both), SIGMA_RULE, _tried(sigmas, "sigma"), is_narrow(choose, both, _with_clean_images))
+    return Choice(choose(both), SIGMA_RULE, _tried(sigmas, "sigma"), is_narrow(choose, both, _otherwise))
 
 
 def _largest_rate(trials: Sequence[DefenseTrial]) -> float | None:
@@ -161,8 +163,8 @@ def _largest_rate(trials: Sequence[DefenseTrial]) -> float | None:
     return max(kept, default=None)
 
 
-def _with_clean_images(trial: DefenseTrial, images: int) -> list[DefenseTrial]:
-    return [replace(trial, clean_accuracy=moved(trial.clean_accuracy, images, trial.originals))]
+def _otherwise(trial: DefenseTrial, originals: int) -> list[DefenseTrial]:
+    return [replace(trial, clean_accuracy=moved(trial.clean_accuracy, originals, trial.originals))]
 
 
 def _tried(trials: Sequence[DefenseTrial], parameter: str) -> list[dict[str, Any]]:
@@ -214,7 +216,9 @@ def examine(
 
     def carry_on(images: Tensor, steps: int) -> Tensor:
         parts = zip(images.split(materials.predict_batch), targets.split(materials.predict_batch), strict=True)
-        return torch.cat([ascend_steps(classifier, *part, step_size=step_size, steps=steps) for part in parts])
+        return torch.cat(
+            [ascend_steps(classifier, part, Goal(wanted), step_size=step_size, steps=steps) for part, wanted in parts]
+        )
 
     return Examined(tables={"trace": trace(passes_over, carry_on, images, labels, targets, passes, extra_steps)})
 

@@ -15,13 +15,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipeline.attacks.comparison import needed_against
-from pipeline.defenses.protocol import Choice, Defense, Examined, Learned, Materials, Rows
+from pipeline.attacks.shared.comparison import needed_against
+from pipeline.defenses.protocol import Defense, Examined, Learned, Materials, Rows
 from pipeline.defenses.shared.choices import ROUNDING, is_narrow, moved, settle, shares_by_original
 from pipeline.defenses.shared.pictures import Generated
 from pipeline.defenses.undefended import undefended
 from pipeline.errors import PipelineError
+from pipeline.metrics.choices import Choice
 from pipeline.metrics.gains import (
+    ALLOWED_LOSS,
     CONTROLS,
     EACH_CLASS,
     GAC,
@@ -35,7 +37,7 @@ from pipeline.metrics.gains import (
 from pipeline.metrics.splits import training_mask
 from pipeline.models.classifier import NormalizingClassifier
 from pipeline.models.generators import Generator
-from pipeline.models.inference import for_inference, predict
+from pipeline.models.inference import for_inference, predict, unit_interval
 from pipeline.models.modes import evaluation_mode
 from pipeline.ranges import Range
 from pipeline.training.gac import (
@@ -67,8 +69,6 @@ WATCHED = 2000  # images of each kind that the learning curves are measured on
 # The kinds of Figure 10 of the paper, original to generated; where one does not occur, it is left out.
 KINDS = ((4, 7), (5, 8), (9, 7), (4, 9), (1, 4), (0, 8), (5, 3))
 SEARCHED = 10000  # test images that those are looked for among
-# Clean accuracy that a lambda may cost, against the control: a gain that is paid for with more is no defense's.
-ALLOWED_LOSS = 0.01
 LAMBDA_RULE = (
     "the lambda of the largest gain over the control on minimal adversarial images of unseen originals, of those that "
     "cost at most a point of clean accuracy on unseen images; of equal gains the smallest lambda"
@@ -361,12 +361,12 @@ def _best_lambda(trials: Sequence[GacTrial]) -> float | None:
     return min((lambda_ for gain, lambda_ in kept if gain >= best - ROUNDING), default=None)
 
 
-def _otherwise(trial: GacTrial, images: int) -> list[GacTrial]:
+def _otherwise(trial: GacTrial, originals: int) -> list[GacTrial]:
     if trial.gain is None or trial.clean_accuracy is None:
         return []
     return [
-        replace(trial, clean_accuracy=moved(trial.clean_accuracy, images, trial.unseen)),
-        replace(trial, gain=trial.gain + images / trial.images),
+        replace(trial, clean_accuracy=moved(trial.clean_accuracy, originals, trial.unseen)),
+        replace(trial, gain=trial.gain + originals / trial.originals),
     ]
 
 
@@ -417,7 +417,7 @@ def _models(contestants: Contestants) -> dict[str, nn.Module]:
 
 def _as_floats(images: Tensor) -> NDArray[np.float32]:
     """uint8 images in [0, 1]."""
-    floats: NDArray[np.float32] = (images.float() / 255).cpu().numpy()
+    floats: NDArray[np.float32] = unit_interval(images).cpu().numpy()
     return floats
 
 

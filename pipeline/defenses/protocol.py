@@ -10,6 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pipeline.metrics.choices import Choice
+from pipeline.registry import load
+
 Predict = Callable[..., Tensor]
 
 
@@ -45,19 +48,9 @@ class Defense:
     examine: "Callable[..., Examined] | None" = None
 
 
-@dataclass(frozen=True)
-class Choice:
-    """A number that a rule chose on validation images.
-
-    value : what the rule says; None where no setting meets it. rule : in words, with what it does in a tie. tried : a
-    row per setting tried, with the figures that the rule looks at. narrow : the choice would be another if one or two
-    images had come out otherwise.
-    """
-
-    value: float | None
-    rule: str
-    tried: Sequence[Mapping[str, Any]]
-    narrow: bool = False
+def load_defense(name: str) -> Defense:
+    """The defense of the file `pipeline/defenses/<name>.py`. Raises PipelineError if there is none."""
+    return load("defenses", name, Defense)
 
 
 @dataclass(frozen=True)

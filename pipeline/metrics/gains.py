@@ -12,6 +12,8 @@ from pipeline.metrics.intervals import bootstrap_mean
 MEAN = -1  # number of "all trainings together"
 EACH_CLASS = 2  # generated images that are shown of every class
 GAC, CONTROLS = "gac", ("control", "noise_control")
+# Clean accuracy that a lambda may cost, against the control: a gain that is paid for with more is no defense's.
+ALLOWED_LOSS = 0.01
 
 
 @dataclass(frozen=True)

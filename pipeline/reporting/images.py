@@ -7,7 +7,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from pipeline.reporting.style import DIVERGING, new_figure
+from pipeline.reporting.style import DIVERGING, MOST_CLASSES, class_ticks, new_figure
 
 Floats = NDArray[np.float32]
 
@@ -27,19 +27,21 @@ def tile(images: Floats, gap: int = 1, fill: float = 1.0) -> Floats:
 def matrix_figure(
     images: Floats, class_names: Sequence[str], title: str, *, low: float, high: float, gray: str = "gray"
 ) -> Figure:
-    """A (label, target label) matrix of images (k, k, c, h, w), values from `low` to `high`."""
-    count, channels, side = len(class_names), images.shape[2], images.shape[3]
+    """A (label, target label) matrix of images (k, k, c, h, w), values from `low` to `high`.
+
+    Of more than MOST_CLASSES classes the first so many.
+    """
+    names = class_names[:MOST_CLASSES]
+    count = len(names)
+    channels, height, width = images.shape[2:]
     figure, axes = new_figure(7.4, 7.2)
-    picture = tile(np.clip((images - low) / (high - low), 0, 1))
+    picture = tile(np.clip((images[:count, :count] - low) / (high - low), 0, 1))
     plot = axes[0, 0]
     shown = plot.imshow(
         picture if channels == 3 else picture[..., 0], cmap=gray, vmin=0, vmax=1, interpolation="nearest"
     )
-    centers = np.arange(count) * (side + 1) + side / 2 - 0.5
-    plot.set_xticks(
-        centers, class_names, rotation=45 if channels == 3 else 0, ha="right" if channels == 3 else "center"
-    )
-    plot.set_yticks(centers, class_names)
+    class_ticks(plot, names, _centers(count, width, 1))
+    class_ticks(plot, names, _centers(count, height, 1), y=True)
     plot.set_xlabel("target label")
     plot.set_ylabel("original label")
     plot.tick_params(length=0)
@@ -56,9 +58,9 @@ def image_grid(
 ) -> Figure:
     """One row of images (n, c, h, w) per name, with `columns` above; rows with negative values are
     perturbations: symmetric around gray (color) or blue to red (one channel), all on one scale."""
-    count, side = len(rows[0]), rows[0].shape[3]
+    count, (height, width) = len(rows[0]), rows[0].shape[2:]
     # One picture on one pair of axes: a pair of axes per image took ten times as long.
-    gap = max(1, round(side / 12))
+    gap = max(1, round(max(height, width) / 12))
     limit = max((float(np.abs(images).max()) for images in rows if images.min() < 0), default=1.0)
     labels, colored = [], []
     for name, images in zip(names, rows, strict=True):
@@ -71,12 +73,12 @@ def image_grid(
                 0.5 + 0.5 * images[:, 0] / limit if signed else images[:, 0]
             )
             colored.append(shades[..., :3].transpose(0, 3, 1, 2))
-    figure, axes = new_figure(0.9 + 0.72 * count, 0.6 + 0.74 * len(rows))
+    tall = min(3.0, height / width)
+    figure, axes = new_figure(0.9 + 0.72 * count, 0.6 + 0.74 * tall * len(rows))
     plot = axes[0, 0]
     plot.imshow(tile(np.stack(colored).astype(np.float32), gap), interpolation="nearest")
-    plot.set_yticks(np.arange(len(rows)) * (side + gap) + side / 2 - 0.5, labels)
-    centers = np.arange(count) * (side + gap) + side / 2 - 0.5
-    plot.set_xticks(centers, columns if columns is not None else [""] * count, fontsize=8)
+    plot.set_yticks(_centers(len(rows), height, gap), labels)
+    plot.set_xticks(_centers(count, width, gap), columns if columns is not None else [""] * count, fontsize=8)
     plot.xaxis.tick_top()
     plot.tick_params(length=0)
     plot.spines[:].set_visible(False)
@@ -89,3 +91,8 @@ def magnitude_matrix(perturbations: Floats) -> tuple[Floats, float]:
     sizes = np.abs(perturbations)
     scale = float(np.nanpercentile(sizes, 99.5)) or 1.0
     return np.asarray(sizes, np.float32), scale
+
+
+def _centers(count: int, side: int, gap: int) -> list[float]:
+    """Where the middles of `count` images lie, `side` pixels each."""
+    return [index * (side + gap) + side / 2 - 0.5 for index in range(count)]

@@ -1,31 +1,18 @@
-"""Sections and figures into one HTML page that needs nothing beside it."""
+"""Sections into one HTML page that needs nothing beside it, and the page that leads to the studies' pages."""
 
-import base64
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jinja2
-
-from pipeline.reporting.section import Section
-
-
-def render_page(template: str, title: str, sections: Sequence[Section], pictures: Mapping[str, bytes]) -> str:
-    """The page of one dataset, its PNG pictures embedded."""
-    return (
-        _environment()
-        .from_string(template)
-        .render(
-            title=title,
-            sections=sections,
-            pictures={name: base64.b64encode(data).decode() for name, data in pictures.items()},
-        )
-    )
+from pipeline.reporting.comparison import Comparison, compared
+from pipeline.reporting.section import Drawn, environment
 
 
-def render_index(template: str, metrics: Mapping[str, Mapping[str, Any]]) -> str:
-    """The page that leads to the datasets' pages, with their main numbers."""
-    return _environment().from_string(template).render(metrics=metrics)
+def render_page(title: str, sections: Sequence[Drawn]) -> str:
+    """The page of one study, its pictures embedded."""
+    return environment().get_template("report.html.j2").render(title=title, sections=sections)
 
 
-def _environment() -> jinja2.Environment:
-    return jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+def render_index(metrics_by_study: Mapping[str, Mapping[str, Any]]) -> str:
+    """The page that leads to the studies' pages, with a comparison of their main numbers."""
+    comparison: Comparison = compared(metrics_by_study)
+    return environment().get_template("index.html.j2").render(comparison=comparison)

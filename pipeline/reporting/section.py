@@ -1,73 +1,89 @@
-"""The parts that a report is made of."""
+"""A part of a page: a template that holds the words, what it is filled with, and figures."""
 
-import re
-from collections.abc import Mapping, Sequence
+import base64
+import functools
+import multiprocessing
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from html import escape
+from typing import Any
 
+import jinja2
 from matplotlib.figure import Figure
 
+from pipeline.reporting import formats, predicates
+from pipeline.reporting.style import as_png
 
-@dataclass
+
+@dataclass(frozen=True)
 class Section:
-    """A titled run of paragraphs, tables and figures, in reading order.
+    """One section of a report.
 
-    `blocks` holds HTML; `figures` holds what each `figure` block shows, by file name.
+    `template`: `templates/<template>.html.j2`, which sets `title`; `context`: the data of its tables and sentences;
+    `figures`: what it shows, by file name, each stored as `<name>.png` and in the template `pictures["<name>"]`.
     """
 
+    template: str
+    context: Mapping[str, Any]
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A section made: its title, its HTML with the figures in it, and the figures as PNG files by name."""
+
     title: str
-    blocks: list[tuple[str, str, str]] = field(default_factory=list)  # kind, HTML or name, caption
-    figures: dict[str, Figure] = field(default_factory=dict)
-
-    def text(self, words: str) -> None:
-        """A paragraph of plain text."""
-        self.blocks.append(("html", f"<p>{escape(words)}</p>", ""))
-
-    def heading(self, words: str) -> None:
-        """A heading inside the section."""
-        self.blocks.append(("html", f"<h3>{escape(words)}</h3>", ""))
-
-    def table(self, header: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> None:
-        """A table of texts; the first column is the row's name."""
-        head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
-        body = "".join(
-            f"<tr><th>{escape(row[0])}</th>"
-            + "".join(f"<td>{_unbroken(escape(cell))}</td>" for cell in row[1:])
-            + "</tr>"
-            for row in rows
-        )
-        table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-        html = f"<figure><figcaption>{escape(caption)}</figcaption>{table}</figure>"
-        self.blocks.append(("html", html, ""))
-
-    def figure(self, name: str, figure: Figure, caption: str) -> None:
-        """A figure, stored as `<name>.png`."""
-        self.figures[name] = figure
-        self.blocks.append(("figure", name, caption))
+    html: str
+    pictures: Mapping[str, bytes]
 
 
-def _unbroken(cell: str) -> str:
-    """No line may end within an interval or between a number and its percent sign."""
-    return re.sub(r"(?<=\d) %|, (?=[^\[\]]*\])", lambda found: found[0].replace(" ", "\N{NO-BREAK SPACE}"), cell)
+def draw(section: Section) -> Drawn:
+    """Draw its figures and fill its template; a name that its data lack is an error (jinja2.UndefinedError)."""
+    pictures = {name: as_png(figure) for name, figure in section.figures.items()}
+    embedded = {name: base64.b64encode(picture).decode() for name, picture in pictures.items()}
+    module = (
+        environment().get_template(f"{section.template}.html.j2").make_module({**section.context, "pictures": embedded})
+    )
+    return Drawn(str(getattr(module, "title")), str(module), pictures)  # noqa: B009  a template sets it
 
 
-def percent(value: float, digits: int = 1) -> str:
-    """0.123 as 12.3 %."""
-    return f"{100 * value:.{digits}f} %"
+def draw_all(makers: Sequence[Callable[[], Section]], workers: int = 1) -> list[Drawn]:
+    """Make and draw sections, side by side in so many processes where the system can fork; the same bytes with any."""
+    if workers < 2 or "fork" not in multiprocessing.get_all_start_methods():
+        return [draw(make()) for make in makers]
+    _forked.extend(makers)  # a forked process has them; frames and figures need no pickling
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # threads of BLAS are idle, and know of forks
+            with ProcessPoolExecutor(workers, multiprocessing.get_context("fork")) as pool:
+                return list(pool.map(_draw_forked, range(len(makers))))
+    finally:
+        _forked.clear()
 
 
-def rate(entry: Mapping[str, float], digits: int = 1) -> str:
-    """A {value, low, high} as "12.3 % [11.0, 13.5]"."""
-    low, high = (f"{100 * entry[end]:.{digits}f}" for end in ("low", "high"))
-    return f"{percent(entry['value'], digits)} [{low}, {high}]"
+_forked: list[Callable[[], Section]] = []
 
 
-def number(value: float) -> str:
-    """Three significant digits, as in the paper's Table 1."""
-    return "0" if value == 0 else f"{value:.3g}" if abs(value) >= 1e-3 else f"{value:.2e}"
+def _draw_forked(index: int) -> Drawn:
+    return draw(_forked[index]())
 
 
-def points(entry: Mapping[str, float]) -> str:
-    """A difference of rates {value, low, high} as "-1.2 points [-2.0, -0.4]"."""
-    value, low, high = (f"{round(100 * entry[end], 1) + 0:+.1f}" for end in ("value", "low", "high"))  # + 0: no "-0.0"
-    return f"{value} points [{low}, {high}]"
+@functools.cache
+def environment() -> jinja2.Environment:
+    """Where templates come from, and the numbers' formats and verdicts' predicates that they may use."""
+    found = jinja2.Environment(
+        loader=jinja2.PackageLoader("pipeline.reporting", "templates"),
+        autoescape=lambda name: name is not None and name.endswith(".html.j2"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    for function in (formats.percent, formats.rate, formats.number, formats.points, formats.length_of, formats.area,
+                     formats.times, formats.budget, formats.in_words, formats.unbroken,
+        formats.sentence):  # fmt: skip
+        found.filters[function.__name__] = function
+    for predicate in (predicates.better, predicates.gains, predicates.loses, predicates.same_effort, predicates.looks_cut, predicates.size_against):  # fmt: skip
+        found.globals[predicate.__name__] = predicate
+    return found

@@ -1,15 +1,18 @@
-"""How every figure looks: one size of text, one palette, no global state of matplotlib."""
+"""How every figure looks: one size of text, one palette, and nothing of a person's settings."""
 
+import io
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
+matplotlib.rcdefaults()
 matplotlib.rcParams.update(
     {
         "font.size": 9,
@@ -24,7 +27,9 @@ matplotlib.rcParams.update(
 )
 # Okabe and Ito's palette, told apart also by readers who see no red or green.
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#000000")
+LINES = [(color, style) for style in ("-", "--", "-.", ":") for color in COLORS]  # one after the other, 32 in all
 SEQUENTIAL, DIVERGING = "viridis", "RdBu_r"
+MOST_CLASSES = 20  # that a figure shows side by side and a reader can still tell apart
 
 
 def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, NDArray[Any]]:
@@ -33,51 +38,43 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> 
     return figure, np.asarray(figure.subplots(rows, columns, squeeze=False))
 
 
+def as_png(figure: Figure) -> bytes:
+    """The figure as PNG bytes that hold no version and no time."""
+    buffer = io.BytesIO()
+    # `savefig` would draw everything twice: once for the layout only.
+    FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})  # type: ignore[no-untyped-call]
+    return buffer.getvalue()
+
+
+def shortened(name: str, most: int = 14) -> str:
+    """A class's name, its end left out where it is longer than a figure has room for."""
+    return name if len(name) <= most else f"{name[: most - 1]}…"
+
+
+def towards(label: str, target: str) -> str:
+    """A pair as a column's title: "3 → 5", of long names the beginnings."""
+    return f"{label} → {target}" if max(len(label), len(target)) < 3 else f"{label[:5]}→{target[:5]}"
+
+
+def class_ticks(
+    axes: Axes, names: Sequence[str], at: Sequence[float] | None = None, *, y: bool = False, most: int = 14
+) -> None:
+    """A tick for every name at 0, 1, ... or at `at`; tilted where names are long, every nth where there are many.
+
+    `most`: the most letters of a name.
+    """
+    step = -(-len(names) // (2 * MOST_CLASSES))
+    places = list(range(len(names)) if at is None else at)[::step]
+    shown = [shortened(name, most) for name in names[::step]]
+    long = max(map(len, shown)) > 2 or len(shown) > MOST_CLASSES
+    if y:
+        axes.set_yticks(places, shown)
+    else:
+        axes.set_xticks(places, shown, rotation=45 if long else 0, ha="right" if long else "center")
+
+
 def label_ticks(axes: Axes, values: Iterable[float]) -> None:
     """Ticks of a logarithmic x axis at exactly these values, written plainly."""
     ticks = sorted(values)
     axes.set_xticks(ticks, [f"{value:g}" for value in ticks], fontsize=7)
     axes.xaxis.set_minor_locator(NullLocator())
-
-
-def heatmap(
-    axes: Axes,
-    values: NDArray[np.floating],
-    class_names: Sequence[str],
-    title: str,
-    *,
-    low: float | None = None,
-    high: float | None = None,
-    form: str = "{:.2f}",
-    colors: str = SEQUENTIAL,
-    row_names: Sequence[str] | None = None,
-    rows_are: str = "original label",
-) -> None:
-    """A (label, target label) matrix with its numbers; NaN cells (the diagonal) stay blank."""
-    shown = np.ma.masked_invalid(values)
-    image = axes.imshow(shown, cmap=colors, vmin=low, vmax=high)
-    names = list(class_names if row_names is None else row_names)
-    axes.set_xticks(
-        range(values.shape[1]),
-        class_names,
-        rotation=45 if len(class_names[0]) > 2 else 0,
-        ha="right" if len(class_names[0]) > 2 else "center",
-    )
-    axes.set_yticks(range(values.shape[0]), names)
-    axes.set_xlabel("target label")
-    axes.set_ylabel(rows_are)
-    axes.set_title(title)
-    axes.spines[:].set_visible(False)
-    norm = image.norm
-    for (row, column), value in np.ndenumerate(values):
-        if np.isfinite(value):
-            red, green, blue, _ = image.cmap(norm(value))
-            dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
-            number = axes.text(
-                column, row, form.format(value), ha="center", va="center", fontsize=5.5,
-                color="white" if dark else "black",
-            )  # fmt: skip
-            number.set_in_layout(False)  # it lies inside the axes; measuring a hundred of them takes long
-    figure = axes.figure
-    assert figure is not None
-    figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03)

@@ -11,10 +11,13 @@ from typing import Annotated
 
 from pipeline.artifacts.checkpoint import load_classifier
 from pipeline.artifacts.generation import start_from_images
+from pipeline.artifacts.images import read_shape
 from pipeline.artifacts.measurement import measure_success
+from pipeline.attacks.shared.budgets import within_threat
+from pipeline.attacks.shared.protocol import load_attack
 from pipeline.models.inference import for_inference
 from pipeline.ranges import Range
-from pipeline.registry import load_attack, split_method
+from pipeline.registry import split_method
 from pipeline.stages.command import run
 from pipeline.stages.sets import make_and_measure, source_counts
 from pipeline.studies import Study
@@ -24,15 +27,18 @@ def main(study: Study, key: str) -> None:
     where = f"other_attacks.{key}"
     method, own = split_method(key, study.value(where), study.where(where))
     attack = load_attack(method)
-    bounded = attack.budget_of(own)
-    given = {parameter: study.threat(norm).epsilon for parameter, norm in [bounded] if parameter not in own} if bounded else {}
-    arguments = study.arguments(attack.run, where, given | own)
+    own = within_threat(attack, own, study.budgets, study.where(where))
+    arguments = study.arguments(attack.run, where, own)
+    attack.check(True, *read_shape(study.path("images"))[1:])
+    bound = attack.budget_for(arguments)
+    budget = (*bound, study.threat(bound.norm).epsilons) if bound else None
     counts = source_counts(study, "other_sources")
     curve = study.checked("other_sources.curve", Annotated[int, Range(1, 10**7)])
-    budget = (*bounded, study.threat(bounded[1]).epsilons) if bounded else None
 
     model = for_inference(load_classifier(study.path("classifier")), study.device)
-    start = start_from_images(study.path("images"), model, counts, study.seed, study.source, study.where("other_sources"))
+    start = start_from_images(
+        study.path("images"), model, counts, study.seed, study.source, study.where("other_sources")
+    )
     described = arguments if method == key else {"method": method, **arguments}
     make_and_measure(study, key, attack, arguments, start, model, described)
     out = study.path("statistics", key) / "success.parquet"

@@ -24,7 +24,11 @@ def run(main: Callable[..., None], doc: str | None, key: str = "") -> None:
         parser.add_argument("key", metavar=key, help=f"key of the {key} in the study's params")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     words = parser.parse_args()
-    command(lambda: main(Study(words.study), *([words.key] if key else [])), words.debug, [words.study, getattr(words, "key", "")])
+    command(
+        lambda: main(Study(words.study), *([words.key] if key else [])),
+        words.debug,
+        [words.study, getattr(words, "key", "")],
+    )
 
 
 def command(main: Callable[[], None], debug: bool, labels: list[str]) -> None:

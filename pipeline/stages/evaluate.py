@@ -1,7 +1,7 @@
 """Judge a defense and its variants on the test split: clean images, the paper's sets, and random noise of their size.
 
 Reads:  the images file, the classifier, the paper's sets, what the family has learned.
-Writes: of the defense one row per (image, set); a folder with the same of its variants, and what else its file measures.
+Writes: of the defense one row per (image, set); a folder with the same of its variants, and what else is measured.
 Params: defenses.<key>, seed.
 Cost:   the passes of each over (test split + test-split part of the sets).
 """
@@ -9,13 +9,12 @@ Cost:   the passes of each over (test split + test-split part of the sets).
 from pipeline.artifacts.evaluations import write_evaluation
 from pipeline.artifacts.images import read_description
 from pipeline.artifacts.judging import judge_parts, parts_to_judge
-from pipeline.artifacts.learning import read_learned, write_examined
-from pipeline.artifacts.materials import study_materials
+from pipeline.artifacts.learning import load_learned, write_examined
+from pipeline.defenses.protocol import Examined, load_defense
 from pipeline.devices import batching
 from pipeline.errors import PipelineError
-from pipeline.registry import load_defense
 from pipeline.stages.command import run
-from pipeline.stages.judged import load_family
+from pipeline.stages.families import examining_arguments, load_family, materials_of
 from pipeline.studies import Study
 
 
@@ -24,12 +23,16 @@ def main(study: Study, key: str) -> None:
     batch_size = batching(study.device).predict
     sets = {attack: study.path(attack) for attack in ("minimal", "extended")}
     class_names = list(read_description(study.path("images")).class_names)
+    defense, examined = load_defense(study.method(key)), Examined()
+    if defense.examine is not None:
+        learned = load_learned(study.path("learned", key), study.path("learning", key))
+        arguments = examining_arguments(study, key, defense)
+        examined = defense.examine(materials_of(study, key), learned, **arguments)
     folder = study.path("examination", key)
-    folder.mkdir(parents=True, exist_ok=True)
+    write_examined(folder, examined)
     for loaded in load_family(study, key):
-        frame = judge_parts(
-            loaded.judged(), parts_to_judge(study.path("images"), sets, batch_size, *names), batch_size, *names
-        )
+        parts = parts_to_judge(study.path("images"), sets, batch_size, *names)
+        frame = judge_parts(loaded.judged(), parts, batch_size, *names)
         if frame is None:
             raise PipelineError(f"{study.path('minimal')}: no image fools the classifier: nothing to judge")
         about = {
@@ -40,11 +43,6 @@ def main(study: Study, key: str) -> None:
         }
         out = study.path("evaluation", key) if loaded.name == key else folder / f"{loaded.name}.parquet"
         write_evaluation(out, frame, about)
-    defense = load_defense(study.method(key))
-    if defense.examine is not None and "examine" in study.value(f"defenses.{key}"):
-        learned = read_learned(study.path("learned", key), study.path("learning", key), study.path("curves", key))
-        arguments = study.arguments(defense.examine, f"defenses.{key}.examine")
-        write_examined(folder, defense.examine(study_materials(study, key), learned, **arguments))
 
 
 if __name__ == "__main__":

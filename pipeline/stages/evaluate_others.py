@@ -11,7 +11,7 @@ from pipeline.artifacts.evaluations import write_evaluation
 from pipeline.artifacts.judging import judge_parts, parts_to_judge
 from pipeline.devices import batching
 from pipeline.stages.command import run
-from pipeline.stages.judged import load_family
+from pipeline.stages.families import load_family
 from pipeline.studies import Study
 
 

@@ -1,67 +1,106 @@
-"""Write down what code each stage, attack and defense is made of, for the other stages to depend on.
+"""Write down what code each stage, attack and defense is made of, for the study's other stages to depend on.
 
 Reads:  the sources of the package.
-Writes: a JSON file per script: the checksum of every module that it imports, comments and docstrings left out; a JSON
-        file per dataset: which defenses and attacks there are.
-Params: datasets, attacked, evaluations, other_attacks, gac, trainings: the names in them, and `method`.
+Writes: a JSON file per stage, attack and part of a defense: the checksum of every definition that it reaches, comments
+        and docstrings left out; the defenses' labels.
+Params: other_attacks, defenses, adaptive: the keys in them, and `method`.
 """
 
-import argparse
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-from pipeline.artifacts.code import write_fingerprints
+from pipeline.artifacts.code import write_fingerprint
+from pipeline.code.reach import Code
+from pipeline.code.source import label
 from pipeline.errors import PipelineError
-from pipeline.params import check_value, read_block
-from pipeline.registry import split_method
 from pipeline.stages.command import run
+from pipeline.studies import Study
+
+PACKAGE = Path("pipeline")
+TEMPLATES = {"report": PACKAGE / "reporting/templates"}  # what a stage reads beside code
 
 
-def main(arguments: argparse.Namespace) -> None:
-    datasets = check_value(read_block(arguments.params, "datasets"), list[str], "datasets")
-    attacks = read_block(arguments.params, "other_attacks")
-    attacked = read_block(arguments.params, "attacked").values()
-    trainings = read_block(arguments.params, "trainings")
-    evaluations = read_block(arguments.params, "evaluations").values()
-    methods = {name: attack_file(name, blocks, datasets) for name, blocks in attacks.items()}
-    retrained = [
-        f"{version}{part}"
-        for version in read_block(arguments.params, "gac")
-        for part in ("", "_control", "_noise_control")
-    ]
-    listed = {
-        dataset: {
-            "defenses": [entry["defense"] for entry in evaluations if entry["dataset"] == dataset] + retrained,
-            "learned": sorted(
-                {
-                    entry["weights"].rpartition("/")[2]
-                    for entry in evaluations
-                    if entry["dataset"] == dataset and entry["weights"].rpartition("/")[2] in trainings
-                }
-            ),
-            "attacked": [entry["defense"] for entry in attacked if entry["dataset"] == dataset],
-            "other_attacks": list(attacks),
-        }
-        for dataset in datasets
-    }
-    write_fingerprints(arguments.package, arguments.out, methods, listed)
+def main(study: Study) -> None:
+    code, folder = Code(PACKAGE), study.path("code")
+    wanted: dict[Path, Mapping[str, str]] = dict(_fingerprints(study, code))
+    wanted[Path("labels.json")] = labels(study)
+    for path in folder.rglob("*.json"):
+        if path.relative_to(folder) not in wanted:
+            path.unlink()
+    for path, found in wanted.items():
+        write_fingerprint(folder / path, found)
+    for path in folder.iterdir():
+        if path.is_dir() and not any(path.iterdir()):
+            shutil.rmtree(path)
 
 
-def attack_file(name: str, blocks: Any, datasets: list[str]) -> str:
-    """The file of an attack. Raises PipelineError if a dataset has no block, or the blocks name different files."""
-    where = f"other_attacks.{name}"
-    if not isinstance(blocks, Mapping) or not set(datasets) <= set(blocks):
-        raise PipelineError(f"{where}: expected a block for each of {', '.join(datasets)}, found {blocks!r}")
-    files = {split_method(name, blocks[dataset], f"{where}.{dataset}")[0] for dataset in datasets}
-    if len(files) > 1:
-        raise PipelineError(f"{where}: expected one file for all datasets, found {', '.join(sorted(files))}")
-    return files.pop()
+def _fingerprints(study: Study, code: Code) -> Iterator[tuple[Path, Mapping[str, str]]]:
+    for script in sorted((PACKAGE / "stages").glob("*.py")):
+        templates = sorted(TEMPLATES[script.stem].glob("*")) if script.stem in TEMPLATES else []
+        yield Path("stages") / f"{script.stem}.json", code.reach(script, None, files=templates)
+    for key in study.other_attacks:
+        method = study.value(f"other_attacks.{key}").get("method", key)
+        yield (
+            Path("attacks") / f"{key}.json",
+            code.reach(file_of("attacks", method, study, f"other_attacks.{key}"), None),
+        )
+    adaptive: dict[str, str] = {}
+    for method in sorted(adaptive_methods(study.value("adaptive"))):
+        adaptive |= code.reach(file_of("attacks", method, study, "adaptive"), None)
+    yield Path("attacks/adaptive.json"), adaptive
+    for family, names in study.families.items():
+        files = {file_of("defenses", study.method(family, name), study, f"defenses.{family}") for name in names}
+        own = file_of("defenses", study.method(family), study, f"defenses.{family}")
+        yield Path("defenses") / f"{family}.learn.json", code.reach_of_keyword(own, keywords=("learn",))
+        predict: dict[str, str] = {}
+        for file in sorted(files):
+            keywords = ("predict", "examine") if file == own else ("predict",)
+            predict |= code.reach_of_keyword(file, keywords=keywords, scalars=True)
+        yield Path("defenses") / f"{family}.predict.json", predict
+
+
+def file_of(room: str, method: str, study: Study, key: str) -> Path:
+    """The file of an attack or a defense. Raises PipelineError if it is not there."""
+    path = PACKAGE / room / f"{method}.py"
+    if not path.is_file():
+        raise PipelineError(f"{study.where(key)}: expected a file {path}, found none")
+    return path
+
+
+def adaptive_methods(block: Any) -> set[str]:
+    """Files of the attacks that the block `adaptive` names: by `method`, or by their key under `others`."""
+    found = set()
+    for part in block.values():
+        for place in ("ascent", "shortest"):
+            if "method" in part.get(place, {}):
+                found.add(part[place]["method"])
+        for key, about in part.get("others", {}).items():
+            found.add((about or {}).get("method", key))
+    return found
+
+
+def labels(study: Study) -> dict[str, str]:
+    """What the report calls each defense: the first line of its file.
+
+    Of another key of the same file, and of a variant that is another model of the family's, with what differs.
+    """
+    found = {}
+    for family, names in study.families.items():
+        method = study.method(family)
+        for name in names:
+            own = label(file_of("defenses", study.method(family, name), study, f"defenses.{family}"))
+            if name == family and name != method:
+                differs = name.removeprefix(method).strip("_").replace("_", " ")
+                found[name] = f"{own.partition(' (')[0]}, {differs}"
+            elif name != family and "learned" in study.value(f"defenses.{family}.variants.{name}"):
+                role = study.value(f"defenses.{family}.variants.{name}")["learned"].replace("_", " ")
+                found[name] = f"{found[family]}: {role}"
+            else:
+                found[name] = own
+    return found
 
 
 if __name__ == "__main__":
-    run(
-        main,
-        __doc__,
-        package="path of the package (read)",
-        out="path of the folder of checksums (written)",
-    )
+    run(main, __doc__)

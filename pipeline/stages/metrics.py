@@ -11,19 +11,20 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.artifacts.choices import read_records
+from pipeline.artifacts.choices import read_choices
 from pipeline.artifacts.code import read_labels
-from pipeline.artifacts.curves import read_curves, read_table
+from pipeline.artifacts.curves import read_curves
 from pipeline.artifacts.evaluations import read_evaluation
 from pipeline.artifacts.images import read_description
 from pipeline.artifacts.metrics import write_metrics
 from pipeline.artifacts.statistics import read_frame, write_frame
-from pipeline.machine import describe_machine
 from pipeline.errors import PipelineError
+from pipeline.machine import describe_machine
 from pipeline.metrics.adaptive import summarize_adaptive
+from pipeline.metrics.calibration import PAPER_RATIO
 from pipeline.metrics.detection import detect
-from pipeline.metrics.gains import summarize_gains
-from pipeline.metrics.restorations import summarize_restorations
+from pipeline.metrics.gac_summary import summarize_gac
+from pipeline.metrics.restorations import BLUR, summarize_restorations
 from pipeline.metrics.summary import (
     compare_evaluations,
     l2_ratio,
@@ -57,7 +58,7 @@ def main(study: Study) -> None:
                 frame = pd.concat([frame, read_evaluation(other)[0]], ignore_index=True)
             defenses[name] = {"arguments": about["arguments"], **summarize_evaluation(frame)}
     choices = _choices(study, attacks, {name: about["arguments"] for name, (_, about) in evaluations.items()})
-    gac, restorations = _gains(study, defenses, choices), _restorations(study, choices)
+    gac = _gains(study, defenses, choices)
     adaptive = _adaptive(study, static)
     metrics = {
         "run": {
@@ -76,14 +77,14 @@ def main(study: Study) -> None:
         "attacks": attacks,
         "choices": choices,
         "defenses": defenses,
-        "learning": {family: study.value(f"defenses.{family}.learn") for family in study.families},
+        **_learning(study, choices),
         "gac": gac,
         "comparisons": {
             f"{one}_minus_{other}": compare_evaluations(evaluations[one][0], evaluations[other][0])
             for names in study.families.values()
             for one, other in combinations(names, 2)
         },
-        "restorations": restorations,
+        "restorations": _restorations(study, choices),
         "sizes": summarize_sizes(
             *(
                 read_frame(study.path("sizes") / f"{name}.parquet", schema)[0]
@@ -113,7 +114,9 @@ def _attacks(study: Study) -> dict[str, Any]:
 
 def _evaluation_paths(study: Study) -> dict[str, Path]:
     return {
-        name: study.path("evaluation", family) if name == family else study.path("examination", family) / f"{name}.parquet"
+        name: study.path("evaluation", family)
+        if name == family
+        else study.path("examination", family) / f"{name}.parquet"
         for family, names in study.families.items()
         for name in names
     }
@@ -142,18 +145,27 @@ def _choices(study: Study, attacks: dict[str, Any], arguments: dict[str, dict[st
 
     found: dict[str, Any] = {"attacks": {}}
     used = {"step_size": attacks["minimal"]["params"], "extra_steps": attacks["extended"]["params"]}
-    for name, choice in read_records(study.path("attack_choices") / "choices.json").items():
+    for name, choice in read_choices(study.path("attack_choices") / "choices.json").items():
         found["attacks"][name] = entry(choice, used[name][name])
     for family in study.families:
-        records = read_records(study.path("learning", family) / "choices.json")
+        records = read_choices(study.path("learning", family) / "choices.json")
         for name, choice in records.items():
             variant, _, parameter = name.rpartition(".")
             given = arguments[variant or family].get(parameter)
             if given is None:  # a number that was learned with
-                stated = study.value(f"defenses.{family}.learn").get(parameter, AUTO)
-                given = choice.value if stated == AUTO else stated
+                given = stated_at(study.value(f"defenses.{family}.learn"), parameter)
+                given = choice.value if given in (AUTO, None) else given
             found.setdefault(family, {})[name] = entry(choice, given)
     return found
+
+
+def stated_at(block: Any, parameter: str) -> Any:
+    """The value of a parameter at any depth of a block, None where it isn't."""
+    if not isinstance(block, dict):
+        return None
+    if parameter in block and not isinstance(block[parameter], list):
+        return block[parameter]
+    return next((found for part in block.values() if (found := stated_at(part, parameter)) is not None), None)
 
 
 def _gains(study: Study, defenses: dict[str, Any], choices: dict[str, Any]) -> dict[str, Any]:
@@ -163,15 +175,25 @@ def _gains(study: Study, defenses: dict[str, Any], choices: dict[str, Any]) -> d
         folder = study.path("examination", family)
         if not (folder / "robustness.csv").is_file():
             continue
+        statuses = read_curves(study.path("learning", family) / "trainings.csv", ("seed", "status"))
+        learn = study.value(f"defenses.{family}.learn")
+        kind = "hidden" if learn["version"] == "vanilla" else "channels"
         gains[family] = {
+            "settings": {
+                "share": learn["share"],
+                "generator": {kind: learn["generator_widths"]},
+                "classifier": {kind: learn["classifier_widths"]},
+                "training": learn["training"],
+            },
             "lambda": choices.get(family, {}).get("lambda_"),
-            **summarize_gains(
-                read_table(folder / "accuracies.csv"),
-                read_table(folder / "robustness.csv"),
-                read_table(study.path("learning", family) / "statuses.csv"),
+            **summarize_gac(
+                read_curves(folder / "accuracies.csv", ("seed", "model", "attack", "part", "accuracy", "gain")),
+                read_curves(folder / "robustness.csv", ("seed", "model", "original_row", "l2")),
+                statuses[statuses["status"] != "ok"],
             ),
         }
-        defenses[family]["lambda"] = gains[family]["lambda"]["used"]
+        if gains[family]["lambda"]:
+            defenses[family]["lambda"] = gains[family]["lambda"]["used"]
         for over, key in (("over_control", "gain"), ("over_noise_control", "gain_over_noise")):
             found = gains[family]["gain"]
             defenses[family][key] = {attack: found[attack][over] for attack in found if over in found[attack]}
@@ -179,12 +201,47 @@ def _gains(study: Study, defenses: dict[str, Any], choices: dict[str, Any]) -> d
 
 
 def _restorations(study: Study, choices: dict[str, Any]) -> dict[str, Any]:
-    found = {}
+    """reconstruction_error.<method>.<kind>, of the blur at the sigma used; blur_sigma: {by_rule, used}."""
+    found: dict[str, Any] = {"reconstruction_error": {}}
     for family in study.families:
         path = study.path("learning", family) / "errors.csv"
         if path.is_file():
-            blur = next((c for name, c in choices.get(family, {}).items() if name.endswith(".sigma")), None)
-            found[family] = summarize_restorations(read_table(path), None if blur is None else blur["used"])
+            blur = choices.get(family, {}).get(f"{BLUR}.sigma")
+            rows = read_curves(path, ("method", "sigma", "kind", "reconstruction_error")).to_dict("records")
+            found["reconstruction_error"] |= summarize_restorations(rows, blur and blur["used"])
+            if blur:
+                found["blur_sigma"] = blur
+    return found
+
+
+def _learning(study: Study, choices: dict[str, Any]) -> dict[str, Any]:
+    """What was learned with (`trainings` of other networks, `robust` of adversaries), and what was chosen."""
+    found: dict[str, Any] = {
+        "calibration": {**choices["attacks"]},
+        "defense_trials": {},
+        "autoencoder_trials": {},
+        "trainings": {},
+        "robust": {},
+    }
+    found["calibration"]["extra_steps"] = {**choices["attacks"]["extra_steps"], "paper_ratio": PAPER_RATIO}
+    for family in study.families:
+        learn = study.value(f"defenses.{family}.learn")
+        for name, choice in choices.get(family, {}).items():
+            variant, _, parameter = name.rpartition(".")
+            if parameter == "dropout":
+                found["autoencoder_trials"][family] = choice
+            elif parameter != "lambda_":
+                found["defense_trials"][variant or family] = choice
+        training = {**study.value("training"), **learn.get("training", {})}
+        if "architecture" in learn:
+            dropout = choices.get(family, {}).get("dropout", {}).get("used", learn["architecture"].get("dropout"))
+            architecture = {**learn["architecture"], "dropout": dropout}
+            sets = ["minimal", "extended"]
+            found["trainings"][family] = {"sets": sets, "architecture": architecture, "training": training}
+        if "adversary" in learn:
+            budget = study.threat(learn["adversary"]["norm"]).epsilon
+            adversary = {"epsilon": budget, "trades": 0, **learn["adversary"]}
+            found["robust"][family] = {"adversary": adversary, "training": training}
     return found
 
 
@@ -194,7 +251,9 @@ def _adaptive(study: Study, static: pd.DataFrame) -> dict[str, Any]:
         for name in names:
             folder = study.path("adaptive", family) / ("" if name == family else name)
             attempts, about = read_frame(folder / "examples.parquet", "adaptive")
-            check = read_curves(folder / "checks.csv", ("zero_gradients", "softmax", "random", "cost")).iloc[0].to_dict()
+            check = (
+                read_curves(folder / "checks.csv", ("zero_gradients", "softmax", "random", "cost")).iloc[0].to_dict()
+            )
             own = static[static["defense"] == name]
             adaptive[name] = summarize_adaptive(attempts, about["settings"], check, own)
     budgets = {name: {key: entry["settings"][key] for key in ("norm", "budget")} for name, entry in adaptive.items()}

@@ -6,8 +6,8 @@ Params: attacks.minimal, sources, seed.
 Cost:   about one forward and backward pass per image and step. An interrupted run goes on where it was.
 """
 
-from pipeline.artifacts.generation import start_from_images
 from pipeline.artifacts.checkpoint import load_classifier
+from pipeline.artifacts.generation import start_from_images
 from pipeline.attacks.minimal import attack
 from pipeline.models.inference import for_inference
 from pipeline.stages.command import run

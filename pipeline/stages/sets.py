@@ -9,7 +9,7 @@ from pipeline.artifacts.adversarial import SOURCE_SPLITS, Identity
 from pipeline.artifacts.choices import read_choices
 from pipeline.artifacts.generation import Start, make_set
 from pipeline.artifacts.measurement import measure_perturbations
-from pipeline.attacks.protocol import Attack
+from pipeline.attacks.shared.protocol import Attack
 from pipeline.errors import PipelineError
 from pipeline.ranges import Range
 from pipeline.studies import Study
@@ -18,14 +18,16 @@ from pipeline.studies import Study
 def chosen_arguments(study: Study, key: str) -> dict[str, Any]:
     """The block at `key`, "auto" replaced by what `choose_steps` chose."""
     choices = read_choices(study.path("attack_choices") / "choices.json")
-    return study.resolved(study.value(key), key, choices)
+    return study.resolved(study.value(key), key, {name: choice.value for name, choice in choices.items()})
 
 
 def source_counts(study: Study, key: str) -> dict[str, int]:
     """How many source images of each split the block at `key` wants; a split that it leaves out: none."""
     block = study.value(key)
     counts = {
-        split: study.checked(f"{key}.{split}", Annotated[int, Range(0, 10**7)]) for split in SOURCE_SPLITS if split in block
+        split: study.checked(f"{key}.{split}", Annotated[int, Range(0, 10**7)])
+        for split in SOURCE_SPLITS
+        if split in block
     }
     if not counts:
         raise PipelineError(f"{study.where(key)}: expected a number of images for train, test or both, found {block!r}")

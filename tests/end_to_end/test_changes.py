@@ -102,9 +102,15 @@ TOY = '''"""Gray images: not much of an attack."""
 import torch
 from torch import Tensor, nn
 
+from pipeline.attacks.shared.goals import Goal
+from pipeline.attacks.shared.protocol import Attack
 
-def toy(model: nn.Module, images: Tensor, target_labels: Tensor, *, gray: float) -> tuple[Tensor, Tensor]:
-    return images * (1 - gray) + 0.5 * gray, torch.ones_like(target_labels)
+
+def toy(model: nn.Module, images: Tensor, goal: Goal, *, gray: float) -> tuple[Tensor, Tensor]:
+    return images * (1 - gray) + 0.5 * gray, torch.ones_like(goal.labels)
+
+
+attack = Attack(run=toy)
 '''
 
 

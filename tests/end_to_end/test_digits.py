@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from pipeline.artifacts.defenses import load_autoencoder
 from ruamel.yaml import YAML
 
-from pipeline.artifacts.defenses import load_autoencoder
 from pipeline.perturbation_stats import PerturbationStats
 from tests.tree import Tree
 

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pipeline.attacks.engine import run_attack
+from pipeline.attacks.goals import Evasion
+from pipeline.attacks.projected_gradient import BALLS, projected_gradient_descent
 from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.attacks import ddn, extended, fgsm, jsma, minimal, minimum_norm, pgd_l2, pgd_linf
-from pipeline.attacks.engine import run_attack
-from pipeline.attacks.goals import Evasion
-from pipeline.attacks.projected_gradient import BALLS, projected_gradient_descent
 from pipeline.defenses.dropout_ensemble import dropout_ensemble
 from pipeline.defenses.gaussian_blur import gaussian_blur
 from pipeline.devices import choose_device

@@ -1,7 +1,10 @@
 """Attacks on whole defenses, adversarial training, and the tripwires."""
 
+import importlib
+import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,24 +15,28 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from pipeline.attacks.adaptive import (
+import pipeline.attacks
+from pipeline.attacks.autoattack import autoattack
+from pipeline.attacks.shared.adaptive import (
     STRETCHES,
     AdaptiveSettings,
     Attempt,
-    Target,
     _shortest,
     attack_defense,
-    check_gradients,
-    multiply_adds,
-    score,
+    attacks_of,
 )
-from pipeline.attacks.ascent import score_gradients
-from pipeline.attacks.goals import SURE, Evasion, Goal
-from pipeline.attacks.outside import autoattack, square
-from pipeline.attacks.projected_gradient import BALLS, projected_gradient_descent
+from pipeline.attacks.shared.ascent import score_gradients
+from pipeline.attacks.shared.balls import BALLS
+from pipeline.attacks.shared.defended import Target, check_gradients, multiply_adds, score
+from pipeline.attacks.shared.engine import run_attack
+from pipeline.attacks.shared.goals import SURE, Evasion, Goal
+from pipeline.attacks.shared.projected_gradient import projected_gradient_descent
+from pipeline.attacks.shared.protocol import Attack, load_attack
+from pipeline.attacks.square import square
 from pipeline.defenses.adversarial_training import Adversary
 from pipeline.defenses.gaussian_blur import blur
 from pipeline.defenses.undefended import undefended
+from pipeline.errors import PipelineError
 from pipeline.metrics.adaptive import median_with_interval, summarize_adaptive
 from pipeline.models.autoencoder import Autoencoder
 from pipeline.models.classifier import Classifier, FullyConnectedClassifier
@@ -42,9 +49,10 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def target_of(defense: Callable[..., Tensor], model: nn.Module, **arguments: Any) -> Target:
-    """Generators that depend on their names alone."""
-    return Target(defense, model, arguments, lambda *names: seeded(hash_of(names)))
+def target_of(defense: Callable[..., Tensor], model: nn.Module, passes: int = 0) -> Target:
+    """Generators that depend on their names alone; a randomized defense if it has passes."""
+    random = lambda *names: seeded(hash_of(names))  # noqa: E731
+    return Target(defense, model, {}, random, randomized=passes > 0, passes=passes or 1)
 
 
 def hash_of(names: tuple[str | int, ...]) -> int:
@@ -57,11 +65,15 @@ def masked(model: nn.Module, images: Tensor, generator: torch.Generator, *, pass
     return torch.stack([model(images * mask) for mask in masks], dim=1)
 
 
+def ascent(**changes: Any) -> dict[str, Any]:
+    return {"method": "pgd", "steps": 20, "relative_step_size": 0.2, "restarts": 1, **changes}
+
+
 def settings_of(**changes: Any) -> AdaptiveSettings:
     settings: dict[str, Any] = {
         "norm": "linf", "epsilons": (0.002, 0.006, 0.02, 0.6), "budget": 0.006, "originals": 30, "sanity_originals": 10,
-        "steps": 20, "relative_step_size": 0.2, "restarts": 1, "draws": 1, "scored_draws": 1, "l2_steps": 100,
-        "queries": 30, "quiet": 0.0,
+        "draws": 1, "scored_draws": 1, "quiet": 0.0, "ascent": ascent(), "shortest": {"steps": 100},
+        "others": {"square": {"queries": 30}, "autoattack": {"steps": 20, "queries": 30}},
     }  # fmt: skip
     return AdaptiveSettings(**{**settings, **changes})
 
@@ -159,17 +171,15 @@ def test_what_was_found_is_judged_by_the_vote_over_fresh_draws() -> None:
     assert not attempts["pgd"].scores
 
 
-def test_a_passes_parameter_left_out_is_the_functions_default() -> None:
-    def by_default(learned: nn.Module, images: Tensor, generator: torch.Generator, *, passes: int = 6) -> Tensor:
-        return masked(learned, images, generator, passes=passes)
-
-    model, images, _ = problem(2)
-    assert target_of(by_default, model).passes == 6
-    assert target_of(by_default, model, passes=2).passes == 2
-    assert target_of(undefended, model).passes == 1
+def test_only_a_randomized_defense_makes_as_many_passes_as_it_is_told() -> None:
+    _, images, _ = problem(2)
     linear = nn.Sequential(nn.Flatten(), nn.Linear(64, 5))
-    one, six = (multiply_adds(target_of(by_default, linear).model(draws), images) for draws in (1, 6))
+    one, six = (multiply_adds(target_of(masked, linear, passes=3).model(draws), images) for draws in (1, 6))
     assert six == 6 * one > 0
+    plain = target_of(undefended, linear)
+    assert plain.passes == plain.model(6).draws == 1
+    assert plain.model(6)(images).shape == (2, 1, 5)
+    assert target_of(masked, linear, passes=3).model(6)(images).shape == (2, 6, 5)
 
 
 @pytest.mark.parametrize(
@@ -230,7 +240,7 @@ def test_a_quiet_attack_lowers_the_disagreement() -> None:
     assert Evasion(labels).at(torch.tensor([1, 2])).labels.tolist() == labels[1:3].tolist()
     means = {}
     for weight in (0.0, 10.0):
-        settings = settings_of(draws=20, scored_draws=9, quiet=weight, budget=0.6, steps=30)
+        settings = settings_of(draws=20, scored_draws=9, quiet=weight, budget=0.6, ascent=ascent(steps=30))
         attempts = attack_defense(target_of(masked, model, passes=200), None, images, labels, 600, settings)
         attempt = next(a for a in attempts if a.attack == "quiet")
         assert attempt.broken.all()
@@ -305,10 +315,12 @@ def test_outside_attacks_break_what_can_be_broken() -> None:
     model, images, labels = problem()
     distance = smallest(model, images, labels, 1)
     epsilon = 0.01
-    for found in (
-        square(model, images, labels, seeded(), "linf", epsilon, 100),
-        autoattack(model, images, labels, seeded(), "linf", epsilon, 20, 20, randomized=True),
-        autoattack(model, images, labels, seeded(), "linf", epsilon, 20, 20, randomized=False),
+    about: dict[str, Any] = {"norm": "linf", "epsilon": epsilon}
+    randomized, goal = (Goal(labels, targeted=False, randomized=randomized) for randomized in (True, False))
+    for found, _ in (
+        square(model, images, goal, seeded(), queries=100, **about),
+        autoattack(model, images, randomized, seeded(), steps=20, queries=20, **about),
+        autoattack(model, images, goal, seeded(), steps=20, queries=20, **about),
     ):
         assert (found - images).abs().max() <= epsilon + 1e-6
         broken = model(found).argmax(1) != labels
@@ -340,8 +352,8 @@ class Scores(nn.Module):
 def test_tripwires_see_what_they_are_for() -> None:
     model, images, labels = problem()
 
-    def check(defense: Callable[..., Tensor], learned: nn.Module, draws: int = 1, **arguments: Any) -> dict[str, float]:
-        return check_gradients(target_of(defense, learned, **arguments), draws, images, labels, 8)
+    def check(defense: Callable[..., Tensor], learned: nn.Module, draws: int = 1, passes: int = 0) -> dict[str, float]:
+        return check_gradients(target_of(defense, learned, passes), draws, images, labels, 8)
 
     assert check(undefended, model) == {"zero_gradients": 0.0, "softmax": 0.0, "random": 0.0}
     assert check(undefended, Dead())["zero_gradients"] == 1.0
@@ -353,6 +365,9 @@ def test_tripwires_see_what_they_are_for() -> None:
     assert check(secretly_random, model)["random"] > 0.9
     assert check(masked, model, draws=1, passes=5)["random"] > 0.9
     assert check(masked, model, draws=3, passes=5)["random"] == 0.0
+
+
+OTHERS = {"others": {"square": {}, "autoattack": {}}, "gradient_free": ["square"]}
 
 
 def attempts_frame(rows: list[tuple[str, float, int, bool]]) -> pd.DataFrame:
@@ -369,7 +384,7 @@ def test_summary_carries_success_on_and_raises_the_tripwires() -> None:
     rows += [("quiet", 0.2, i, True) for i in range(9)]
     rows += [("shortest", np.nan, i, i < 4) for i in range(9)]
     rows += [(attack, 0.2, i, attack == "square") for attack in ("transfer", "square", "autoattack") for i in range(9)]
-    settings = {"norm": "linf", "epsilons": (0.1, 0.2), "budget": 0.2, "sanity_originals": 10}
+    settings = {"norm": "linf", "epsilons": (0.1, 0.2), "budget": 0.2, "sanity_originals": 10, **OTHERS}
     static = pd.DataFrame(
         {"score": ["logit_margin"], "attack": ["minimal"], "negatives": ["clean"], "auc": [0.9], "defense": ["a"]}
     )
@@ -400,10 +415,24 @@ def test_summary_carries_success_on_and_raises_the_tripwires() -> None:
     assert found["cost"] == 3.0
 
 
+def test_the_settings_say_which_other_attacks_there_are() -> None:
+    check = {"zero_gradients": 0.0, "softmax": 0.0, "random": 0.0, "cost": 1.0}
+    settings = {"norm": "linf", "epsilons": (0.1,), "budget": 0.1, "sanity_originals": 20}
+    settings |= {"others": {"mine": {}, "blind": {}}, "gradient_free": ["blind"]}
+    static = pd.DataFrame({"score": ["logit_margin"], "attack": ["minimal"], "negatives": ["clean"], "auc": [0.9]})
+    rows = [("none", np.nan, i, False) for i in range(20)] + [("pgd", 0.1, i, False) for i in range(20)]
+    rows += [("mine", 0.1, i, i < 15) for i in range(20)] + [("blind", 0.1, i, False) for i in range(20)]
+    found = summarize_adaptive(attempts_frame(rows), settings, check, static)
+    assert found["every_attack"]["value"] == pytest.approx(0.25)
+    assert set(found["sanity"]) == {"adaptive", "lead", "mine", "blind"}
+    assert found["tripwires"]["mine"]["raised"]
+    assert not found["tripwires"]["black_box"]["raised"]
+
+
 def test_tripwires_compare_the_same_originals() -> None:
     """Six of a hundred are within the interval of a rate, and beyond that of the difference; two are not."""
     check = {"zero_gradients": 0.0, "softmax": 0.0, "random": 0.0, "cost": 1.0}
-    settings = {"norm": "linf", "epsilons": (0.1, 0.2), "budget": 0.1, "sanity_originals": 100}
+    settings = {"norm": "linf", "epsilons": (0.1, 0.2), "budget": 0.1, "sanity_originals": 100, **OTHERS}
     static = pd.DataFrame({"score": ["logit_margin"], "attack": ["minimal"], "negatives": ["clean"], "auc": [0.9]})
     for more, expected in ((6, {"black_box", "autoattack", "doubled"}), (2, set())):
         rows = [("none", np.nan, i, False) for i in range(100)]
@@ -428,6 +457,107 @@ def test_outside_attacks_see_the_first_originals_and_what_ours_left() -> None:
     assert max(left) >= 3
     for attack in ("square", "autoattack"):
         assert set(attempts[attack].rows.tolist()) == left | {0, 1, 2}
+
+
+TOY = '''"""Step by step towards what the goal raises, by the gradient's sign."""
+
+from typing import Annotated
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.attacks.shared.ascent import score_gradients
+from pipeline.attacks.shared.goals import Goal
+from pipeline.attacks.shared.protocol import Attack, Budget
+from pipeline.models.modes import frozen
+from pipeline.ranges import Range
+
+
+def toy(
+    model: nn.Module, images: Tensor, goal: Goal, *, epsilon: Annotated[float, Range(0, 1)], steps: int = 5
+) -> tuple[Tensor, Tensor]:
+    found = images
+    with frozen(model):
+        for _ in range(steps):
+            _, gradients = score_gradients(model, found, goal.lead)
+            found = (found + epsilon / steps * gradients.sign()).clamp(0, 1)
+    return found, torch.full_like(goal.labels, steps)
+
+
+attack = Attack(run=toy, budget=Budget("epsilon", "linf"))
+'''
+
+
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Attack]:
+    """An attack of a user's own: one file."""
+    (tmp_path / "toy.py").write_text(TOY)
+    monkeypatch.setattr(pipeline.attacks, "__path__", [*pipeline.attacks.__path__, str(tmp_path)])
+    importlib.invalidate_caches()
+    yield load_attack("toy")
+    del sys.modules["pipeline.attacks.toy"]
+
+
+@pytest.mark.parametrize("passes", [0, 3])
+def test_one_function_makes_sets_and_attacks_whole_defenses(toy: Attack, passes: int) -> None:
+    model, images, labels = problem()
+    targets = (labels + 1) % 5
+    found, _ = run_attack(toy, model, images, torch.arange(len(images)), Goal(targets), 7, epsilon=0.2)
+    assert (model(found).argmax(1) == targets).all()
+    defense = masked if passes else undefended
+    few = {"draws": 3, "scored_draws": 9, "epsilons": (0.006, 0.2), "budget": 0.2}
+    others = {"toy": {}, "longer": {"method": "toy", "steps": 9}}
+    settings = settings_of(ascent={"method": "toy", "steps": 5}, others=others, **few)
+    attempts = list(attack_defense(target_of(defense, model, passes), model, images, labels, 16, settings))
+    names = [attempt.attack for attempt in attempts]
+    assert names == ["none", "pgd", "pgd", "pgd_doubled", "quiet", "shortest", "transfer", "toy", "longer"]
+    for attempt in attempts:
+        if attempt.epsilon is not None:
+            assert (attempt.images - images[attempt.rows]).abs().max() <= attempt.epsilon + 1e-6
+    assert attempts[-1].broken.all()
+    # The ascent with the same parameters, though by other draws.
+    ascended = next(attempt for attempt in attempts if attempt.attack == "pgd" and attempt.epsilon == 0.2)
+    assert ascended.broken.all()
+    assert settings.described()["gradient_free"] == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"budget": 0.1}, r"adaptive.x.budget: expected one of adaptive.x.epsilons, found 0.1"),
+        (
+            {"ascent": {"method": "minimal", "step_size": 1, "max_steps": 3}},
+            r"x.ascent: expected an attack with a budg",
+        ),
+        ({"ascent": {"method": "fgsm"}}, r"adaptive.x.ascent.steps: missing; its doubling"),
+        (
+            {"ascent": {"method": "pgd_l2", "relative_step_size": 1, "steps": 3}},
+            r"x.ascent.epsilon: missing; the threat",
+        ),
+        ({"ascent": {"method": "nonsense"}}, r"unknown attack 'nonsense'"),
+        ({"ascent": ascent(stride=1)}, r"adaptive.x.ascent.stride: unknown parameter"),
+        ({"shortest": {"method": "fgsm"}}, r"x.shortest: expected an attack without a budget, found fgsm"),
+        ({"others": {"jsma": {"positions_per_step": 1}}}, r"x.others.jsma.allowed_fraction: missing; the threat model"),
+        ({"others": {"ddn": {"steps": 5}}}, r"x.others.ddn: expected an attack with a budget in linf, found ddn"),
+        ({"others": {"square": {"norm": "l2"}}}, r"x.others.square.epsilon: missing; the threat model has no"),
+        ({"others": {"square": {"norm": "up"}}}, r"square: expected a norm among l0, l1, l2, linf, found 'up'"),
+        ({"others": {"quiet": {"method": "fgsm"}}}, r"x.others.quiet: expected another name than none, pgd"),
+        ({"others": {"square": None}}, r"adaptive.x.others.square: expected a block of parameters, found None"),
+    ],
+)
+def test_settings_that_name_what_cannot_be_are_refused(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(PipelineError, match=words) as found:
+        attacks_of(settings_of(**changes), "adaptive.x")
+    assert "\n" not in str(found.value)
+
+
+def test_an_attack_of_foolbox_may_be_one_of_the_others() -> None:
+    model, images, labels = problem()
+    block = {"method": "foolbox", "name": "LinfPGD", "arguments": {"steps": 10, "rel_stepsize": 0.2}}
+    settings = settings_of(epsilons=(0.2,), budget=0.2, others={"foolbox_pgd": block})
+    *_, last = attack_defense(target_of(undefended, model), None, images, labels, 16, settings)
+    assert last.attack == "foolbox_pgd"
+    assert last.broken.all()
 
 
 def test_a_median_may_be_infinite() -> None:

@@ -17,7 +17,8 @@ from pipeline.artifacts.curves import read_curves
 from pipeline.artifacts.metrics import read_metrics
 from pipeline.artifacts.shards import ShardStore
 from pipeline.artifacts.statistics import attacks_in, read_frame, write_frame
-from pipeline.artifacts.storage import replacing, schema_of
+from pipeline.artifacts.files import replacing
+from pipeline.artifacts.storage import schema_of
 from pipeline.artifacts.weights import save_model
 from pipeline.errors import PipelineError
 from pipeline.metrics.calibration import StepSizeTrial

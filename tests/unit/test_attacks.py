@@ -1,16 +1,23 @@
-"""The ascent against a closed form, and the engine against the plain loop."""
+"""The ascent against a closed form, the engine against the plain loop, and the protocol of attacks."""
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+import pipeline.attacks
 from pipeline.attacks import extended, minimal
-from pipeline.attacks.engine import run_attack
+from pipeline.attacks.shared.engine import run_attack
+from pipeline.attacks.shared.goals import Goal
+from pipeline.attacks.shared.protocol import Attack, load_attack
 from pipeline.errors import PipelineError
 from pipeline.metrics.outcomes import margins
 from pipeline.models.classifier import Classifier
 from pipeline.models.modes import frozen
-from pipeline.registry import load_by_name
 from tests.linear import Linear
 
 
@@ -27,7 +34,7 @@ def test_minimal_takes_the_steps_of_the_closed_form(linear: Linear, generator: t
     """On a linear model the gradient is w_t: after s steps logit k rises by s * step_size * w_t.w_k."""
     images, targets = pairs(generator, 40, linear)
     step_size = 1e-4
-    found, steps = minimal.minimal(linear, images, targets, step_size=step_size, max_steps=20000)
+    found, steps = minimal.minimal(linear, images, Goal(targets), step_size=step_size, max_steps=20000)
     with torch.no_grad():
         logits = linear(images)
         for i, target in enumerate(targets.tolist()):
@@ -50,7 +57,7 @@ def test_minimal_is_close_to_the_smallest_perturbation_towards_the_target(genera
     images = 0.5 + 0.01 * torch.randn(20, 1, 4, 4, generator=generator, dtype=torch.float64)
     targets = 1 - model(images).argmax(1)
     step_size = 1e-3
-    found, _ = minimal.minimal(model, images, targets, step_size=step_size, max_steps=5000)
+    found, _ = minimal.minimal(model, images, Goal(targets), step_size=step_size, max_steps=5000)
     smallest = -margins(model(images), targets).detach() / (model.weight[0] - model.weight[1]).norm().detach()
     length = (found - images).flatten(1).norm(dim=1)
     one_step = step_size * model.weight[0].norm().detach()
@@ -60,14 +67,14 @@ def test_minimal_is_close_to_the_smallest_perturbation_towards_the_target(genera
 
 def test_minimal_gives_up_after_max_steps(linear: Linear, generator: torch.Generator) -> None:
     images, targets = pairs(generator, 10, linear)
-    found, steps = minimal.minimal(linear, images, targets, step_size=1e-9, max_steps=3)
+    found, steps = minimal.minimal(linear, images, Goal(targets), step_size=1e-9, max_steps=3)
     assert steps.tolist() == [3] * 10
     assert (margins(linear(found), targets) <= 0).all()
 
 
 def test_images_that_are_fooled_from_the_start_take_no_step(linear: Linear, generator: torch.Generator) -> None:
     images, _ = pairs(generator, 10, linear)
-    found, steps = minimal.minimal(linear, images, linear(images).argmax(1), step_size=0.1, max_steps=3)
+    found, steps = minimal.minimal(linear, images, Goal(linear(images).argmax(1)), step_size=0.1, max_steps=3)
     assert steps.tolist() == [0] * 10
     assert torch.equal(found, images)
 
@@ -86,10 +93,17 @@ def test_engine_gives_the_plain_loops_images(network: Classifier, generator: tor
     rows = torch.arange(20).repeat_interleave(5)
     targets = torch.randint(10, (100,), generator=generator)
     parameters = {"step_size": 0.3, "max_steps": 40}
-    expected, expected_steps = minimal.minimal(network, images[rows], targets, **parameters)
+    expected, expected_steps = minimal.minimal(network, images[rows], Goal(targets), **parameters)
     counted = []
     found, steps = run_attack(
-        minimal, network, images, rows, targets, batch_size, lambda n, fooled: counted.append((n, fooled)), **parameters
+        minimal.attack,
+        network,
+        images,
+        rows,
+        Goal(targets),
+        batch_size,
+        lambda n, fooled: counted.append((n, fooled)),
+        **parameters,
     )
     assert 0 < int((expected_steps == 40).sum()) < 100  # both outcomes occur
     assert torch.equal(steps, expected_steps)
@@ -107,7 +121,8 @@ def test_engine_uses_one_pass_per_step_and_one_to_see_the_success(linear: Linear
         passed += len(output)
 
     handle = linear.register_forward_hook(count)
-    _, steps = run_attack(minimal, linear, images, torch.arange(50), targets, 8, step_size=0.01, max_steps=200)
+    goal = Goal(targets)
+    _, steps = run_attack(minimal.attack, linear, images, torch.arange(50), goal, 8, step_size=0.01, max_steps=200)
     handle.remove()
     assert passed == int(steps.sum()) + 50
 
@@ -115,16 +130,17 @@ def test_engine_uses_one_pass_per_step_and_one_to_see_the_success(linear: Linear
 def test_extended_carries_the_trajectory_on(network: Classifier, generator: torch.Generator) -> None:
     images = torch.rand(12, 1, 8, 8, generator=generator, dtype=torch.float64)
     targets = torch.randint(10, (12,), generator=generator)
-    halfway, _ = extended.extended(network, images, targets, step_size=0.1, extra_steps=3)
-    whole, steps = extended.extended(network, images, targets, step_size=0.1, extra_steps=5)
-    rest, _ = run_attack(extended, network, halfway, torch.arange(12), targets, 5, step_size=0.1, extra_steps=2)
+    goal = Goal(targets)
+    halfway, _ = extended.extended(network, images, goal, step_size=0.1, extra_steps=3)
+    whole, steps = extended.extended(network, images, goal, step_size=0.1, extra_steps=5)
+    rest, _ = run_attack(extended.attack, network, halfway, torch.arange(12), goal, 5, step_size=0.1, extra_steps=2)
     torch.testing.assert_close(rest, whole, rtol=0, atol=1e-12)
     assert steps.tolist() == [5] * 12
 
 
 def test_no_extra_step_changes_nothing(network: Classifier, generator: torch.Generator) -> None:
     images = torch.rand(3, 1, 8, 8, generator=generator, dtype=torch.float64)
-    found, _ = extended.extended(network, images, torch.zeros(3, dtype=torch.int64), step_size=1.0, extra_steps=0)
+    found, _ = extended.extended(network, images, Goal(torch.zeros(3, dtype=torch.int64)), step_size=1.0, extra_steps=0)
     assert torch.equal(found, images)
 
 
@@ -140,9 +156,79 @@ def test_frozen_restores_modes_and_flags_after_an_error(network: Classifier) -> 
     assert [parameter.requires_grad for parameter in network.parameters()] == flags
 
 
-def test_an_unknown_attack_is_named() -> None:
-    with pytest.raises(PipelineError, match="unknown attack 'nonsense'"):
-        load_by_name("attacks", "nonsense")
+def test_untargeted_ascent_raises_the_lead(network: Classifier, generator: torch.Generator) -> None:
+    """Engine and plain loop alike: they stop at the first image that is no longer seen as it was."""
+    images = torch.rand(30, 1, 8, 8, generator=generator, dtype=torch.float64)
+    network.eval()
+    goal = Goal(network(images).argmax(1), targeted=False)
+    parameters = {"step_size": 0.3, "max_steps": 60}
+    expected, expected_steps = minimal.minimal(network, images, goal, **parameters)
+    found, steps = run_attack(minimal.attack, network, images, torch.arange(30), goal, 7, **parameters)
+    assert torch.equal(steps, expected_steps)
+    assert steps.min() >= 1
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+    left = network(found).argmax(1) != goal.labels
+    assert torch.equal(left, steps < 60)
+    assert left.any()
+
+
+@pytest.mark.parametrize("name", ["nonsense", "../minimal", "no.such", "Minimal", ""])
+def test_an_unknown_attack_is_named(name: str) -> None:
+    with pytest.raises(PipelineError, match=f"^unknown attack '{name}': expected a file pipeline/attacks/"):
+        load_attack(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("import no_such_package\n", "needs the package no_such_package, which is not installed"),
+        ("def toy(): ...\n", r"toy_attack\.py: expected `attack = Attack\(run=toy_attack, \.\.\.\)`, found None"),
+        (
+            "from pipeline.attacks.minimal import attack\n",
+            "expected a function 'toy_attack' to be run, found 'minimal'",
+        ),
+    ],
+)
+def test_a_file_that_is_no_attack_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, words: str
+) -> None:
+    (tmp_path / "toy_attack.py").write_text(text)
+    monkeypatch.setattr(pipeline.attacks, "__path__", [*pipeline.attacks.__path__, str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "pipeline.attacks.toy_attack", raising=False)
+    importlib.invalidate_caches()
+    try:
+        with pytest.raises(PipelineError, match=words):
+            load_attack("toy_attack")
+    finally:
+        sys.modules.pop("pipeline.attacks.toy_attack", None)
+
+
+def one_way(model: nn.Module, images: Tensor, goal: Goal) -> tuple[Tensor, Tensor]:
+    return images, torch.zeros_like(goal.labels)
+
+
+@pytest.mark.parametrize(
+    ("limits", "targeted", "words"),
+    [
+        ({"targeted": False}, True, "one_way: expected an attack that takes targets"),
+        ({"untargeted": False}, False, "one_way: expected an attack that leaves the label"),
+        ({"largest": 63}, True, "one_way: expected images of at most 63 pixels, found 8 x 8"),
+    ],
+)
+def test_what_an_attack_cannot_do_is_refused(
+    network: Classifier, limits: dict[str, Any], targeted: bool, words: str
+) -> None:
+    goal = Goal(torch.zeros(2, dtype=torch.int64), targeted)
+    images = torch.rand(2, 1, 8, 8, dtype=torch.float64)
+    attack = Attack(run=one_way, **limits)
+    with pytest.raises(PipelineError, match=f"^{words}"):
+        run_attack(attack, network, images, torch.arange(2), goal, 2)
+    with pytest.raises(PipelineError, match=f"^{words}"):
+        attack(network, images, goal)
+    with pytest.raises(ValueError, match="one_way draws random numbers: expected a generator"):
+        Attack(run=one_way, random=True)(network, images, goal)
+    able = Attack(run=one_way, largest=64)
+    assert torch.equal(run_attack(able, network, images, torch.arange(2), goal, 2)[0], images)
 
 
 def test_margin_is_the_lead_of_the_target() -> None:

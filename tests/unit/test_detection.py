@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
+from pipeline.metrics.defense_trials import choose_strengths
 from sklearn.metrics import roc_auc_score
 
-from pipeline.metrics.defense_trials import choose_strengths
 from pipeline.metrics.detection import GRID, Detector, detect, detection, measure
 from pipeline.metrics.sources import one_row_per_original
 
@@ -82,21 +82,6 @@ def test_every_score_set_and_kind_of_negatives() -> None:
     assert len(curves) == len(table) * len(GRID)
     single, _ = detect(evaluation.assign(passes=1))
     assert set(single["score"]) == {"max_probability", "logit_margin", "predictive_entropy"}
-
-
-def test_strengths_follow_their_rule() -> None:
-    trials = pd.DataFrame(
-        [
-            ("dropout_ensemble", 0.1, 1.0), ("dropout_ensemble", 0.2, 0.992), ("dropout_ensemble", 0.3, 0.97),
-            ("gaussian_noise_ensemble", 0.1, 0.999), ("gaussian_noise_ensemble", 0.2, 0.991),
-            ("gaussian_noise_ensemble", 0.3, 0.95),
-        ],
-        columns=["defense", "strength", "clean_accuracy"],
-    ).assign(originals=1000)  # fmt: skip
-    assert choose_strengths(trials) == {"dropout_ensemble": 0.2, "gaussian_noise_ensemble": 0.2}
-    assert set(choose_strengths(trials[2:]).values()) == {None}
-    few = trials.assign(originals=93, clean_accuracy=[1, 92 / 93, 91 / 93, 1, 92 / 93, 91 / 93])
-    assert choose_strengths(few) == {"dropout_ensemble": 0.2, "gaussian_noise_ensemble": 0.2}
 
 
 def test_one_row_for_each_original() -> None:

@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pipeline.attacks.engine import run_attack
+from pipeline.attacks.goals import Evasion, Goal
+from pipeline.attacks.projected_gradient import BALLS, projected_gradient_descent
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
@@ -17,11 +20,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from pipeline import devices, pixels
 from pipeline.artifacts.shards import ShardStore
 from pipeline.attacks.ddn import ddn
-from pipeline.attacks.engine import run_attack
-from pipeline.attacks.goals import Evasion, Goal
 from pipeline.attacks.jsma import jsma
 from pipeline.attacks.minimum_norm import shortest_perturbation
-from pipeline.attacks.projected_gradient import BALLS, projected_gradient_descent
 from pipeline.defenses.dropout_ensemble import dropout_ensemble
 from pipeline.defenses.gaussian_blur import blur, repeat_edges
 from pipeline.defenses.gaussian_noise_ensemble import gaussian_noise_ensemble

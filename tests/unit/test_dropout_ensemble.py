@@ -1,17 +1,31 @@
 """The dropout ensemble and its votes: hand computations, and what is left as it was."""
 
+from pathlib import Path
+
+import h5py
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from pipeline.defenses.dropout_ensemble import dropout_ensemble, split_at_first_dropout
+from pipeline.defenses import dropout_ensemble as defense
+from pipeline.defenses.dropout_ensemble import (
+    NOISE,
+    DefenseTrial,
+    choose_rate,
+    choose_sigma,
+    dropout_ensemble,
+    split_at_first_dropout,
+)
 from pipeline.defenses.gaussian_noise_ensemble import gaussian_noise_ensemble
+from pipeline.defenses.protocol import Learned
 from pipeline.defenses.undefended import undefended
+from pipeline.errors import PipelineError
 from pipeline.metrics.evaluation import evaluate, judge
 from pipeline.metrics.votes import summarize_passes
 from pipeline.models.classifier import Classifier
 from pipeline.models.dropout import Dropout, sampling, scaled_mask
+from tests.study import Study
 
 
 @pytest.fixture
@@ -201,3 +215,89 @@ def test_judging_keeps_thwarted_and_recovered_apart(network: Classifier) -> None
     clean = judge(frame, labels, None)
     assert clean["thwarted"].isna().all()
     assert clean["target_label"].isna().all()
+
+
+def trials(lost: dict[float, int], originals: int, name: str = "dropout_ensemble") -> list[DefenseTrial]:
+    return [
+        DefenseTrial(name, strength, originals, 9 * originals, 1 - count / originals, 0.5, 0.5)
+        for strength, count in lost.items()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lost", "originals", "chosen", "narrow"),
+    [
+        ({0.1: 0, 0.2: 5, 0.3: 20}, 1000, 0.2, False),
+        ({0.1: 0, 0.2: 9, 0.3: 20}, 1000, 0.2, True),  # two more would be too many
+        ({0.1: 0, 0.2: 5, 0.3: 12}, 1000, 0.2, True),
+        ({0.3: 0, 0.1: 0, 0.2: 0}, 1000, 0.3, False),  # in any order; equal outcomes are no tie
+        ({0.1: 30, 0.2: 2}, 1000, 0.2, False),
+        ({0.1: 1, 0.2: 1, 0.3: 2}, 93, 0.2, True),  # one of 93 may be lost
+        ({0.1: 20, 0.2: 30}, 1000, None, False),
+        ({0.1: 12}, 1000, None, True),
+    ],
+)
+def test_the_largest_rate_that_loses_little(
+    lost: dict[float, int], originals: int, chosen: float | None, narrow: bool
+) -> None:
+    choice = choose_rate(trials(lost, originals))
+    assert (choice.value, choice.narrow) == (chosen, narrow)
+    assert {row["rate"]: row["lost"] for row in choice.tried} == lost
+
+
+@pytest.mark.parametrize(
+    ("lost", "chosen", "narrow"),
+    [
+        ({0.1: 0, 0.2: 5, 0.3: 50}, 0.2, False),
+        ({0.1: 0, 0.2: 3, 0.3: 7}, 0.2, True),  # a tie: the smaller
+        ({0.3: 7, 0.2: 3}, 0.2, True),
+        ({0.1: 5, 0.2: 5}, 0.1, True),
+        ({0.1: 0}, 0.1, False),
+    ],
+)
+def test_the_noise_of_the_rates_clean_accuracy(lost: dict[float, int], chosen: float, narrow: bool) -> None:
+    rates = trials({0.1: 0, 0.2: 5, 0.3: 60}, 1000)
+    choice = choose_sigma(rates, trials(lost, 1000, NOISE))
+    assert (choice.value, choice.narrow) == (chosen, narrow)
+    assert choose_sigma(rates[2:], trials(lost, 1000, NOISE)).value is None
+
+
+def test_trials_are_on_all_targets_of_validation_originals(tmp_path: Path) -> None:
+    materials = Study(tmp_path).materials("dropout_ensemble")
+    learned = defense.learn(materials, passes=3, rate=(0.5, 0.0), sigma=(0.1,))
+    assert learned.models == {}
+    assert [(row.defense, row.strength) for row in learned.trials] == [
+        ("dropout_ensemble", 0), ("dropout_ensemble", 0.5), (NOISE, 0.1)
+    ]  # fmt: skip
+    assert set(learned.choices) == {"rate", f"{NOISE}.sigma"}
+    rows = materials.rows("minimal", materials.held_out)
+    plain = learned.trials[0]
+    assert (plain.originals, plain.images) == (len(rows.originals), len(rows.labels))
+    assert plain.originals < plain.images
+    with torch.inference_mode():
+        predicted = materials.classifier(rows.images).argmax(1)
+    right = (predicted == rows.labels).double()
+    each = [right[rows.original_row == number].mean().item() for number in range(len(rows.originals))]
+    assert plain.recovered == pytest.approx(np.mean(each))
+    assert set(defense.learn(materials, passes=3, rate=(0.5,)).choices) == {"rate"}
+
+
+def test_traces_follow_passes_and_further_steps(tmp_path: Path) -> None:
+    materials = Study(tmp_path).materials("dropout_ensemble")
+    examined = defense.examine(materials, Learned(), rate=0.3, originals=20, passes=(1, 4), extra_steps=(5, 2))
+    rows = examined.tables["trace"]
+    assert [(row.extra_steps, row.passes, row.originals) for row in rows] == [
+        (0, 1, 20), (0, 4, 20), (2, 4, 20), (5, 4, 20)
+    ]  # fmt: skip
+    for row in rows:
+        assert row.thwarted_low <= row.thwarted <= row.thwarted_high
+        assert row.recovered <= row.thwarted
+    assert rows[-1].thwarted <= rows[1].thwarted
+
+
+def test_without_images_to_trace_it_says_so(tmp_path: Path) -> None:
+    study = Study(tmp_path)
+    with h5py.File(study.sets["minimal"], "r+") as file:
+        file["is_adversarial"][:] = False
+    with pytest.raises(PipelineError, match="toy: expected minimal adversarial images of the test split, found none"):
+        defense.examine(study.materials("toy"), Learned(), rate=0.3, originals=20, passes=(1,), extra_steps=(1,))

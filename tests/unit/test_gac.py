@@ -1,6 +1,6 @@
 """The Generative Adversarial Classifier: losses, generators, training beside its controls, what comes out of it."""
 
-from argparse import Namespace
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,61 +9,38 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from ruamel.yaml import YAML
 from scipy import stats
 from torch import nn
 from torch.nn import functional
 
-from pipeline.artifacts import contests
-from pipeline.artifacts.adversarial import open_adversarial
-from pipeline.artifacts.contests import (
-    TrainingStatus,
-    pack_training,
-    read_failed,
-    rows_of,
-    save_contestants,
-    unpack_training,
-)
-from pipeline.artifacts.curves import write_curves
-from pipeline.artifacts.generated import Generated, read_generated, write_generated
-from pipeline.artifacts.shards import ShardStore
-from pipeline.attacks.comparison import needed_against
-from pipeline.defenses.generative_adversarial_classifier import classifier_loss, generator_loss, squared_l2
+from pipeline.artifacts.learning import load_learned, write_learned
+from pipeline.attacks.shared.comparison import needed_against
+from pipeline.defenses import gac as defense
+from pipeline.defenses.gac import choose_lambda, mean_curves, pack_training, unpack_training
+from pipeline.defenses.protocol import Learned
 from pipeline.errors import PipelineError
-from pipeline.metrics.gains import (
-    MEAN,
-    Accuracy,
-    GacTrial,
-    compare_accuracy,
-    find_changes,
-    mean_curves,
-    over_trainings,
-    summarize_gac,
-)
-from pipeline.metrics.lambda_choice import choose_lambda
+from pipeline.metrics.gac_summary import over_trainings, summarize_gac
+from pipeline.metrics.gains import MEAN, Accuracy, GacTrial, compare_accuracy, find_changes
 from pipeline.metrics.splits import training_mask, validation_mask
 from pipeline.models.classifier import Classifier, FullyConnectedClassifier
 from pipeline.models.generators import DcganGenerator, VanillaGenerator
-from pipeline.stages import calibrate_gac
-from pipeline.training import gac_sweep
 from pipeline.training.gac import (
-    CLASSES,
     CONTROL,
     GAC,
     NOISE,
     Contestants,
     GacEpoch,
-    GacSettings,
+    GacTraining,
     Sample,
     TrainingFailed,
+    Widths,
     fit_gac,
-    gac_settings,
     generate,
     new_contestants,
 )
+from pipeline.training.gac_losses import classifier_loss, generator_loss, squared_l2
 from tests.linear import Linear
-from tests.root import ROOT
-from tests.sets import make_set
+from tests.study import Study
 
 SETTINGS: dict[str, Any] = {
     "epochs": 3,
@@ -72,21 +49,12 @@ SETTINGS: dict[str, Any] = {
     "generator_learning_rate": 5e-3,
     "lambda_": 0.1,
 }
-PARTS = {
-    "gac_vanilla": {"generator": {"hidden": (32,)}, "classifier": {"hidden": (16,)}},
-    "gac_dcgan": {"generator": {"channels": (4, 8)}, "classifier": {"channels": (6,), "dropout": 0.0}},
-}
-VERSIONS = list(PARTS)
+WIDTHS = {"vanilla": Widths("vanilla", (32,), (16,)), "dcgan": Widths("dcgan", (4, 8), (6,))}
+VERSIONS = list(WIDTHS)
 
 
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
-
-
-def settings_of(version: str, **training: Any) -> GacSettings:
-    return GacSettings(
-        share=0.5, seeds=1, training={**SETTINGS, **training}, lambdas=(0.0, 0.1), trial_epochs=2, **PARTS[version]
-    )  # type: ignore[arg-type]
 
 
 def toy(count: int = 120) -> Sample:
@@ -98,13 +66,17 @@ def toy(count: int = 120) -> Sample:
     return Sample(images.to(torch.uint8), labels, generated=True)
 
 
+def new(version: str, sample: Sample, wanted: tuple[str, ...] = (GAC, CONTROL, NOISE), seed: int = 0) -> Contestants:
+    return new_contestants(WIDTHS[version], sample.images, 3, (seed, version), wanted)
+
+
 def train(
     version: str, sample: Sample, wanted: tuple[str, ...] = (GAC, CONTROL, NOISE), **training: Any
 ) -> tuple[Contestants, list[GacEpoch]]:
-    settings = settings_of(version, **training)
-    contestants = new_contestants(version, sample.images, 3, (0, version), settings, wanted)
+    contestants = new(version, sample, wanted)
     samples = {"train": sample, "adversarial_test": replace(sample, generated=False)}
-    epochs = fit_gac(contestants, sample.images, sample.labels, samples, 0, seeded(1), seeded(2), **settings.training)
+    settings = {**SETTINGS, **training}
+    epochs = fit_gac(contestants, sample.images, sample.labels, samples, 0, seeded(1), seeded(2), **settings)
     return contestants, list(epochs)
 
 
@@ -137,7 +109,7 @@ def test_gradients_of_the_losses() -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_with_the_identity_as_generator_the_classifier_sees_twice_the_controls_loss(version: str) -> None:
     sample = toy()
-    contestants = new_contestants(version, sample.images, 3, (0, version), settings_of(version))
+    contestants = new(version, sample)
     images = sample.images.float() / 255
     generated = contestants.generator(images)
     assert torch.equal(generated, images)  # it starts as the identity
@@ -163,7 +135,7 @@ def test_lambda_zero_leaves_the_generator_free_and_a_large_one_makes_it_the_iden
 @pytest.mark.parametrize("version", VERSIONS)
 def test_contestants_start_alike_and_the_control_does_not_depend_on_the_others(version: str) -> None:
     sample = toy()
-    fresh = new_contestants(version, sample.images, 3, (0, version), settings_of(version)).classifiers
+    fresh = new(version, sample).classifiers
     for name in (CONTROL, NOISE):
         for one, other in zip(fresh[GAC].parameters(), fresh[name].parameters(), strict=True):
             assert torch.equal(one, other)
@@ -185,8 +157,8 @@ def test_contestants_start_alike_and_the_control_does_not_depend_on_the_others(v
 
 def test_the_control_learns_as_a_plain_loop_does() -> None:
     sample = toy()
-    contestants, _ = train("gac_vanilla", sample)
-    fresh = new_contestants("gac_vanilla", sample.images, 3, (0, "gac_vanilla"), settings_of("gac_vanilla"))
+    contestants, _ = train("vanilla", sample)
+    fresh = new("vanilla", sample)
     model = fresh.classifiers[CONTROL].train()
     optimizer, order = torch.optim.Adam(model.parameters(), lr=5e-3), seeded(1)
     steps = 3 * 6
@@ -218,112 +190,155 @@ def test_a_size_that_cannot_be_halved_is_refused() -> None:
 
 def test_a_failed_training_says_why() -> None:
     sample = toy()
-    settings = settings_of("gac_vanilla")
-    contestants = new_contestants("gac_vanilla", sample.images, 3, (0,), settings, (GAC,))
+    contestants = new("vanilla", sample, (GAC,))
     with torch.no_grad():
         contestants.generator.layers[-2].bias.fill_(torch.nan)
     with pytest.raises(TrainingFailed, match="diverged in epoch 1: a loss is no number"):
-        list(fit_gac(contestants, sample.images, sample.labels, {}, 0, seeded(1), seeded(2), **settings.training))
+        list(fit_gac(contestants, sample.images, sample.labels, {}, 0, seeded(1), seeded(2), **SETTINGS))
     guessed = replace(sample, labels=torch.randint(3, (120,), generator=seeded(9)))
     with pytest.raises(TrainingFailed, match=r"collapsed in epoch 2: gac gets \d\d\.\d% right, a guess"):
-        train("gac_vanilla", guessed, (GAC,), learning_rate=1e-9)
+        train("vanilla", guessed, (GAC,), learning_rate=1e-9)
 
 
-def test_a_sweep_goes_on_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    real, sample = fit_gac, toy()
+BLOCK: dict[str, Any] = {
+    "version": "vanilla",
+    "share": 0.5,
+    "seeds": 2,
+    "generator_widths": (32,),
+    "classifier_widths": (16,),
+    "training": GacTraining(epochs=3, batch_size=20, learning_rate=5e-3, generator_learning_rate=5e-3),
+    "lambdas": (0.0, 10.0),
+    "trial_epochs": 2,
+}
 
-    def spoiled(contestants: Contestants, *arguments: Any, **settings: Any) -> Any:
-        if settings["lambda_"] == 0.1:
+
+@pytest.fixture
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
+    monkeypatch.setattr("pipeline.artifacts.shards.WORK", tmp_path / "work")
+    return Study(tmp_path)
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, spoiled: Callable[[dict[str, Any], int], bool]) -> list[float]:
+    """`fit_gac` diverges where `spoiled(its keywords, its number)`; returns the lambdas of its runs as they come."""
+    real, runs = fit_gac, []
+
+    def fit(contestants: Contestants, *arguments: Any, **settings: Any) -> Any:
+        runs.append(settings["lambda_"])
+        if spoiled(settings, arguments[3]):
             with torch.no_grad():
                 contestants.generator.layers[-2].bias.fill_(torch.nan)
         return real(contestants, *arguments, **settings)
 
-    monkeypatch.setattr(gac_sweep, "fit_gac", spoiled)
-    results = list(
-        gac_sweep.try_lambdas(
-            "gac_vanilla",
-            sample,
-            sample,
-            replace(sample, generated=False),
-            np.arange(120),
-            sample.images[:3],
-            3,
-            (0,),
-            settings_of("gac_vanilla"),
-            lambda what: seeded(len(what)),
-        )
+    monkeypatch.setattr(defense, "fit_gac", fit)
+    return runs
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_family_learns_and_is_examined(study: Study, version: str) -> None:
+    widths = {"generator_widths": WIDTHS[version].generator, "classifier_widths": WIDTHS[version].classifier}
+    learned = defense.learn(study.materials("gac_toy"), **{**BLOCK, **widths, "version": version})
+    assert set(learned.models) == {"", CONTROL, NOISE}
+    assert set(learned.trainings) == {0, 1}
+    assert learned.models[""] is learned.trainings[0][""]
+    assert not torch.equal(*(next(iter(learned.trainings[number][""].parameters())) for number in (0, 1)))
+    assert {trial.lambda_ for trial in learned.trials} == {0, 10}
+    for trial in learned.trials:
+        assert (trial.originals, trial.unseen) == (60, 60)
+        assert trial.originals < trial.images
+        assert trial.gain == pytest.approx(trial.accuracy - trial.control_accuracy)
+        assert trial.gain_low <= trial.gain <= trial.gain_high
+    assert learned.choices["lambda_"].value in (0, 10)
+    assert learned.pictures["lambdas"].generated.shape == (2, 3, 1, 8, 8)
+    assert {row.split for row in learned.curves} == {"train", "test", "adversarial_train", "adversarial_test"}
+    assert [entry.status for entry in learned.tables["trainings"]] == ["ok", "ok"]
+    paths = study.folder / "a.safetensors", study.folder / "a"
+    write_learned(paths[0], study.folder / "a.csv", paths[1], learned)
+    found = [
+        defense.examine(study.materials("gac_toy"), part, share=0.5, originals=2)
+        for part in (load_learned(*paths), Learned(trainings=learned.trainings))
+    ]
+    accuracies = found[0].tables["accuracies"]
+    assert {row.part for row in accuracies} == {"seen", "unseen", "test"}
+    assert {row.seed for row in accuracies} == {0, 1, MEAN}
+    assert [row.accuracy for row in accuracies] == pytest.approx(
+        [row.accuracy for row in found[1].tables["accuracies"]]
     )
-    (failed, nothing), (trial, made) = results
-    assert failed.lambda_ == 0.1
+    assert {row.model for row in found[0].tables["robustness"]} == {GAC, CONTROL, NOISE}
+    assert found[0].pictures["generated"].names == ("gac_toy",)
+
+
+def test_a_trial_is_no_judged_training(study: Study) -> None:
+    """At the same lambda and as many epochs: a trial's luck is not counted twice."""
+    block = {**BLOCK, "lambdas": (10.0,), "trial_epochs": 3, "seeds": 1}
+    learned = defense.learn(study.materials("gac_toy"), **block)
+    (trial,) = learned.trials
+    picture = learned.pictures["lambdas"].generated[0]
+    shown = torch.from_numpy(learned.pictures["lambdas"].originals)
+    assert not np.allclose(generate(learned.trainings[0]["generator"], shown).numpy(), picture)
+    assert trial.epochs == 3
+
+
+def test_trials_and_trainings_go_on_after_a_failure(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing(
+        monkeypatch, lambda settings, number: settings["lambda_"] == 10 or (settings["epochs"] == 3 and number == 0)
+    )
+    learned = defense.learn(study.materials("gac_toy"), **BLOCK)
+    failed, trial = learned.trials
+    assert (failed.lambda_, failed.gain) == (10, None)
     assert "diverged" in failed.status
-    assert failed.gain is None
-    assert nothing is None
     assert trial.status == "ok"
-    assert trial.gain_low <= trial.gain <= trial.gain_high
-    assert trial.gain == pytest.approx(trial.accuracy - trial.control_accuracy)
-    assert made[0].shape == (3, 1, 8, 8)
+    assert learned.choices["lambda_"].value in (0, None)
+    assert learned.pictures["lambdas"].names == ("gac_toy 0",)
+    assert list(learned.trainings) == [1]
+    assert learned.models[""] is learned.trainings[1][""]
+    assert {row.seed for row in learned.curves} == {1}
+    assert [entry.status[:8] for entry in learned.tables["trainings"]] == ["diverged", "ok"]
+    with pytest.raises(PipelineError, match=r"gac_toy\.learn: every training failed: diverged in epoch 1"):
+        defense.learn(study.materials("gac_toy"), **{**BLOCK, "seeds": 1, "lambda_": 0.0})
 
 
-def test_params_blocks_are_checked_part_by_part() -> None:
-    block = {
-        "share": 0.5, "seeds": 1, "generator": {"hidden": [8]}, "classifier": {"hidden": [8]}, "training": SETTINGS,
-        "lambdas": [0.1], "trial_epochs": 1,
-    }  # fmt: skip
-    assert gac_settings("gac_vanilla", block, "gac").generator == {"hidden": (8,)}
-    for part, wrong, message in (
-        ("share", 0.95, r"gac\.share: expected a number in \(0, 0\.9\], found 0\.95"),
-        ("generator", {"channels": [8]}, r"gac\.generator\.channels: unknown parameter; expected one of: hidden"),
-        (
-            "training",
-            {**SETTINGS, "lambda_": -1},
-            r"gac\.training\.lambda_: expected a number in \[0, 10000\], found -1",
-        ),
-    ):
-        with pytest.raises(PipelineError, match=message):
-            gac_settings("gac_vanilla", {**block, part: wrong}, "gac")
+def test_finished_trainings_are_kept_and_an_interrupted_one_goes_on(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(settings: dict[str, Any], number: int) -> bool:
+        if len(runs) == 4:  # two trials, a training, and half of the next
+            raise KeyboardInterrupt
+        return False
+
+    runs = failing(monkeypatch, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        defense.learn(study.materials("gac_toy"), **BLOCK)
+    materials = study.materials("gac_toy")
+    learned = defense.learn(materials, **BLOCK)
+    assert len(runs) == 5
+    materials.clear()
+    again = defense.learn(study.materials("gac_toy"), **BLOCK)
+    assert len(runs) == 9
+    assert again.trials == learned.trials
+    for one, other in zip(learned.models[""].parameters(), again.models[""].parameters(), strict=True):
+        assert torch.equal(one, other)
 
 
-def test_a_finished_training_is_kept_and_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.artifacts.shards.WORK", tmp_path / "work")
+def test_a_number_for_lambda_is_used_and_the_rules_told(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = failing(monkeypatch, lambda settings, number: False)
+    learned = defense.learn(study.materials("gac_toy"), **{**BLOCK, "lambda_": 5.0})
+    assert runs == [10, 0, 5, 5]
+    assert learned.choices["lambda_"].value in (0, 10, None)
+    learned = defense.learn(study.materials("gac_toy"), **{**BLOCK, "lambda_": 5.0, "lambdas": ()})
+    assert (learned.choices, learned.trials, learned.pictures) == ({}, [], {})
+    with pytest.raises(PipelineError, match=r"gac_toy\.learn\.lambda_: auto, but there are no lambdas to try"):
+        defense.learn(study.materials("gac_toy"), **{**BLOCK, "lambdas": ()})
+
+
+def test_a_finished_training_is_packed_and_comes_back() -> None:
     sample = toy()
-    contestants, curves = train("gac_dcgan", sample)
-    store = ShardStore([], {"a": 1})
-    store.fill(1, lambda number: pack_training(contestants, curves, "ok"))
-    other = new_contestants("gac_dcgan", sample.images, 3, (5,), settings_of("gac_dcgan"))
-    assert unpack_training(next(store.load(1)), other) == (curves, "ok")
+    contestants, curves = train("dcgan", sample)
+    other = new("dcgan", sample, seed=5)
+    assert unpack_training(pack_training(contestants, curves, "ok"), other) == (curves, "ok")
     for one, two in zip(
         contestants.generator.state_dict().values(), other.generator.state_dict().values(), strict=True
     ):
         assert torch.equal(one, two)
-    write_curves(
-        tmp_path / "t/trainings.csv", [contests.TrainingStatus(0, "diverged"), contests.TrainingStatus(1, "ok")]
-    )
-    save_contestants(tmp_path / "t/1", contestants)
-    loaded = contests.load_contestants(tmp_path / "t")
-    assert list(loaded) == [1]
-    images = sample.images.float() / 255
-    with torch.inference_mode():
-        for name, model in contestants.classifiers.items():
-            for key, weights in model.state_dict().items():
-                assert torch.equal(loaded[1].classifiers[name].state_dict()[key], weights), key
-            # What is loaded lies otherwise in memory, and some CPUs then sum in another order.
-            torch.testing.assert_close(loaded[1].classifiers[name](images), model.eval()(images))
-        # Another memory format: equal up to rounding.
-        torch.testing.assert_close(loaded[1].generator(images), contestants.generator.eval()(images))
-
-
-def test_parts_of_a_set_share_no_original(tmp_path: Path) -> None:
-    sources, _, margins = make_set(tmp_path / "set.h5")
-    seen = np.array([True, False, False, False, True])  # of the train split's images; 0, 2 and 4 are attacked
-    with open_adversarial(tmp_path / "set.h5") as set_:
-        rows = {part: rows_of(set_, seen, part) for part in contests.PARTS}
-        images = contests.read_rows(set_, rows["unseen"], torch.device("cpu"))
-    assert sorted(np.concatenate(list(rows.values()))) == np.flatnonzero(margins > 0).tolist()
-    index, split = (values[sources.original_row] for values in (sources.source_index, sources.source_split))
-    assert set(index[rows["seen"]]) == {0, 4}
-    assert set(index[rows["unseen"]]) == {2}
-    assert (split[rows["test"]] == 1).all()
-    assert images.labels.tolist() == sources.labels[rows["unseen"]].tolist()
 
 
 def test_the_training_share_is_balanced_and_holds_no_validation_image() -> None:
@@ -343,19 +358,30 @@ def test_gain_is_the_paired_difference() -> None:
     assert gac.gain is None
 
 
-def test_the_lambda_of_the_largest_gain_is_chosen_that_keeps_clean_accuracy() -> None:
-    def trial(defense: str, lambda_: float, gain: float, clean: float) -> GacTrial:
-        return GacTrial(defense, lambda_, 1, 10, "ok", clean, 0.98, gain=gain)
+def trial(lambda_: float, gain: float | None, clean: float = 0.98, originals: int = 1000) -> GacTrial:
+    status = "diverged" if gain is None else "ok"
+    return GacTrial("a", lambda_, 1, originals, 9 * originals, originals, status, clean, 0.98, gain=gain)
 
-    trials = [
-        trial("a", 1, 0.01, 0.98),
-        trial("a", 0.1, 0.03, 0.971),
-        trial("a", 0.05, 0.2, 0.969),
-        GacTrial("a", 0, 1, 10, "diverged"),
-        trial("b", 1, 0.1, 0.9),
-    ]
-    assert choose_lambda(pd.DataFrame(map(vars, trials))) == {"a": 0.1}
-    assert choose_lambda(pd.DataFrame(map(vars, trials[3:]))) == {}
+
+@pytest.mark.parametrize(
+    ("trials", "chosen", "narrow"),
+    [
+        ([trial(1, 0.01), trial(0.1, 0.03), trial(0, None)], 0.1, False),
+        ([trial(1, 0.01), trial(0.1, 0.2, clean=0.965)], 1, False),  # it costs too much
+        ([trial(1, 0.01), trial(0.1, 0.03, clean=0.97)], 0.1, True),  # a point exactly, and an original more
+        ([trial(1, 0.03), trial(0.1, 0.03), trial(0.3, 0.03)], 0.1, True),  # a tie: the smallest
+        ([trial(1, 0.031), trial(0.1, 0.03)], 1, True),
+        ([trial(1, -0.1), trial(0.1, -0.2)], 1, False),
+        ([trial(1, 0.1, clean=0.9), trial(0, None)], None, False),
+        ([], None, False),
+    ],
+)
+def test_the_lambda_of_the_largest_gain_is_chosen_that_keeps_clean_accuracy(
+    trials: list[GacTrial], chosen: float | None, narrow: bool
+) -> None:
+    choice = choose_lambda(trials)
+    assert (choice.value, choice.narrow) == (chosen, narrow)
+    assert [row["lambda_"] for row in choice.tried] == [entry.lambda_ for entry in trials]
 
 
 def test_interval_over_trainings_is_students() -> None:
@@ -402,13 +428,13 @@ def test_summary_of_a_version(seeds: int) -> None:
 
 
 def test_mean_curves_have_a_column_per_model_and_split() -> None:
-    curves = pd.DataFrame(
-        vars(GacEpoch(epoch, "test", 0.1, 0.5 + 0.1 * seed, model, seed, None, None))
+    curves = [
+        GacEpoch(epoch, "test", 0.1, 0.5 + 0.1 * seed, model, seed, None, None)
         for seed in (0, 1)
         for epoch in (1, 2)
         for model in (GAC, CONTROL)
-    )
-    table = mean_curves(curves)
+    ]
+    table = pd.DataFrame(map(vars, mean_curves(curves)))
     assert list(table) == ["epoch", "gac_test", "control_test"]
     assert table["gac_test"].tolist() == pytest.approx([0.55, 0.55])
 
@@ -454,47 +480,17 @@ def test_the_attack_on_each_model_needs_what_the_closed_form_says() -> None:
         dict(needed_against({"weak": weak}, images, 1 - labels, 5, 8, step_size=1e-3, max_steps=10))
 
 
-def test_generated_images_round_trip(tmp_path: Path) -> None:
-    random = np.random.default_rng(0)
-    examples = Generated(
-        names=("a", "b"),
-        originals=random.random((3, 1, 4, 4), np.float32),
-        labels=np.arange(3, dtype=np.uint8),
-        generated=random.random((2, 3, 1, 4, 4), np.float32),
-        predicted_before=np.zeros((2, 3), np.uint8),
-        predicted_after=np.ones((2, 3), np.uint8),
-    )
-    write_generated(tmp_path / "g.h5", examples)
-    found = read_generated(tmp_path / "g.h5")
-    assert found.names == ("a", "b")
-    for name in ("originals", "labels", "generated", "predicted_before", "predicted_after"):
-        np.testing.assert_array_equal(getattr(found, name), getattr(examples, name))
-
-
 def test_architectures_match_their_version() -> None:
-    assert {
-        "gac_vanilla": (VanillaGenerator, FullyConnectedClassifier),
-        "gac_dcgan": (DcganGenerator, Classifier),
-    } == CLASSES
+    sample = toy()
+    for version, generator, classifier in (
+        ("vanilla", VanillaGenerator, FullyConnectedClassifier),
+        ("dcgan", DcganGenerator, Classifier),
+    ):
+        contestants = new(version, sample)
+        assert isinstance(contestants.generator, generator)
+        assert all(isinstance(model, classifier) for model in contestants.classifiers.values())
     vanilla = VanillaGenerator((1, 4, 4), hidden=(8,))
     assert {type(layer) for layer in vanilla.layers} == {nn.Flatten, nn.Linear, nn.ReLU, nn.Tanh}
     convolutional = DcganGenerator((1, 8, 8), channels=(4, 8))
     assert not any(isinstance(layer, nn.Linear) for layer in convolutional.modules())
     assert convolutional(torch.rand(2, 1, 8, 8)).shape == (2, 1, 8, 8)
-
-
-def test_versions_of_different_shares_are_refused(tmp_path: Path) -> None:
-    yaml = YAML(typ="safe")
-    params = yaml.load((ROOT / "params.yaml").read_text())
-    params["gac"]["gac_dcgan"]["digits"]["share"] = 0.4
-    with open(tmp_path / "params.yaml", "w") as handle:
-        yaml.dump(params, handle)
-    with pytest.raises(PipelineError, match=r"gac\.\*\.digits\.share: expected the same"):
-        calibrate_gac.main(Namespace(dataset="digits", params=tmp_path / "params.yaml"))
-
-
-def test_trainings_that_failed_are_told_with_their_reason(tmp_path: Path) -> None:
-    statuses = [TrainingStatus(0, "ok"), TrainingStatus(1, "diverged in epoch 2"), TrainingStatus(2, "ok")]
-    write_curves(tmp_path / "trainings.csv", statuses)
-    failed = read_failed(tmp_path)
-    assert failed.to_dict("records") == [{"seed": 1, "status": "diverged in epoch 2"}]

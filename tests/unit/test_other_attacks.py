@@ -1,5 +1,8 @@
 """The attacks beside the paper's: closed forms on a linear model, and agreement with Foolbox."""
 
+import inspect
+from typing import Any
+
 import foolbox as library
 import numpy as np
 import pytest
@@ -8,21 +11,25 @@ from scipy.optimize import minimize
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from pipeline.attacks.budgets import budget_of, fooled_within
+from pipeline.attacks.autoattack import autoattack
 from pipeline.attacks.ddn import ddn
-from pipeline.attacks.engine import run_attack
 from pipeline.attacks.fgsm import fgsm
 from pipeline.attacks.foolbox import foolbox
-from pipeline.attacks.goals import Goal
 from pipeline.attacks.jsma import jsma
 from pipeline.attacks.minimum_norm import minimum_norm
 from pipeline.attacks.pgd_l2 import pgd_l2
 from pipeline.attacks.pgd_linf import pgd_linf
-from pipeline.attacks.projected_gradient import L2, Linf, projected_gradient_descent
+from pipeline.attacks.shared.balls import L2, Linf
+from pipeline.attacks.shared.budgets import budget_of, fooled_within, within_threat
+from pipeline.attacks.shared.engine import run_attack
+from pipeline.attacks.shared.goals import Evasion, Goal
+from pipeline.attacks.shared.projected_gradient import projected_gradient_descent
+from pipeline.attacks.shared.protocol import Budget, load_attack
+from pipeline.attacks.square import square
 from pipeline.errors import PipelineError
 from pipeline.metrics.outcomes import margins
 from pipeline.models.classifier import Classifier
-from pipeline.registry import load_by_name, split_method
+from pipeline.registry import split_method
 from tests.linear import Linear
 
 
@@ -37,7 +44,7 @@ def gray(model: Linear, generator: torch.Generator, count: int, spread: float = 
 
 
 SHAPE = (1, 4, 4)
-modules = {name: load_by_name("attacks", name) for name in ("fgsm", "ddn", "foolbox")}
+attacks = {name: load_attack(name) for name in ("fgsm", "ddn", "foolbox")}
 
 
 def test_fgsm_flips_exactly_where_the_closed_form_says(linear: Linear, generator: torch.Generator) -> None:
@@ -47,7 +54,7 @@ def test_fgsm_flips_exactly_where_the_closed_form_says(linear: Linear, generator
     logits = linear(images).detach()
     flipped = []
     for epsilon in (0.001, 0.01, 0.05):
-        found, steps = fgsm(linear, images, targets, epsilon=epsilon)
+        found, steps = fgsm(linear, images, Goal(targets), epsilon=epsilon)
         assert steps.tolist() == [1] * 300
         for i, target in enumerate(targets.tolist()):
             others = [k for k in range(4) if k != target]
@@ -79,7 +86,7 @@ def test_ddn_is_near_the_smallest_perturbation(generator: torch.Generator) -> No
     """Two classes: the smallest is as long as the distance to the boundary."""
     model = Linear(generator, classes=2)
     images, targets = gray(model, generator, 40, spread=0.1)
-    found, _ = ddn(model, images, targets, steps=200)
+    found, _ = ddn(model, images, Goal(targets), steps=200)
     smallest = -margins(model(images), targets).detach() / (model.weight[0] - model.weight[1]).detach().norm()
     lengths = (found - images).flatten(1).norm(dim=1)
     assert (margins(model(found), targets) > 0).all()
@@ -90,7 +97,7 @@ def test_ddn_is_near_the_smallest_perturbation(generator: torch.Generator) -> No
 def test_ddn_is_mostly_near_it_also_where_several_classes_meet(linear: Linear, generator: torch.Generator) -> None:
     """In corners between classes the gradient of the log-probability points past the nearest image, Foolbox's too."""
     images, targets = gray(linear, generator, 40, spread=0.1)
-    found, _ = ddn(linear, images, targets, steps=100)
+    found, _ = ddn(linear, images, Goal(targets), steps=100)
     assert (margins(linear(found), targets) > 0).all()
     lengths = (found - images).flatten(1).norm(dim=1).numpy()
     smallest = [smallest_norm(linear, image, target) for image, target in zip(images, targets.tolist(), strict=True)]
@@ -106,7 +113,7 @@ def test_ddn_says_so_where_it_finds_nothing(linear: Linear, generator: torch.Gen
     with torch.no_grad():
         linear.bias[:] = torch.where(torch.arange(4) == 0, 1000.0, 0.0)
     targets = torch.ones(10, dtype=torch.int64)
-    found, _ = ddn(linear, images, targets, steps=5)
+    found, _ = ddn(linear, images, Goal(targets), steps=5)
     assert (margins(linear(found), targets) < 0).all()
     assert ((found - images).flatten(1).norm(dim=1) > 0).all()
 
@@ -115,7 +122,7 @@ def test_minimum_norm_finds_the_smallest_perturbation_of_two_classes(generator: 
     model = Linear(generator, classes=2)
     images, targets = gray(model, generator, 40)
     smallest = -margins(model(images), targets).detach() / (model.weight[0] - model.weight[1]).norm().detach()
-    found, steps = minimum_norm(model, images, targets, steps=12)
+    found, steps = minimum_norm(model, images, Goal(targets), steps=12)
     length = (found - images).flatten(1).norm(dim=1)
     assert (margins(model(found), targets) > 0).all()
     assert (length >= smallest).all()
@@ -127,7 +134,7 @@ def test_minimum_norm_needs_less_than_half_of_ddns_steps(digits: tuple[Classifie
     model, images, targets = digits
     norms = []
     for attack, steps in ((ddn, 40), (minimum_norm, 16)):
-        found, _ = attack(model, images, targets, steps=steps)
+        found, _ = attack(model, images, Goal(targets), steps=steps)
         fooled = margins(model(found), targets) > 0
         assert fooled.float().mean() >= 0.999
         norms.append((found - images).flatten(1).norm(dim=1).mean())
@@ -171,9 +178,9 @@ def test_random_starts_fill_the_ball(generator: torch.Generator) -> None:
 def test_restarts_help_and_leave_what_is_fooled_alone(digits: tuple[Classifier, Tensor, Tensor]) -> None:
     model, images, targets = digits
     more = {"epsilon": 0.12, "relative_step_size": 0.5, "steps": 3}
-    once, _ = pgd_linf(model, images, targets, torch.Generator().manual_seed(1), **more)
+    once, _ = pgd_linf(model, images, Goal(targets), torch.Generator().manual_seed(1), **more)
     fooled = margins(model(once), targets) > 0
-    thrice, steps = pgd_linf(model, images, targets, torch.Generator().manual_seed(1), restarts=4, **more)
+    thrice, steps = pgd_linf(model, images, Goal(targets), torch.Generator().manual_seed(1), restarts=4, **more)
     assert torch.equal(thrice[fooled], once[fooled])
     assert (steps[fooled] == 3).all()
     assert 0 < fooled.sum() < (margins(model(thrice), targets) > 0).sum()
@@ -190,7 +197,7 @@ def test_jsma_changes_no_more_positions_than_allowed_and_those_of_highest_impact
     sums = 2 * model.weight.detach() - model.weight.detach().sum(0)  # F_t - sum of the others
     outcomes = []
     for fraction in (0.05, 0.07, 0.2, 0.5, 1):
-        found, steps = jsma(model, images, targets, allowed_fraction=fraction, positions_per_step=1)
+        found, steps = jsma(model, images, Goal(targets), allowed_fraction=fraction, positions_per_step=1)
         moved = (found != images).any(1).flatten(1)
         assert (moved.sum(1) <= int(fraction * 16)).all()
         assert torch.equal(moved.sum(1), steps)
@@ -213,7 +220,7 @@ def test_jsma_spends_no_step_on_pixels_without_room(generator: torch.Generator) 
     with torch.no_grad():
         model.bias[:] = torch.tensor([1e3, 0, 0, 0])  # nothing that ten pixels do changes the prediction
     targets = torch.randint(1, 4, (20,), generator=generator)
-    found, steps = jsma(model, images, targets, allowed_fraction=0.25, positions_per_step=1)
+    found, steps = jsma(model, images, Goal(targets), allowed_fraction=0.25, positions_per_step=1)
     impact = 2 * model.weight.detach() - model.weight.detach().sum(0)
     assert steps.tolist() == [4] * 20
     for image, target in zip(found.flatten(1), targets.tolist(), strict=True):
@@ -255,7 +262,14 @@ def test_pgd_linf_succeeds_as_often_as_foolboxs(digits: tuple[Classifier, Tensor
     attack = library.attacks.LinfPGD(rel_stepsize=0.1, steps=20, random_start=False)
     theirs = by_foolbox(attack, model, images, targets, epsilon)
     ours, _ = pgd_linf(
-        model, images, targets, torch.Generator(), epsilon=epsilon, relative_step_size=0.1, steps=20, random_start=False
+        model,
+        images,
+        Goal(targets),
+        torch.Generator(),
+        epsilon=epsilon,
+        relative_step_size=0.1,
+        steps=20,
+        random_start=False,
     )
     rates = [(margins(model(found), targets) > 0).double().mean().item() for found in (ours, theirs)]
     assert 0.02 < rates[1] < 0.999
@@ -270,7 +284,14 @@ def test_pgd_l2_gives_foolboxs_images(digits: tuple[Classifier, Tensor, Tensor],
     attack = library.attacks.L2PGD(rel_stepsize=0.1, steps=20, random_start=False)
     theirs = by_foolbox(attack, model, images, targets, epsilon)
     ours, _ = pgd_l2(
-        model, images, targets, torch.Generator(), epsilon=epsilon, relative_step_size=0.1, steps=20, random_start=False
+        model,
+        images,
+        Goal(targets),
+        torch.Generator(),
+        epsilon=epsilon,
+        relative_step_size=0.1,
+        steps=20,
+        random_start=False,
     )
     same = margins(model(theirs), targets) > 0
     assert 0.02 < same.double().mean() < 0.999
@@ -281,7 +302,7 @@ def test_pgd_l2_gives_foolboxs_images(digits: tuple[Classifier, Tensor, Tensor],
 def test_ddn_is_as_short_as_foolboxs(digits: tuple[Classifier, Tensor, Tensor], steps: int) -> None:
     model, images, targets = digits
     theirs = by_foolbox(library.attacks.DDNAttack(steps=steps), model, images, targets, None)
-    ours, _ = ddn(model, images, targets, steps=steps)
+    ours, _ = ddn(model, images, Goal(targets), steps=steps)
     for found in (ours, theirs):
         assert (margins(model(found), targets) > 0).all()
     medians = [(found - images).flatten(1).norm(dim=1).median().item() for found in (ours, theirs)]
@@ -295,7 +316,7 @@ def test_any_attack_of_foolbox_runs_and_the_seed_decides(digits: tuple[Classifie
     def run(seed: int) -> Tensor:
         arguments = {"rel_stepsize": 0.1, "steps": 3, "random_start": True}
         found, steps = foolbox(
-            model, images[:20], targets[:20], torch.Generator().manual_seed(seed),
+            model, images[:20], Goal(targets[:20]), torch.Generator().manual_seed(seed),
             name="LinfProjectedGradientDescentAttack", arguments=arguments, epsilon=0.2,
         )  # fmt: skip
         assert steps.tolist() == [0] * 20
@@ -314,7 +335,12 @@ def test_any_attack_of_foolbox_runs_and_the_seed_decides(digits: tuple[Classifie
         ("base", {}, 0.1, "foolbox:base: no such attack"),
         ("LinfPGD", {"stride": 3}, 0.1, "foolbox:LinfPGD: arguments refused: .*stride"),
         ("LinfPGD", {}, None, "foolbox:LinfPGD: expected a parameter 'epsilon'"),
-        ("VirtualAdversarialAttack", {"steps": 1}, 0.1, "foolbox:VirtualAdversarialAttack: refused"),  # no targets
+        (
+            "VirtualAdversarialAttack",
+            {"steps": 1},
+            0.1,
+            "foolbox:VirtualAdversarialAttack: expected an attack that takes targets",
+        ),  # no targets
     ],
 )
 def test_what_foolbox_cannot_do_is_said(
@@ -322,7 +348,127 @@ def test_what_foolbox_cannot_do_is_said(
 ) -> None:
     model, images, targets = digits
     with pytest.raises(PipelineError, match=words):
-        foolbox(model, images[:2], targets[:2], torch.Generator(), name=name, arguments=arguments, epsilon=epsilon)
+        foolbox(
+            model, images[:2], Goal(targets[:2]), torch.Generator(), name=name, arguments=arguments, epsilon=epsilon
+        )
+
+
+CLASSES = [
+    name
+    for name, kind in vars(library.attacks).items()
+    if isinstance(kind, type) and issubclass(kind, library.attacks.base.Attack)
+]
+FEW = {
+    "steps": 3, "binary_search_steps": 2, "directions": 3, "repeats": 3, "initial_gradient_eval_steps": 3,
+    "max_gradient_eval_steps": 5, "num_translations": 2, "num_rotations": 2, "population": 4, "random_steps": 3,
+    "distance": "l2",
+}  # fmt: skip
+
+
+TAKE_NO_TARGETS = {
+    "FGM", "FGSM", "InversionAttack", "L1FastGradientAttack", "L2AdditiveGaussianNoiseAttack",
+    "L2AdditiveUniformNoiseAttack", "L2ClippingAwareAdditiveGaussianNoiseAttack",
+    "L2ClippingAwareAdditiveUniformNoiseAttack", "L2ContrastReductionAttack", "L2DeepFoolAttack",
+    "L2FastGradientAttack", "LinfAdditiveUniformNoiseAttack", "LinfDeepFoolAttack", "LinfFastGradientAttack",
+    "NewtonFoolAttack", "VirtualAdversarialAttack",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def small() -> tuple[nn.Module, Tensor, Tensor]:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(256, 4)).eval()
+    images = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    return model, images, model(images).argmax(1)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Foolbox's, that it found little
+@pytest.mark.parametrize("targeted", [True, False])
+def test_every_attack_of_foolbox_ends_in_images_or_in_one_line(
+    small: tuple[nn.Module, Tensor, Tensor], targeted: bool
+) -> None:
+    model, images, labels = small
+    goal = Goal((labels + 1) % 4 if targeted else labels, targeted)
+    before = images.clone()
+    refused = {}
+    for name in CLASSES:
+        known = inspect.signature(getattr(library.attacks, name)).parameters
+        block: dict[str, Any] = {"name": name, "arguments": {key: FEW[key] for key in FEW if key in known}}
+        if issubclass(getattr(library.attacks, name), library.attacks.base.FixedEpsilonAttack):
+            block["epsilon"] = 0.3
+        try:
+            bound = attacks["foolbox"].budget_for(block)
+            found, steps = attacks["foolbox"](model, images, goal, torch.Generator().manual_seed(1), **block)
+        except PipelineError as error:
+            refused[name] = str(error)
+            continue
+        assert (bound is not None) == ("epsilon" in block), name
+        assert found.shape == images.shape, name
+        assert found.min() >= 0, name
+        assert found.max() <= 1, name
+        assert found.flatten(1).any(1).all(), name  # no black placeholder
+        assert steps.tolist() == [0] * 3
+    assert torch.equal(images, before)
+    # What is refused, but for what needs a package, data or a place to start.
+    assert all(words.startswith(f"foolbox:{name}: ") and "\n" not in words for name, words in refused.items())
+    wrong_way = {name for name, words in refused.items() if ": expected an attack" in words}
+    expected = TAKE_NO_TARGETS if targeted else {"GenAttack"}
+    assert wrong_way == expected
+    others = {"Attack", "BinarizationRefinementAttack", "DatasetAttack"}
+    assert others <= set(refused) - wrong_way <= others | {name for name in CLASSES if "BrendelBethge" in name}
+
+
+def test_what_foolbox_did_not_find_is_the_original_and_a_failure(small: tuple[nn.Module, Tensor, Tensor]) -> None:
+    """Its placeholder is a black image: here even one of the class that was asked for."""
+    model, images = nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), small[1]
+    with torch.no_grad():
+        model[1].weight.copy_(torch.tensor([[0.01], [-0.01]]).expand(2, 64))
+        model[1].bias.copy_(torch.tensor([-0.1, 0.1]))
+    goal = Goal(torch.ones(3, dtype=torch.int64))
+    assert goal.reached(model(torch.zeros_like(images))).all()
+    assert not goal.reached(model(images)).any()
+    arguments = {"steps": 1, "binary_search_steps": 1}
+    for epsilon in (None, 0.5):
+        found, _ = foolbox(
+            model, images, goal, torch.Generator(), name="L2CarliniWagnerAttack", arguments=arguments, epsilon=epsilon
+        )
+        assert torch.equal(found, images)
+
+
+def test_the_threat_model_fills_in_what_a_block_leaves_out() -> None:
+    threat = {"linf": 0.2, "l2": 1.5}
+    of_foolbox = {"name": "L2PGD", "arguments": {}}
+    assert within_threat(attacks["fgsm"], {}, threat, "a") == {"epsilon": 0.2}
+    assert within_threat(attacks["fgsm"], {"epsilon": 0.1}, threat, "a") == {"epsilon": 0.1}
+    assert within_threat(attacks["ddn"], {"steps": 3}, threat, "a") == {"steps": 3}
+    assert within_threat(attacks["foolbox"], of_foolbox, threat, "a") == {**of_foolbox, "epsilon": 1.5}
+    pgd = load_attack("pgd")
+    assert within_threat(pgd, {}, {"l2": 1.5}, "a") == {"norm": "l2", "epsilon": 1.5}
+    assert within_threat(pgd, {"norm": "linf"}, threat, "a") == {"norm": "linf", "epsilon": 0.2}
+    for block, words in (
+        ({}, r"a\.norm: missing; expected one of linf, l2"),
+        ({"norm": "l1"}, r"a\.epsilon: missing; the threat model has no budget in l1"),
+        ({"norm": "l7"}, "pgd: expected a norm among l0, l1, l2, linf, found 'l7'"),
+    ):
+        with pytest.raises(PipelineError, match=words):
+            within_threat(pgd, block, threat, "a")
+    assert load_attack("jsma").budget_for({}) == Budget("allowed_fraction", "l0")
+
+
+@pytest.mark.parametrize("way", [Goal, Evasion])
+def test_outside_attacks_leave_labels_and_refuse_targets(
+    small: tuple[nn.Module, Tensor, Tensor], way: type[Goal]
+) -> None:
+    model, images, labels = small
+    if way is Evasion:
+        model = nn.Sequential(model, nn.Unflatten(1, (1, 4)))
+    goal = way(labels, targeted=False)
+    for function in (square, autoattack):
+        more: dict[str, Any] = {"norm": "linf", "epsilon": 0.5, "queries": 60}
+        found, _ = function(model, images, goal, torch.Generator().manual_seed(1), **more)
+        assert goal.reached(model(found)).all()
+        with pytest.raises(PipelineError, match=f"^{function.__name__}: expected an attack that takes targets"):
+            load_attack(function.__name__)(model, images, Goal(labels), torch.Generator(), **more)
 
 
 def test_a_block_may_name_another_file() -> None:
@@ -343,17 +489,34 @@ def test_a_block_that_is_none_is_named(block: object) -> None:
 
 
 def test_budgets_fit_the_attack() -> None:
-    assert budget_of(modules["fgsm"], {"epsilon": 0.1}, [0.1, 0.2], "a") == ("epsilon", "linf", (0.1, 0.2))
-    assert budget_of(modules["ddn"], {}, None, "a") is None
+    assert budget_of(attacks["fgsm"], {"epsilon": 0.1}, [0.1, 0.2], "a") == ("epsilon", "linf", (0.1, 0.2))
+    assert budget_of(attacks["ddn"], {}, None, "a") is None
     for name, epsilon, expected in (("LinfPGD", 0.1, "linf"), ("L2PGD", 1.0, "l2"), ("DDNAttack", None, None)):
         arguments = {"name": name, "arguments": {}, "epsilon": epsilon}
-        found = budget_of(modules["foolbox"], arguments, [0.5] if epsilon else None, "a")
+        found = budget_of(attacks["foolbox"], arguments, [0.5] if epsilon else None, "a")
         assert found == (expected and ("epsilon", expected, (0.5,)))
     for wrong in (None, [], 0.1, [0.1, 7]):
         with pytest.raises(PipelineError, match=r"a\.budgets.*expected"):
-            budget_of(modules["fgsm"], {"epsilon": 0.1}, wrong, "a")
+            budget_of(attacks["fgsm"], {"epsilon": 0.1}, wrong, "a")
     with pytest.raises(PipelineError, match=r"a\.budgets: expected none"):
-        budget_of(modules["ddn"], {}, [1], "a")
+        budget_of(attacks["ddn"], {}, [1], "a")
+
+
+def test_what_one_step_made_is_not_asked_for_again(digits: tuple[Classifier, Tensor, Tensor]) -> None:
+    model, images, targets = digits
+    passed, finished = 0, []
+
+    def count(module: object, inputs: tuple[Tensor], output: Tensor) -> None:
+        nonlocal passed
+        passed += len(output)
+
+    handle = model[-1].register_forward_hook(count)
+    rows = torch.arange(len(images))
+    run_attack(attacks["fgsm"], model, images, rows, Goal(targets), 64, lambda *n: finished.append(n), epsilon=0.1)
+    handle.remove()
+    assert passed == len(images)
+    assert sum(n for n, _ in finished) == len(images)
+    assert {fooled for _, fooled in finished} == {None}
 
 
 def test_an_image_that_is_fooled_is_not_tried_with_a_larger_budget() -> None:
@@ -393,10 +556,10 @@ def test_an_attack_computes_no_gradient_of_a_weight_and_no_more_passes_than_its_
         largest = max(largest, len(output))
         assert not any(parameter.requires_grad for parameter in model.parameters())
 
-    attack = load_by_name("attacks", name)
+    attack = load_attack(name)
     handle = model[-1].register_forward_hook(count)
     rows, draws = torch.arange(len(images)), torch.Generator().manual_seed(1)
-    _, steps = run_attack(attack, model, images, rows, targets, 64, generator=draws, **more)
+    _, steps = run_attack(attack, model, images, rows, Goal(targets), 64, generator=draws, **more)
     handle.remove()
     assert int(steps.sum()) <= passed <= int(steps.sum()) + len(images)
     assert largest == 64

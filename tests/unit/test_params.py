@@ -8,7 +8,6 @@ from typing import Annotated, Any, get_args
 
 import pytest
 
-from pipeline.attacks.calibration import calibrate
 from pipeline.attacks.ddn import ddn
 from pipeline.attacks.extended import extended
 from pipeline.attacks.fgsm import fgsm
@@ -17,6 +16,7 @@ from pipeline.attacks.jsma import jsma
 from pipeline.attacks.minimal import minimal
 from pipeline.attacks.pgd_l2 import pgd_l2
 from pipeline.attacks.pgd_linf import pgd_linf
+from pipeline.attacks.shared.calibration import calibrate
 from pipeline.defenses.gaussian_blur import gaussian_blur
 from pipeline.errors import PipelineError
 from pipeline.models.autoencoder import Autoencoder

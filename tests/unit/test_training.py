@@ -1,15 +1,19 @@
 """Training: it learns, the same seed gives the same weights, augmentation moves pixels as it says."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
 
+from pipeline.defenses import adversarial_training
 from pipeline.errors import PipelineError
 from pipeline.models.classifier import Classifier
 from pipeline.models.inference import predict, to_unit_interval
 from pipeline.randomness import derive_seed, generator, seeded_initialization
 from pipeline.training.augmentation import shift_and_flip
-from pipeline.training.classifier import channel_statistics, fit_classifier
+from pipeline.training.classifier import ClassifierTraining, channel_statistics, fit_classifier
+from tests.study import TRAINING, Study
 
 SETTINGS = {
     "epochs": 4, "batch_size": 16, "learning_rate": 0.05, "weight_decay": 0.0, "shift": 0, "flip": False,
@@ -97,3 +101,40 @@ def test_images_reach_the_model_in_the_unit_interval() -> None:
 def test_too_many_poolings_are_refused() -> None:
     with pytest.raises(PipelineError, match="4 poolings leave nothing of a 8x8 image"):
         Classifier((1, 8, 8), 3, channels=(4, 4, 4, 4), dropout=0.0)
+
+
+@pytest.mark.parametrize("trades", [0.0, 1.0])
+def test_adversarial_training_learns_the_attacked_classifiers_network(tmp_path: Path, trades: float) -> None:
+    study = Study(tmp_path)
+    adversary = adversarial_training.AdversarySettings(
+        norm="linf", epsilon=0.1, steps=2, relative_step_size=0.6, warmup=0.5, trades=trades
+    )
+    block = {"adversary": adversary, "training": ClassifierTraining(**TRAINING)}
+    learned, again = (adversarial_training.learn(study.materials(key), **block) for key in ("a", "a"))
+    model = learned.models[""]
+    assert {**model.architecture, "dropout": 0.1} == study.materials("a").classifier.architecture
+    assert model.architecture["dropout"] == 0
+    assert [row.split for row in learned.curves] == ["train", "validation"] * 4
+    assert learned.curves[-1].accuracy > 0.9
+    for one, other in zip(model.parameters(), again.models[""].parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_without_trades_the_adversary_looks_at_no_clean_scores() -> None:
+    """A pass per step and no more."""
+    passes = []
+
+    class Counting(Classifier):
+        def forward(self, images: Tensor) -> Tensor:
+            passes.append(len(images))
+            return super().forward(images)
+
+    model = Counting((1, 8, 8), 3, channels=(4,), dropout=0.0)
+    images, labels = bars(6)
+    for trades, expected in ((0.0, 3), (1.0, 4)):
+        passes.clear()
+        adversary = adversarial_training.Adversary(
+            torch.Generator(), norm="l2", epsilon=0.5, steps=3, relative_step_size=0.5, warmup=0.0, trades=trades
+        )
+        adversary.attack(model, images.float() / 255, labels, 0.5)
+        assert len(passes) == expected

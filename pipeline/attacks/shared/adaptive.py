@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from pipeline.attacks.shared.budgets import fooled_within, within_threat
 from pipeline.attacks.shared.defended import Target, as_it_is, score
 from pipeline.attacks.shared.goals import Evasion
-from pipeline.attacks.shared.protocol import Attack
+from pipeline.attacks.shared.protocol import Attack, load_attack
 from pipeline.errors import PipelineError
 from pipeline.models.inference import to_unit_interval
 from pipeline.params import arguments_for
 from pipeline.ranges import Range
-from pipeline.registry import load_attack, split_method
+from pipeline.registry import split_method
 
 Count = Annotated[int, Range(1, 1000000)]
 STRETCHES = (1.05, 1.1, 1.2, 1.35, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0)

@@ -1,4 +1,4 @@
-"""What an attack's file says of it: one `attack = Attack(run=<function>, ...)`."""
+"""What an attack's file says of it: one `attack = Attack(run=<function>, ...)`; and how it is found by its name."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pipeline.attacks.shared.goals import Goal
 from pipeline.errors import PipelineError
+from pipeline.registry import load
 
 Norm = Literal["l0", "l1", "l2", "linf"]
 
@@ -35,7 +36,7 @@ class Attack:
         The arguments may lack the budget's own parameter: the threat model then fills it in.
     random : whether it draws random numbers, and so takes a generator.
     gradients : whether it asks for the model's gradients. One that does not keeps no activations and is given larger
-        batches; where it outdoes those that do, their gradients are masked.
+        batches; where it outdoes those that do, their gradients say nothing.
     first_success_update : update(images, gradients of `goal.raised`, **arguments but max_steps), the single step of an
         attack that stops each image at its first success or after `max_steps`; the engine then keeps its batch full of
         unfinished images.
@@ -82,5 +83,16 @@ class Attack:
     ) -> tuple[Tensor, Tensor]:
         """Adversarial images and steps; raises PipelineError as `check` does."""
         self.check(goal.targeted, *images.shape[2:])
+        if self.random and generator is None:
+            raise ValueError(f"{self.name} draws random numbers: expected a generator, found none")
         draws = {"generator": generator} if self.random else {}
         return self.run(model, images, goal, **draws, **parameters)
+
+
+def load_attack(name: str) -> Attack:
+    """The attack of the file `pipeline/attacks/<name>.py`. Raises PipelineError if there is none."""
+    attack = load("attacks", name, Attack)
+    if attack.name != name:
+        where = f"pipeline/attacks/{name}.py"
+        raise PipelineError(f"{where}: expected a function '{name}' to be run, found '{attack.name}'")
+    return attack

@@ -1,4 +1,4 @@
-"""What rules that choose a number share: shares by original, and whether a choice hangs on an image or two."""
+"""What rules that choose a number share: shares by original, and whether a choice hangs on an original or two."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pipeline.errors import PipelineError
 
 Trial = TypeVar("Trial")
-FEW = (-2, -1, 1, 2)  # images that come out otherwise
+FEW = (-2, -1, 1, 2)  # originals that come out otherwise, with all their images
 ROUNDING = 1e-9  # shares nearer than that are equal
 
 
@@ -23,9 +23,9 @@ def shares_by_original(holds: NDArray[Any], original_row: NDArray[np.integer[Any
     return shares
 
 
-def moved(share: float, images: int, of: int) -> float:
-    """A share, if so many more of so many images counted; within [0, 1]."""
-    return min(1.0, max(0.0, share + images / of))
+def moved(share: float, originals: int, of: int) -> float:
+    """A share, if so many more of so many originals counted; within [0, 1]."""
+    return min(1.0, max(0.0, share + originals / of))
 
 
 def is_narrow(
@@ -33,16 +33,16 @@ def is_narrow(
     trials: Sequence[Trial],
     otherwise: Callable[[Trial, int], Sequence[Trial]],
 ) -> bool:
-    """Whether the choice would be another if one or two images of one trial had come out otherwise.
+    """Whether the choice would be another if one or two originals of one trial had come out otherwise.
 
-    otherwise : (trial, images) to what the trial would then be, one for each of its figures.
+    otherwise : (trial, originals) to what the trial would then be, one for each of its figures.
     """
     chosen = choose(trials)
     return any(
         choose([*trials[:place], changed, *trials[place + 1 :]]) != chosen
         for place, trial in enumerate(trials)
-        for images in FEW
-        for changed in otherwise(trial, images)
+        for originals in FEW
+        for changed in otherwise(trial, originals)
     )
 
 

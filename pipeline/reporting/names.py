@@ -1,0 +1,48 @@
+"""What a study and its defenses are called and how they belong together, as its metrics say.
+
+Metrics of the earlier protocol say neither: there a defense is called by its key and is a family of its own.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+Metrics = Mapping[str, Any]
+
+
+def label(metrics: Metrics, key: str) -> str:
+    """What a defense or an attack is called."""
+    return str(metrics.get("labels", {}).get(key, key.replace("_", " ")))
+
+
+def families(metrics: Metrics) -> dict[str, list[str]]:
+    """Family -> its defenses that were judged, itself first."""
+    found = metrics.get("families") or {name: [name] for name in metrics["defenses"]}
+    kept = {name: [member for member in members if member in metrics["defenses"]] for name, members in found.items()}
+    return {name: members for name, members in kept.items() if members}
+
+
+def families_of(metrics: Metrics, method: str) -> dict[str, list[str]]:
+    """The families that this file of `pipeline/defenses` makes; a family without a method is made by its namesake."""
+    methods = metrics.get("methods", {})
+    return {name: members for name, members in families(metrics).items() if methods.get(name, name) == method}
+
+
+def study(metrics: Metrics) -> str:
+    """The study's name."""
+    return str(metrics["run"].get("study", metrics["run"].get("dataset")))
+
+
+def source(metrics: Metrics) -> str:
+    """The key of where the images came from: what the paper reports, it reports of images."""
+    return str(metrics["run"].get("source_key", metrics["run"].get("dataset")))
+
+
+def of_earlier_protocol(metrics: Metrics) -> bool:
+    """Made before figures had a protocol: another meaning of some of them, and other names of parameters."""
+    return "protocol" not in metrics["run"]
+
+
+def transferred(metrics: Metrics, names: Iterable[str]) -> list[str]:
+    """The labels of those that are another classifier than the attacked one: their figures are transfer."""
+    entries = metrics["defenses"]
+    return [label(metrics, name) for name in names if entries[name].get("minimal", {}).get("setting") == "transfer"]

@@ -1,0 +1,167 @@
+"""`reports/README.md`: the results of all studies, written whole from their metrics."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipeline.reporting.adaptive import one_table, standing
+from pipeline.reporting.adversarial_training import METHOD as ADVERSARIAL_TRAINING
+from pipeline.reporting.autoencoder import controls, knowing
+from pipeline.reporting.comparison import compared, with_names
+from pipeline.reporting.detection import contest
+from pipeline.reporting.dropout import ENSEMBLE, rivals
+from pipeline.reporting.formats import budget, number, percent, points
+from pipeline.reporting.gac_figures import MODELS
+from pipeline.reporting.names import families, families_of, label, of_earlier_protocol
+from pipeline.reporting.other_attacks import distances, label_of, yardsticks
+from pipeline.reporting.outcomes import PAPER_ATTACKS, attacks_on
+from pipeline.reporting.paper_numbers import GAC_GAIN
+from pipeline.reporting.section import environment
+from pipeline.reporting.sizes import averages
+
+Metrics = Mapping[str, Any]
+
+
+def results_page(metrics_by_study: Mapping[str, Metrics]) -> str:
+    """Markdown: a comparison of the studies, then a chapter for each with its tables and what they say."""
+    named = with_names(metrics_by_study)
+    template = environment().get_template("results.md.j2")
+    text = template.render(
+        comparison=compared(metrics_by_study),
+        studies={name: study_results(metrics) for name, metrics in named.items()},
+        paper_attacks=PAPER_ATTACKS,
+        models=list(MODELS.values()),
+        paper_gain=GAC_GAIN,
+        markdown=markdown,
+    )
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"  # what is left out leaves lines
+
+
+def study_results(metrics: Metrics) -> dict[str, Any]:
+    """What the page says of one study; None or empty where the study has not got it."""
+    adaptive = metrics["adaptive"]
+    return {
+        "earlier": of_earlier_protocol(metrics),
+        "device": metrics["run"]["device"],
+        "lossy": "lossy" in metrics["run"]["source"],
+        "structure": metrics["attacks"]["minimal"]["class_correlation_mean"],
+        "one_table": one_table(metrics) if adaptive else [],
+        "budget": next((budget(entry["settings"]) for entry in adaptive.values()), None),
+        "originals": next((entry["originals"] for entry in adaptive.values()), None),
+        "undefended": adaptive["undefended"]["every_attack"] if adaptive else None,
+        "standing": standing(metrics) if adaptive else None,
+        "easiest": _easiest(metrics),
+        "tripwires": _tripwires(metrics),
+        "dropout": _judged(metrics, ENSEMBLE),
+        "rivals": rivals(metrics) if ENSEMBLE in families(metrics) else [],
+        "contests": {attack: contest(metrics, attack) for attack in PAPER_ATTACKS if metrics["detection"]},
+        "controls": controls(metrics),
+        "knowing": knowing(metrics),
+        "robust": [
+            {"label": label(metrics, name), **adaptive[name], "clean": metrics["defenses"][name]["test_accuracy"]}
+            for name in families_of(metrics, ADVERSARIAL_TRAINING)
+            if name in adaptive
+        ],
+        "gac": [
+            {
+                "label": label(metrics, version),
+                "setting": entry["interval"],
+                "trainings": entry["trainings"],
+                **{attack: entry["gain"][attack] for attack in entry["gain"]},
+            }
+            for version, entry in metrics["gac"].items()
+        ],
+        "gac_rows": _gac_rows(metrics),
+        "attacks": _attack_table(metrics),
+        "distances": distances(metrics),
+        "transfer": averages(metrics["sizes"]["transfer"]) if metrics.get("sizes") else {},
+    }
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table; a bar within a cell would end it."""
+    lines = [list(header), ["---"] * len(header), *([*row] for row in rows)]
+    return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines)
+
+
+def _judged(metrics: Metrics, name: str) -> dict[str, Any] | None:
+    """What a defense does with the paper's sets, by attack, and with originals."""
+    if name not in metrics["defenses"]:
+        return None
+    entry = metrics["defenses"][name]
+    return {
+        "label": label(metrics, name),
+        "passes": entry["passes"],
+        "clean": entry["clean_accuracy"],
+        "sets": {attack: entry[attack] for attack in attacks_on(metrics, name)},
+    }
+
+
+def _easiest(metrics: Metrics) -> dict[str, Any] | None:
+    """Of the families' main defenses the one that an attacker needs the shortest perturbation for."""
+    found = {
+        name: metrics["adaptive"][name]["l2_median"]
+        for name in families(metrics)
+        if name != "undefended" and name in metrics["adaptive"] and metrics["adaptive"][name]["l2_median"]["value"]
+    }
+    if not found:
+        return None
+    name = min(found, key=lambda key: found[key]["value"])
+    return {"label": label(metrics, name), "needs": found[name], "undefended": metrics["adaptive"]["undefended"]["l2_median"]}  # fmt: skip
+
+
+def _tripwires(metrics: Metrics) -> list[str]:
+    return [
+        f"{key.replace('_', ' ')} on {label(metrics, name)} ({wire['value']:.3g})"
+        for name, entry in metrics["adaptive"].items()
+        for key, wire in entry["tripwires"].items()
+        if wire["raised"]
+    ]
+
+
+def _gac_rows(metrics: Metrics) -> list[list[str]]:
+    rows = []
+    for version, entry in metrics["gac"].items():
+        ratio = entry["minimal_against_it"]["l2_ratio"].get("over_control")
+        clean = entry["accuracy"]["clean"]["test"]
+        rows.append(
+            [
+                label(metrics, version),
+                f"{entry['lambda']['used']:g}",
+                f"{entry['trainings']}",
+                number(entry["generator"]["test"]["perturbation_l2"]),
+                " / ".join(percent(clean[model]) for model in MODELS),
+                *(
+                    points(entry["gain"][attack][over]) if attack in entry["gain"] else ""
+                    for over in ("over_control", "over_noise_control")
+                    for attack in PAPER_ATTACKS
+                ),
+                f"{ratio['value']:.2f}" if ratio else "not found",
+            ]
+        )
+    return rows
+
+
+def _attack_table(metrics: Metrics) -> dict[str, Any]:
+    """A row per attack: its success, its size against the yardsticks', and what the families' main defenses recover."""
+    heads = [name for name in families(metrics) if name != "undefended"]
+    measures = [name for name in yardsticks(metrics) if name not in PAPER_ATTACKS]
+    rows = []
+    for attack, about in metrics["attacks"].items():
+        judged = [metrics["defenses"][head].get(attack) for head in heads]
+        ratios = [about["l2_ratio"].get(other) if other != attack else None for other in measures]
+        rows.append(
+            [
+                attack,
+                percent(about["success_rate"]["value"]),
+                *(f"{ratio['median']:.2f}" if ratio else "" for ratio in ratios),
+                *(
+                    f"{percent(entry['thwarted']['value'])} / {percent(entry['recovered']['value'])}"
+                    if entry
+                    else "not judged"
+                    for entry in judged
+                ),
+            ]
+        )
+    columns = [f"median L2 over {label_of(metrics, other)}'s" for other in measures]
+    return {"header": ["attack", "fooled", *columns, *(label(metrics, head) for head in heads)], "rows": rows}

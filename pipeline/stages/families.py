@@ -1,0 +1,109 @@
+"""A family of defenses as the stages that let it learn, judge it and attack it need it."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from pipeline.artifacts.choices import read_choices
+from pipeline.artifacts.judging import Judged
+from pipeline.artifacts.learning import check_defended, load_defended
+from pipeline.artifacts.materials import StudyMaterials
+from pipeline.defenses.protocol import Defense, load_defense
+from pipeline.models.inference import for_inference
+from pipeline.params import parameters_of
+from pipeline.studies import Study
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """One defense of a family: its key, its file, its parameters with "auto" replaced, and what it predicts with."""
+
+    name: str
+    defense: Defense
+    arguments: dict[str, Any]
+    model: nn.Module
+
+    def judged(self) -> Judged:
+        """It as a judge of images."""
+        return Judged(self.name, partial(self.defense.predict, **self.arguments), self.model, self.defense.setting)
+
+
+def materials_of(study: Study, key: str) -> StudyMaterials:
+    """What the family learns from and is examined on."""
+    return StudyMaterials(
+        images=study.path("images"),
+        classifier=study.path("classifier"),
+        sets={attack: study.path(attack) for attack in ("minimal", "extended")},
+        source=study.source,
+        key=key,
+        seed=study.seed,
+        device=study.device,
+    )
+
+
+def learning_arguments(study: Study, key: str, defense: Defense) -> dict[str, Any]:
+    """Arguments of `defense.learn`, from the family's block `learn`.
+
+    What a block inside it leaves out, and its dataclass has as a field, comes from the study's `training`; `epsilon` of
+    one that has a `norm` too, from the threat model.
+    """
+    where = f"defenses.{key}.learn"
+    given = dict(study.value(where))
+    if defense.learn is None:
+        return study.arguments(_nothing, where, given)
+    for name, (annotation, _) in parameters_of(defense.learn).items():
+        if dataclasses.is_dataclass(annotation) and isinstance(given.get(name, {}), Mapping):
+            fields = {field.name for field in dataclasses.fields(annotation)}
+            block = {k: v for k, v in study.value("training").items() if k in fields} | dict(given.get(name, {}))
+            if {"norm", "epsilon"} <= fields and "norm" in block:
+                block = {"epsilon": study.threat(block["norm"]).epsilon} | block
+            if block or name in given:
+                given[name] = block
+    return study.arguments(defense.learn, where, given)
+
+
+def _nothing() -> None:
+    """What a defense without `learn` takes: any parameter is refused."""
+
+
+def load_family(study: Study, key: str) -> Iterator[Loaded]:
+    """The defense and its variants, one after the other. Raises PipelineError where a block is wrong."""
+    names = study.family(key)
+    choices = chosen(study, key)
+    for name in names:
+        own = name == key
+        where = f"defenses.{key}.predict" if own else f"defenses.{key}.variants.{name}"
+        stated = study.value(where)
+        block = stated if own else {k: v for k, v in stated.items() if k not in ("learned", "method")}
+        defense = load_defense(study.method(key, name))
+        resolved = study.resolved(block, where, choices, "" if own else f"{name}.")
+        arguments = study.arguments(defense.predict, where, resolved)
+        role = defense.role if own else stated.get("learned", defense.role)
+        paths = study.path("learned", key), study.path("learning", key), study.path("classifier")
+        model = load_defended(*paths, role)
+        check_defended(defense.predict, model, study.where(where))
+        yield Loaded(name, defense, arguments, for_inference(model, study.device))
+
+
+def chosen(study: Study, key: str) -> dict[str, float | None]:
+    """What the family's rules chose, by parameter; of a variant "<variant>.<parameter>"."""
+    path = study.path("learning", key) / "choices.json"
+    return {name: choice.value for name, choice in read_choices(path).items()}
+
+
+def examining_arguments(study: Study, key: str, defense: Defense) -> dict[str, Any]:
+    """Arguments of `defense.examine`: from the block `examine`, else from `predict`, else from `learn`."""
+    assert defense.examine is not None
+    family, choices = study.value(f"defenses.{key}"), chosen(study, key)
+    given: dict[str, Any] = {}
+    for part in ("learn", "predict", "examine"):
+        block = dict(family.get(part, {}))
+        if part != "examine":
+            known = parameters_of(defense.examine)
+            block = {name: value for name, value in block.items() if name in known}
+        given |= study.resolved(block, f"defenses.{key}.{part}", choices)
+    return study.arguments(defense.examine, f"defenses.{key}.examine", given)
