@@ -38,9 +38,9 @@ lint: $(READY)
 results: $(READY)  ## reports/README.md and benchmarks/README.md, from the committed metrics and benchmarks
 	$(BIN)/python -m benchmarks.pages
 
-bench: $(READY) .peers/.ready  ## after a full run: the engine against the peers and the ceiling, cost, memory
-	for name in ceiling generation scaling attacks dropout_ensemble gac; do \
-	PYTHONPATH=. $(BIN)/python benchmarks/$$name.py || exit 1; done
+bench: $(READY) .peers/.ready  ## after a full run: start-up, the engine against the peers and the ceiling, cost, memory
+	for name in start_up ceiling generation scaling attacks dropout_ensemble gac; do \
+	$(BIN)/python -m benchmarks.$$name || exit 1; done
 
 .peers/.ready: benchmarks/requirements.txt | $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target .peers --upgrade \

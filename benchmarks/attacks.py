@@ -1,10 +1,10 @@
 """What each attack costs: images and passes per second, passes per image, memory.
 
-    PYTHONPATH=. python benchmarks/attacks.py [--datasets digits mnist cifar10] [--images 512]
+    python -m benchmarks.attacks [--studies digits mnist cifar10] [--images 512]
 
-Runs every attack of params.yaml, with its parameters there, on the same originals and targets of the minimal set's test
-split, each in a process of its own so that its peak memory is its own. A pass is one image through the network and
-back. Writes benchmarks/results/attacks.json; `make readme` renders the table.
+Runs every attack of a study but `extended`, with its parameters there, on the same originals and targets of the
+minimal set's test split, each in a process of its own so that its peak memory is its own. A pass is one image through
+the network and back. Writes benchmarks/results/attacks.json; `make results` renders the table.
 """
 
 import json
@@ -14,28 +14,33 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.common import ROOT, about, counting, options, peak_mib, seconds, write
+from benchmarks.common import about, counting, options, peak_mib, seconds, write
 from pipeline.artifacts.adversarial import TEST, open_adversarial
 from pipeline.artifacts.checkpoint import load_classifier
+from pipeline.attacks.shared.budgets import within_threat
 from pipeline.attacks.shared.engine import run_attack
 from pipeline.attacks.shared.goals import Goal
-from pipeline.attacks.shared.protocol import load_attack
 from pipeline.devices import batching, choose_device, keep_freed_memory
 from pipeline.metrics.outcomes import margins
-from pipeline.models.inference import for_inference, predict
-from pipeline.params import arguments_for, read_block
+from pipeline.models.inference import for_inference, predict, unit_interval
 from pipeline.randomness import generator
-from pipeline.registry import split_method
+from pipeline.registry import load_attack, split_method
+from pipeline.stages.sets import chosen_arguments
+from pipeline.studies import Study
 
 
-def measure(dataset: str, name: str, block: str, count: int) -> dict[str, Any]:
+def measure(name: str, key: str, count: int) -> dict[str, Any]:
+    """One attack of a study."""
     keep_freed_memory()
-    device = choose_device()
-    model = for_inference(load_classifier(ROOT / f"data/classifiers/{dataset}.safetensors"), device)
-    method, own = split_method(name, read_block(ROOT / "params.yaml", f"{block}.{name}.{dataset}"), block)
+    study, device = Study(name), choose_device()
+    model = for_inference(load_classifier(study.path("classifier")), device)
+    where = f"attacks.{key}" if key == "minimal" else f"other_attacks.{key}"
+    block = chosen_arguments(study, where) if key == "minimal" else study.value(where)
+    method, own = split_method(key, block, study.where(where))
     attack = load_attack(method)
-    parameters = arguments_for(attack.run, own, name)
-    with open_adversarial(ROOT / f"data/adversarial/{dataset}/minimal.h5") as set_:
+    budgets = {norm: study.threat(norm).epsilon for norm in study.value("threat")}
+    parameters = study.arguments(attack.run, where, within_threat(attack, own, budgets, study.where(where)))
+    with open_adversarial(study.path("minimal")) as set_:
         sources = set_.sources
         rows = np.flatnonzero(sources.source_split[sources.original_row] == TEST)
         rows = np.sort(np.random.default_rng(0).choice(rows, count, replace=False))
@@ -56,10 +61,10 @@ def measure(dataset: str, name: str, block: str, count: int) -> dict[str, Any]:
     (images,) = found
     passes = counts[1]
     fooled = margins(predict(model, images, batching(device).predict), targets) > 0
-    l2 = (images - originals[image_rows].float() / 255).flatten(1).norm(dim=1)
+    l2 = (images - unit_interval(originals[image_rows])).flatten(1).norm(dim=1)
     return {
-        "dataset": dataset,
-        "attack": name,
+        "study": name,
+        "attack": key,
         **about(),
         "images": count,
         "images_per_second": round(count / taken, 1),
@@ -72,17 +77,13 @@ def measure(dataset: str, name: str, block: str, count: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    arguments = options(__doc__, datasets=["digits", "mnist", "cifar10"], images=512)
-    attacks = [
-        ("minimal", "attacks"),
-        *((name, "other_attacks") for name in read_block(ROOT / "params.yaml", "other_attacks")),
-    ]
+    arguments = options(__doc__, studies=["digits", "mnist", "cifar10"], images=512)
     records = []
     spawning = multiprocessing.get_context("spawn")
-    for dataset in arguments.datasets:
-        for name, block in attacks:
+    for name in arguments.studies:
+        for key in ["minimal", *Study(name).other_attacks]:
             with spawning.Pool(1) as pool:
-                records.append(pool.apply(measure, (dataset, name, block, arguments.images)))
+                records.append(pool.apply(measure, (name, key, arguments.images)))
             print(json.dumps(records[-1]), flush=True)
     write("attacks", records)
 

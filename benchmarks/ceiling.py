@@ -1,6 +1,6 @@
 """How fast can forward and input-gradient passes of the classifier be on this device, and how near is the engine?
 
-    PYTHONPATH=. python benchmarks/ceiling.py [--datasets mnist cifar10] [--originals 300]
+    python -m benchmarks.ceiling [--studies mnist cifar10] [--originals 300]
 
 Measures bare passes over memory formats, batch sizes, threads, precision and batch normalization folded or not, then
 the engine on `originals` x 9 images with the batch size of the table in devices.py, and where its time goes. Writes
@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.common import ROOT, Pairs, about, counting, load_pairs, options, seconds, write
+from benchmarks.common import Pairs, about, counting, load_pairs, options, seconds, write
 from pipeline.artifacts.adversarial import Identity, Sources, write_adversarial
 from pipeline.artifacts.checkpoint import load_classifier
 from pipeline.artifacts.shards import ShardStore
-from pipeline.attacks import minimal
+from pipeline.attacks.minimal import attack
 from pipeline.attacks.shared import engine
 from pipeline.attacks.shared.ascent import score_gradients
 from pipeline.attacks.shared.goals import Goal
@@ -28,7 +28,8 @@ from pipeline.devices import batching, choose_device
 from pipeline.metrics.outcomes import margins
 from pipeline.models.inference import predict
 from pipeline.models.modes import frozen
-from pipeline.params import arguments_for, read_block
+from pipeline.stages.sets import chosen_arguments
+from pipeline.studies import Study
 
 ROUNDS = 3
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
@@ -49,14 +50,14 @@ def rate(model: nn.Module, images: Tensor, targets: Tensor, half: bool) -> float
         return max(repeats * len(images) / seconds(lambda: passes(repeats)) for _ in range(ROUNDS))
 
 
-def sweep(dataset: str, pairs: Pairs) -> list[dict[str, Any]]:
+def sweep(name: str, pairs: Pairs) -> list[dict[str, Any]]:
     device = choose_device()
-    plain = load_classifier(ROOT / f"data/classifiers/{dataset}.safetensors").to(device)
+    plain = load_classifier(Study(name).path("classifier")).to(device)
     threads = sorted({1, torch.get_num_threads()}) if device.type == "cpu" else [torch.get_num_threads()]
     sizes = [32, 64, 128, 256, 512] if device.type == "cpu" else [256, 1024, 4096, 16384]
     records = []
     before = torch.get_num_threads()
-    for folded, (name, memory_format), size, count, half in itertools.product(
+    for folded, (order, memory_format), size, count, half in itertools.product(
         (False, True), FORMATS.items(), sizes, threads, (False, True)
     ):
         if half and (size != 256 or not folded) and device.type == "cpu":
@@ -67,7 +68,7 @@ def sweep(dataset: str, pairs: Pairs) -> list[dict[str, Any]]:
         torch.set_num_threads(count)
         passes = rate(model, images, targets, half)
         records.append(
-            {"dataset": dataset, "folded": folded, "memory_format": name, "batch_size": size, "threads": count,
+            {"study": name, "folded": folded, "memory_format": order, "batch_size": size, "threads": count,
              "precision": "bfloat16" if half else "float32", "passes_per_second": round(passes)}
         )  # fmt: skip
     torch.set_num_threads(before)
@@ -75,18 +76,16 @@ def sweep(dataset: str, pairs: Pairs) -> list[dict[str, Any]]:
     return records
 
 
-def engine_share(dataset: str, pairs: Pairs, ceiling: float) -> dict[str, Any]:
+def engine_share(name: str, pairs: Pairs, ceiling: float) -> dict[str, Any]:
     """The engine's passes per second, and its time by what it is spent on."""
-    where = f"attacks.minimal.{dataset}"
-    parameters = arguments_for(minimal.attack.run, read_block(ROOT / "params.yaml", where), where)
+    study, where = Study(name), "attacks.minimal"
+    parameters = study.arguments(attack.run, where, chosen_arguments(study, where))
     size = batching(choose_device()).attack
     found: list[tuple[Tensor, Tensor]] = []
 
     def run() -> None:
         found[:] = [
-            engine.run_attack(
-                minimal.attack, pairs.model, pairs.originals, pairs.rows, Goal(pairs.targets), size, **parameters
-            )
+            engine.run_attack(attack, pairs.model, pairs.originals, pairs.rows, Goal(pairs.targets), size, **parameters)
         ]
 
     rounds = 2
@@ -115,9 +114,9 @@ def engine_share(dataset: str, pairs: Pairs, ceiling: float) -> dict[str, Any]:
         engine.score_gradients = original
     arrays: list[np.ndarray] = []
     transfer = seconds(lambda: arrays.append(images.cpu().numpy()))
-    writing = seconds(lambda: store(dataset, pairs, arrays[0], steps))
+    writing = seconds(lambda: store(name, pairs, arrays[0], steps))
     return {
-        "dataset": dataset,
+        "study": name,
         "images": len(steps),
         "passes_per_image": round(passes / len(steps), 2),
         "needed_passes_per_image": round(steps.float().mean().item() + 1, 2),
@@ -132,7 +131,7 @@ def engine_share(dataset: str, pairs: Pairs, ceiling: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def store(dataset: str, pairs: Pairs, images: np.ndarray, steps: Tensor) -> None:
+def store(name: str, pairs: Pairs, images: np.ndarray, steps: Tensor) -> None:
     """As the stage does: a shard, the HDF5 file, the margins of what was stored."""
     rows = pairs.rows.cpu().numpy().astype(np.int32)
     targets = pairs.targets.cpu().numpy().astype(np.uint8)
@@ -147,24 +146,24 @@ def store(dataset: str, pairs: Pairs, images: np.ndarray, steps: Tensor) -> None
         logits = predict(pairs.model, torch.from_numpy(stored), batching(choose_device()).predict)
         return margins(logits, torch.from_numpy(wanted).to(logits.device, torch.int64)).cpu().numpy()
 
-    with tempfile.TemporaryDirectory(dir=ROOT) as folder:
+    with tempfile.TemporaryDirectory(dir="data") as folder:
         shards = ShardStore([], {"benchmark": folder})
         shards.fill(1, lambda index: {"images": images, "steps": taken})
-        identity = Identity(dataset, "minimal", {}, tuple("0123456789"), 0)
+        identity = Identity(name, "minimal", {}, tuple("0123456789"), 0)
         blocks = ((slice(0, len(taken)), shard["images"], shard["steps"]) for shard in shards.load(1))
         write_adversarial(Path(folder) / "set.h5", identity, sources, blocks, measure)
         shards.clear()
 
 
 def main() -> None:
-    arguments = options(__doc__, datasets=["mnist", "cifar10"], originals=300)
+    arguments = options(__doc__, studies=["mnist", "cifar10"], originals=300)
     bare, engines = [], []
-    for dataset in arguments.datasets:
-        pairs = load_pairs(dataset, arguments.originals)
-        records = sweep(dataset, pairs)
+    for name in arguments.studies:
+        pairs = load_pairs(name, arguments.originals)
+        records = sweep(name, pairs)
         bare += records
         best = max((r for r in records if r["precision"] == "float32"), key=lambda r: r["passes_per_second"])
-        engines.append({**about(), **engine_share(dataset, pairs, best["passes_per_second"]), "best": best})
+        engines.append({**about(), **engine_share(name, pairs, best["passes_per_second"]), "best": best})
         print(engines[-1], flush=True)
     write("ceiling", {**about(), "engine": engines, "bare_passes": bare})
 

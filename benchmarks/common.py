@@ -1,4 +1,7 @@
-"""What the benchmarks share: trained models, image-target pairs, counted passes, clocks and memory."""
+"""What the benchmarks share: trained models, image-target pairs, counted passes, clocks and memory.
+
+They run in the project's root, for a study's paths start there.
+"""
 
 import argparse
 import json
@@ -19,11 +22,11 @@ from pipeline.artifacts.images import read_split
 from pipeline.devices import choose_device, describe_device, keep_freed_memory
 from pipeline.metrics.sources import every_target
 from pipeline.models.inference import for_inference, predict, unit_interval
+from pipeline.studies import Study
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks/results"
 PROCESS = Path("/proc/self/status")
-DATASETS = ("digits", "mnist", "cifar10")
 
 
 @dataclass(frozen=True)
@@ -41,11 +44,12 @@ class Pairs:
         return unit_interval(self.originals)[self.rows].contiguous()
 
 
-def load_pairs(dataset: str, originals: int) -> Pairs:
+def load_pairs(name: str, originals: int) -> Pairs:
+    """Of a study, by its name; originals are repeated if it has too few."""
     keep_freed_memory()
-    device = choose_device()
-    model = for_inference(load_classifier(ROOT / f"data/classifiers/{dataset}.safetensors"), device)
-    split = read_split(ROOT / f"data/images/{dataset}.h5", "test")
+    study, device = Study(name), choose_device()
+    model = for_inference(load_classifier(study.path("classifier")), device)
+    split = read_split(study.path("images"), "test")
     images = torch.from_numpy(split.images)
     right = np.flatnonzero(predict(model, images, 256).argmax(1).cpu().numpy() == split.labels)
     chosen = right[:originals] if originals <= len(right) else np.resize(right, originals)
@@ -79,7 +83,7 @@ def peak_mib() -> int:
     if torch.cuda.is_available():
         return round(torch.cuda.max_memory_allocated() / 2**20)
     if PROCESS.exists():  # ru_maxrss of a started process begins at what its parent had
-        return int(PROCESS.read_text().split("VmHWM:")[1].split()[0]) // 1024
+        return int(PROCESS.read_text(encoding="utf-8").split("VmHWM:")[1].split()[0]) // 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
@@ -102,7 +106,7 @@ def counting(model: nn.Module):  # type: ignore[no-untyped-def]
 
 def write(name: str, records: Any) -> None:
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(records, indent=1) + "\n")
+    (RESULTS / f"{name}.json").write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
 
 
 def options(doc: str | None, **defaults: Any) -> argparse.Namespace:
@@ -111,6 +115,5 @@ def options(doc: str | None, **defaults: Any) -> argparse.Namespace:
     for name, value in defaults.items():
         many = isinstance(value, list)
         kind = type(value[0] if many else value)
-        known = DATASETS if name.startswith("dataset") else None
-        parser.add_argument(f"--{name}", default=value, type=kind, nargs="+" if many else None, choices=known)
+        parser.add_argument(f"--{name}", default=value, type=kind, nargs="+" if many else None)
     return parser.parse_args()

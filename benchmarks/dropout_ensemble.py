@@ -1,6 +1,6 @@
 """What the dropout ensemble costs beyond its own passes: masks, votes, bookkeeping.
 
-    PYTHONPATH=. python benchmarks/dropout_ensemble.py [--dataset cifar10] [--images 1024] [--passes 50] [--rounds 5]
+    python -m benchmarks.dropout_ensemble [--study cifar10] [--images 1024] [--passes 50] [--rounds 5]
 
 Compares `evaluate` on the trained classifier with one bare pass of the layers before the first dropout
 plus `passes` bare passes of those behind it, in turns, on the same images, and writes the median of each
@@ -12,7 +12,7 @@ from functools import partial
 
 import torch
 
-from benchmarks.common import ROOT, about, options, seconds, write
+from benchmarks.common import about, options, seconds, write
 from pipeline.artifacts.checkpoint import load_classifier
 from pipeline.artifacts.images import read_split
 from pipeline.defenses.dropout_ensemble import dropout_ensemble, split_at_first_dropout
@@ -20,17 +20,18 @@ from pipeline.devices import batching, choose_device, keep_freed_memory
 from pipeline.metrics.evaluation import evaluate
 from pipeline.models.inference import for_inference, to_unit_interval
 from pipeline.randomness import generator
+from pipeline.studies import Study
 
 
 def main() -> None:
-    arguments = options(__doc__, dataset="cifar10", images=1024, passes=50, rounds=5)
+    arguments = options(__doc__, study="cifar10", images=1024, passes=50, rounds=5)
 
     keep_freed_memory()
     device = choose_device()
     batch_size = batching(device).predict
-    data, dataset = ROOT / "data", arguments.dataset
-    model = for_inference(load_classifier(data / f"classifiers/{dataset}.safetensors"), device)
-    images = torch.from_numpy(read_split(data / f"images/{dataset}.h5", "test").images[: arguments.images])
+    study = Study(arguments.study)
+    model = for_inference(load_classifier(study.path("classifier")), device)
+    images = torch.from_numpy(read_split(study.path("images"), "test").images[: arguments.images])
     before, behind = split_at_first_dropout(model)
     defense = partial(dropout_ensemble, passes=arguments.passes, rate=0.3)
 
@@ -50,7 +51,7 @@ def main() -> None:
             taken[name].append(seconds(run))
     medians = {name: statistics.median(values) for name, values in taken.items()}
     record = {
-        "dataset": arguments.dataset,
+        "study": study.name,
         **about(),
         "images": arguments.images,
         "passes": arguments.passes,

@@ -1,6 +1,6 @@
 """What an epoch of the Generative Adversarial Classifier costs beyond its own forward and backward passes.
 
-    PYTHONPATH=. python benchmarks/gac.py [--dataset mnist] [--images 6400] [--rounds 3]
+    python -m benchmarks.gac [--study mnist] [--images 6400] [--rounds 3]
 
 Compares an epoch of `fit_gac` (generator, classifier and both controls, watched on no images) with the same passes
 alone: no optimizer, no indexing, no noise, no schedule; in turns, on the same models. Writes the median of each and
@@ -11,18 +11,20 @@ import statistics
 from typing import Any
 
 import torch
-from pipeline.defenses.generative_adversarial_classifier import classifier_loss, generator_loss
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from benchmarks.common import ROOT, about, options, seconds, write
+from benchmarks.common import about, options, seconds, write
 from pipeline.artifacts.images import read_description, read_split
 from pipeline.devices import choose_device, keep_freed_memory
 from pipeline.models.inference import to_unit_interval
 from pipeline.models.modes import frozen
-from pipeline.params import read_block
+from pipeline.params import AUTO
 from pipeline.randomness import generator
-from pipeline.training.gac import CLASSES, CONTROL, GAC, NOISE, Contestants, Widths, fit_gac, new_contestants
+from pipeline.registry import load_defense
+from pipeline.stages.families import learning_arguments
+from pipeline.studies import Study
+from pipeline.training.gac import CONTROL, GAC, NOISE, Contestants, Widths, fit_gac, new_contestants
 from pipeline.training.gac_losses import classifier_loss, generator_loss
 
 
@@ -43,17 +45,17 @@ def bare(contestants: Contestants, images: Tensor, labels: Tensor, batch_size: i
         classifier_loss(noise(originals), noise(generated), truth).backward()
 
 
-def measure(version: str, dataset: str, count: int, rounds: int) -> dict[str, Any]:
+def measure(study: Study, family: str, count: int, rounds: int) -> dict[str, Any]:
     device = choose_device()
-    block = read_block(ROOT / f"studies/{dataset}/params.yaml", f"defenses.gac_{version}.learn")
-    widths = Widths(version, tuple(block["generator_widths"]), tuple(block["classifier_widths"]))
-    path = ROOT / f"data/images/{dataset}.h5"
+    block = learning_arguments(study, family, load_defense("gac"))
+    lambda_ = block.get("lambda_", AUTO)
+    training = {**vars(block["training"]), "epochs": 1, "lambda_": block["lambdas"][0] if lambda_ == AUTO else lambda_}
+    path = study.path("images")
     split, classes = read_split(path, "train"), len(read_description(path).class_names)
     images = torch.from_numpy(split.images[:count]).to(device)
     labels = torch.from_numpy(split.labels[:count]).to(device, torch.int64)
+    widths = Widths(block["version"], block["generator_widths"], block["classifier_widths"])
     contestants = new_contestants(widths, images, classes, (0, "benchmark"))
-    # The weight of the perturbation's norm changes no pass.
-    training = {**block["training"], "epochs": 1, "lambda_": 1.0}
     whole = to_unit_interval(images, contestants.generator)
 
     def epoch() -> None:
@@ -70,8 +72,8 @@ def measure(version: str, dataset: str, count: int, rounds: int) -> dict[str, An
             taken[name].append(seconds(run))
     medians = {name: statistics.median(values[1:]) for name, values in taken.items()}
     return {
-        "version": f"gac_{version}",
-        "dataset": dataset,
+        "family": family,
+        "study": study.name,
         **about(),
         "images": count,
         "epoch_seconds": round(medians["epoch"], 3),
@@ -81,11 +83,12 @@ def measure(version: str, dataset: str, count: int, rounds: int) -> dict[str, An
 
 
 def main() -> None:
-    arguments = options(__doc__, dataset="mnist", images=6400, rounds=3)
+    arguments = options(__doc__, study="mnist", images=6400, rounds=3)
     keep_freed_memory()
     records = []
-    for version in CLASSES:
-        records.append(measure(version, arguments.dataset, arguments.images, arguments.rounds))
+    study = Study(arguments.study)
+    for family in (family for family in study.families if study.method(family) == "gac"):
+        records.append(measure(study, family, arguments.images, arguments.rounds))
         print(records[-1], flush=True)
     write("gac", records)
 

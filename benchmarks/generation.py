@@ -1,7 +1,7 @@
 """Targeted L2 adversarial images: this project's engine against the attack libraries, on the same work.
 
     make bench                                    # installs the peers first
-    PYTHONPATH=. python benchmarks/generation.py [--datasets mnist cifar10] [--originals 50]
+    python -m benchmarks.generation [--studies mnist cifar10] [--originals 50]
 
 Same trained classifier (batch normalization folded, weights frozen), same test originals towards every other class,
 same machine, one run, system after system in turns. Two comparisons:
@@ -14,7 +14,7 @@ best : every system over its own step sizes, numbers of steps and radii, each pe
 
 Success is measured on what a system returns, by the same predictions. Peers get images in the usual order of memory and
 a model that turns them into channels_last and its gradients back, the faster format for it. A record per configuration
-of the two comparisons goes to benchmarks/results/generation.json; `make readme` renders table and figure.
+of the two comparisons goes to benchmarks/results/generation.json; `make results` renders table and figure.
 """
 
 import importlib
@@ -23,7 +23,7 @@ import math
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing import get_context
 from typing import Any
@@ -37,9 +37,8 @@ from torch.nn.functional import log_softmax
 
 from benchmarks.common import ROOT, Pairs, about, counting, load_pairs, options, peak_mib, seconds, write
 from pipeline.attacks import minimal, minimum_norm
-from pipeline.attacks.shared import engine
-from pipeline.attacks.shared.ascent import ascend
 from pipeline.attacks.shared.balls import L2
+from pipeline.attacks.shared.engine import run_attack
 from pipeline.attacks.shared.goals import Goal
 from pipeline.attacks.shared.outside import Contiguous as ForPeers
 from pipeline.attacks.shared.protocol import Attack
@@ -97,18 +96,17 @@ def step_of_length(images: Tensor, gradients: Tensor, *, length: float) -> Tenso
 
 def ours(pairs: Pairs, update: Callable[..., Tensor], log: bool, **arguments: Any) -> Tensor:
     """The engine, with the update of an attack that stops at the first success."""
-    attack = Attack(run=minimal.attack.run, first_success_update=update)
-    model = LogProbabilities(pairs.model) if log else pairs.model
+    attack = replace(minimal.attack, first_success_update=update)
+    return _attacked(attack, LogProbabilities(pairs.model) if log else pairs.model, pairs, **arguments)[0]
+
+
+def _attacked(attack: Attack, model: nn.Module, pairs: Pairs, **arguments: Any) -> tuple[Tensor, Tensor]:
     size = batching(choose_device()).attack
-    found, _ = engine.run_attack(attack, model, pairs.originals, pairs.rows, Goal(pairs.targets), size, **arguments)
-    return found
+    return run_attack(attack, model, pairs.originals, pairs.rows, Goal(pairs.targets), size, **arguments)
 
 
 def ours_shortest(pairs: Pairs, steps: int) -> Tensor:
-    size = batching(choose_device()).attack
-    pair = pairs.originals, pairs.rows, Goal(pairs.targets)
-    found, _ = engine.run_attack(minimum_norm.attack, pairs.model, *pair, size, steps=steps)
-    return found
+    return _attacked(minimum_norm.attack, pairs.model, pairs, steps=steps)[0]
 
 
 def in_batches(pairs: Pairs, size: int, attack: Callable[[nn.Module, Tensor, Tensor], Tensor]) -> Tensor:
@@ -178,9 +176,9 @@ def descents(classes: int, radius: float, length: float, steps: int) -> dict[str
     }
 
 
-def same_rule(dataset: str, classes: int, steps: int) -> Iterator[Run]:
+def same_rule(study: str, classes: int, steps: int) -> Iterator[Run]:
     """`steps`: what the slowest images need. The radius: one that no perturbation reaches."""
-    length = SAME_RULE[dataset]
+    length = SAME_RULE[study]
     yield Run("ours-normalized", *_normalized(length))
     for size, (system, attack) in itertools.product(BATCHES, descents(classes, 1000.0, length, steps).items()):
         rest = {"steps": steps, "length": length, "batch_size": size}
@@ -206,12 +204,12 @@ def walk(system: str, steps: int, size: int) -> Run:
     return Run(system, partial(in_batches, size=size, attack=attack), {"steps": steps, "batch_size": size})
 
 
-def best(dataset: str, classes: int, sizes: Mapping[str, int]) -> Iterator[Run]:
+def best(study: str, classes: int, sizes: Mapping[str, int]) -> Iterator[Run]:
     """`sizes`: of each peer's batches."""
-    tried = TRIED[dataset]
+    tried = TRIED[study]
     for step_size in tried["gradient"]:
         at = {"step_size": step_size, "max_steps": 15000}
-        yield Run("ours", partial(ours, update=ascend, log=False, **at), at)
+        yield Run("ours", partial(ours, update=minimal.attack.first_success_update, log=False, **at), at)
     for length in tried["length"]:
         yield Run("ours-normalized", *_normalized(length))
     for steps in OURS:
@@ -226,7 +224,7 @@ def best(dataset: str, classes: int, sizes: Mapping[str, int]) -> Iterator[Run]:
                 yield Run(system, partial(in_batches, size=sizes[system], attack=attack), rest)
 
 
-def measure(run: Run, pairs: Pairs, comparison: str, dataset: str, rounds: int) -> dict[str, Any]:
+def measure(run: Run, pairs: Pairs, comparison: str, study: str, rounds: int) -> dict[str, Any]:
     found: list[Tensor] = []
     taken = []
     with counting(pairs.model) as counts:
@@ -239,7 +237,7 @@ def measure(run: Run, pairs: Pairs, comparison: str, dataset: str, rounds: int) 
     return {
         "comparison": comparison,
         "system": run.system,
-        "dataset": dataset,
+        "study": study,
         **about(),
         "pairs": count,
         "parameters": run.parameters,
@@ -251,24 +249,23 @@ def measure(run: Run, pairs: Pairs, comparison: str, dataset: str, rounds: int) 
     }
 
 
-def slowest(dataset: str, pairs: Pairs) -> int:
+def slowest(study: str, pairs: Pairs) -> int:
     """Steps of the same rule after which 99.9 % of the pairs have been fooled."""
-    attack = Attack(run=minimal.attack.run, first_success_update=step_of_length)
-    model, size = LogProbabilities(pairs.model), batching(choose_device()).attack
-    about_it = {"length": SAME_RULE[dataset], "max_steps": 10000}
-    _, steps = engine.run_attack(attack, model, pairs.originals, pairs.rows, Goal(pairs.targets), size, **about_it)
+    attack = replace(minimal.attack, first_success_update=step_of_length)
+    about_it = {"length": SAME_RULE[study], "max_steps": 10000}
+    _, steps = _attacked(attack, LogProbabilities(pairs.model), pairs, **about_it)
     return int(torch.quantile(steps.double(), ENOUGH, interpolation="higher"))
 
 
-def alone(run: Run, dataset: str, originals: int, comparison: str) -> dict[str, Any]:
+def alone(run: Run, study: str, originals: int, comparison: str) -> dict[str, Any]:
     """One configuration in a process of its own, so that its peak memory is its own."""
     with get_context("spawn").Pool(1) as pool:
-        return pool.apply(_alone, (run, dataset, originals, comparison))
+        return pool.apply(_alone, (run, study, originals, comparison))
 
 
-def _alone(run: Run, dataset: str, originals: int, comparison: str) -> dict[str, Any]:
+def _alone(run: Run, study: str, originals: int, comparison: str) -> dict[str, Any]:
     sys.path.append(str(ROOT / ".peers"))
-    record = measure(run, load_pairs(dataset, originals), comparison, dataset, ROUNDS)
+    record = measure(run, load_pairs(study, originals), comparison, study, ROUNDS)
     return {**record, "peak_memory_mb": peak_mib()}
 
 
@@ -279,24 +276,24 @@ def faster_sizes(records: Sequence[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def main() -> None:
-    arguments = options(__doc__, datasets=["mnist", "cifar10"], originals=50)
+    arguments = options(__doc__, studies=["mnist", "cifar10"], originals=50)
     sys.path.append(str(ROOT / ".peers"))
     records = []
-    for dataset in arguments.datasets:
-        pairs = load_pairs(dataset, arguments.originals)
+    for study in arguments.studies:
+        pairs = load_pairs(study, arguments.originals)
         classes = predict(pairs.model, pairs.originals[:1], 1).shape[1]
-        steps = slowest(dataset, pairs)
-        for run in same_rule(dataset, classes, steps):
-            records.append(alone(run, dataset, arguments.originals, "same_rule"))
+        steps = slowest(study, pairs)
+        for run in same_rule(study, classes, steps):
+            records.append(alone(run, study, arguments.originals, "same_rule"))
             print(run.system, run.parameters, records[-1], flush=True)
         tried = []
         trials = [
-            measure(walk(system, TRIAL, size), pairs, "trial", dataset, ROUNDS)
+            measure(walk(system, TRIAL, size), pairs, "trial", study, ROUNDS)
             for system, size in itertools.product(MINIMUM_NORM, BATCHES)
         ]
-        sizes = faster_sizes([*(record for record in records if record["dataset"] == dataset), *trials])
-        for run in best(dataset, classes, sizes):
-            tried.append((run, measure(run, pairs, "best", dataset, 1)))
+        sizes = faster_sizes([*(record for record in records if record["study"] == study), *trials])
+        for run in best(study, classes, sizes):
+            tried.append((run, measure(run, pairs, "best", study, 1)))
             print(run.system, run.parameters, tried[-1][1], flush=True)
         # What may be on a system's front is measured again, alone.
         for run, record in tried:
@@ -309,7 +306,7 @@ def main() -> None:
             ):
                 records.append(record)
                 continue
-            records.append(alone(run, dataset, arguments.originals, "best"))
+            records.append(alone(run, study, arguments.originals, "best"))
             print("again", records[-1], flush=True)
     write("generation", records)
 

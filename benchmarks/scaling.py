@@ -1,62 +1,81 @@
 """Time and peak memory of generate, measure and evaluate against the number of images.
 
-    PYTHONPATH=. python benchmarks/scaling.py [--dataset mnist] [--images 900 9000 90000] [--digits 900000]
+    python -m benchmarks.scaling [--study mnist] [--images 900 9000 90000] [--repeated digits] [--most 900000]
 
-Runs the stages themselves, each in a process of its own, on sources of the train and test split in equal parts, with
-the parameters of params.yaml; evaluate judges the undefended classifier. `digits` says how many images are made of
-digits whose originals are repeated, for more than the datasets have. The goal: time linear, memory flat. Writes
-benchmarks/results/scaling.json.
+What the stages `minimal` and `evaluate` do, step by step, each in a process of its own, on sources of the train and
+test split in equal parts, with the study's parameters; evaluate judges the undefended classifier on the test half.
+`repeated` is a study of few images: its originals are repeated, for more than the studies have. The goal: time linear,
+memory flat. Writes benchmarks/results/scaling.json.
 """
 
-import os
-import subprocess
-import sys
 import tempfile
-import time
+from collections.abc import Callable
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ruamel.yaml import YAML
 
-from benchmarks.common import ROOT, about, options, write
+from benchmarks.common import about, options, peak_mib, seconds, write
+from pipeline.artifacts.adversarial import Identity
+from pipeline.artifacts.checkpoint import load_classifier
+from pipeline.artifacts.evaluations import write_evaluation
+from pipeline.artifacts.generation import make_set, start_from_images
 from pipeline.artifacts.images import Split, read_description, read_split, write_images
+from pipeline.artifacts.judging import Judged, judge_parts, parts_to_judge
+from pipeline.artifacts.measurement import measure_perturbations
+from pipeline.attacks.minimal import attack
+from pipeline.defenses.undefended import undefended
+from pipeline.devices import batching
+from pipeline.models.inference import for_inference
+from pipeline.stages.sets import chosen_arguments
+from pipeline.studies import Study
 
 CLASSES = 10
+MINIMAL = "minimal"
 
 
-def stages(dataset: str, images: Path, folder: Path) -> dict[str, list[str]]:
-    """The commands, by what they do."""
-    classifier, made = f"data/classifiers/{dataset}.safetensors", f"{folder}/minimal.h5"
-    params = f"--params {folder}/params.yaml"
-    commands = {
-        "generate": f"""generate_adversarial --dataset {dataset} --attack minimal --start {images}
-            --classifier {classifier} --out {made} {params}""",
-        "measure": f"""measure_perturbations --adversarial {made} --classifier {classifier} {params}
-            --examples {folder}/examples.parquet --pairs {folder}/pairs.parquet --pixels {folder}/pixels.parquet
-            --profile {folder}/profile.parquet --mean-images {folder}/mean_images.h5""",
-        "evaluate": f"""evaluate_defense --dataset {dataset} --defense undefended --images {images}
-            --classifier {classifier} --weights {classifier} --sets {made}
-            --out {folder}/undefended.parquet {params}""",
-    }
-    return {name: command.split() for name, command in commands.items()}
+def generate(name: str, folder: Path, counts: dict[str, int]) -> None:
+    """The minimal set of so many originals of the images file in `folder`."""
+    study = Study(name)
+    parameters = study.arguments(attack.run, "attacks.minimal", chosen_arguments(study, "attacks.minimal"))
+    path = study.path("classifier")
+    model = for_inference(load_classifier(path), study.device)
+    start = start_from_images(folder / "images.h5", model, counts, study.seed, study.source, "images")
+    identity = Identity(name, MINIMAL, parameters, start.class_names, study.seed)
+    make_set(folder / f"{MINIMAL}.h5", MINIMAL, attack, parameters, start, model, path, identity, study.source)
 
 
-def run(command: list[str]) -> tuple[float, int]:
-    """Seconds and peak memory in MiB of a stage in a process of its own."""
-    started = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-m", f"pipeline.stages.{command[0]}", *command[1:]], cwd=ROOT, stderr=subprocess.DEVNULL
-    )
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"{command[0]} failed: run it by hand: {' '.join(command)}")
-    return time.perf_counter() - started, usage.ru_maxrss // 1024
+def measure(name: str, folder: Path, counts: dict[str, int]) -> None:
+    """Its statistics."""
+    study = Study(name)
+    model = for_inference(load_classifier(study.path("classifier")), study.device)
+    measure_perturbations(folder / f"{MINIMAL}.h5", folder / "statistics", model, study.seed, study.source)
 
 
-def repeated(dataset: str, originals: int, path: Path) -> None:
+def evaluate(name: str, folder: Path, counts: dict[str, int]) -> None:
+    """The undefended classifier on its test half."""
+    study = Study(name)
+    model = for_inference(load_classifier(study.path("classifier")), study.device)
+    size, sets = batching(study.device).predict, {MINIMAL: folder / f"{MINIMAL}.h5"}
+    parts = parts_to_judge(study.path("images"), sets, size, study.seed, study.source)
+    judged = Judged("undefended", undefended, model, "static")
+    frame = judge_parts(judged, parts, size, study.seed, study.source)
+    assert frame is not None
+    write_evaluation(folder / "undefended.parquet", frame, {"dataset": name})
+
+
+STEPS: tuple[Callable[[str, Path, dict[str, int]], None], ...] = (generate, measure, evaluate)
+
+
+def alone(step: Callable[[str, Path, dict[str, int]], None], *arguments: Any) -> tuple[float, int]:
+    """Seconds and peak memory in MiB of a step."""
+    return seconds(lambda: step(*arguments)), peak_mib()
+
+
+def repeated(study: Study, originals: int, path: Path) -> None:
     """An images file with each split's images over and over, so that `originals` can be chosen from it."""
-    source = ROOT / f"data/images/{dataset}.h5"
+    source = study.path("images")
     splits = {}
     for name in ("train", "test"):
         split = read_split(source, name)
@@ -65,23 +84,20 @@ def repeated(dataset: str, originals: int, path: Path) -> None:
     write_images(path, read_description(source), splits)
 
 
-def measure(dataset: str, count: int) -> list[dict[str, Any]]:
+def run(name: str, count: int) -> list[dict[str, Any]]:
+    """All steps on `count` adversarial images of a study."""
     originals = count // (CLASSES - 1)
+    half = originals // 2 // CLASSES * CLASSES
+    counts = {"train": originals - half, "test": half}
     records = []
-    with tempfile.TemporaryDirectory(dir=ROOT / "data") as name:
-        folder = Path(name)
-        params = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
-        half = originals // 2 // CLASSES * CLASSES
-        params["sources"][dataset] = {"train": originals - half, "test": half}
-        params["defenses"]["undefended"][dataset]["sets"] = ["minimal"]
-        with open(folder / "params.yaml", "w") as handle:
-            YAML().dump(params, handle)
-        images = folder / "images.h5"
-        repeated(dataset, originals, images)
-        for stage, command in stages(dataset, images, folder).items():
-            seconds, memory = run(command)
+    with tempfile.TemporaryDirectory(dir="data") as temporary:
+        folder = Path(temporary)
+        repeated(Study(name), originals, folder / "images.h5")
+        for step in STEPS:
+            with get_context("spawn").Pool(1) as pool:
+                taken, memory = pool.apply(alone, (step, name, folder, counts))
             records.append(
-                {"dataset": dataset, "stage": stage, "images": 9 * originals, "seconds": round(seconds, 1),
+                {"study": name, "stage": step.__name__, "images": 9 * originals, "seconds": round(taken, 1),
                  "peak_memory_mib": memory}
             )  # fmt: skip
             print(records[-1], flush=True)
@@ -89,13 +105,13 @@ def measure(dataset: str, count: int) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    arguments = options(__doc__, dataset="mnist", images=[900, 9000, 90000], digits=900000)
+    arguments = options(__doc__, study="mnist", images=[900, 9000, 90000], repeated="digits", most=900000)
     records = []
     for count in sorted(arguments.images):
-        records += measure(arguments.dataset, count)
-    if arguments.digits:
-        for count in (arguments.digits // 100, arguments.digits // 10, arguments.digits):
-            records += measure("digits", count)
+        records += run(arguments.study, count)
+    if arguments.most:
+        for count in (arguments.most // 100, arguments.most // 10, arguments.most):
+            records += run(arguments.repeated, count)
     write("scaling", {**about(), "runs": records})
 
 

@@ -1,4 +1,4 @@
-"""Tables and figures of the README, from benchmarks/results."""
+"""Tables and figures of benchmarks/README.md, from benchmarks/results; before each table what it was measured on."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,9 +6,6 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, StrMethodFormatter
 
-from pipeline.reporting.outcomes import WORDS
-from pipeline.reporting.readme import markdown
-from pipeline.reporting.section import percent
 from pipeline.reporting.style import COLORS, new_figure
 
 ENOUGH = 0.999  # share of fooled images from which a configuration counts
@@ -16,14 +13,32 @@ MARKERS = "osD^vP*X<>"
 Record = Mapping[str, Any]
 
 
+def percent(value: float, digits: int = 1) -> str:
+    """0.123 as 12.3 %."""
+    return f"{100 * value:.{digits}f} %"
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """A table; its first row is the header."""
+    header, *rest = rows
+    return "\n".join("| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *rest))
+
+
+def measured(record: Record, *more: str) -> str:
+    """The line before a table: device and versions, and what else it was measured with."""
+    versions = [f"PyTorch {record['torch']}"]
+    versions += [f"{name} {record[key]}" for name, key in (("DVC", "dvc"), ("Python", "python")) if key in record]
+    return f"*{', '.join([record['device'], *versions, *more])}.*\n\n"
+
+
 def speeds_table(records: Sequence[Record]) -> str:
-    """Markdown: a row per dataset and attack, from the records of benchmarks/attacks.py."""
-    header = ["dataset", "attack", "images/s", "passes per image", "passes/s", "fooled", "median L2", "peak memory"]
-    rows = [header, ["---"] * len(header)]
+    """Markdown: a row per study and attack, from the records of benchmarks/attacks.py."""
+    header = ["study", "attack", "images/s", "passes per image", "passes/s", "fooled", "median L2", "peak memory"]
+    rows = [header]
     for record in records:
         rows.append(
             [
-                record["dataset"],
+                record["study"],
                 record["attack"],
                 f"{record['images_per_second']:,.0f}",
                 f"{record['passes_per_image']:g}",
@@ -34,20 +49,20 @@ def speeds_table(records: Sequence[Record]) -> str:
             ]
         )
     first = records[0]
-    return f"{markdown(rows)}\n\n{first['images']} images each; {_machine(first)}."
+    return measured(first, f"{first['images']} images each") + markdown(rows)
 
 
 def same_rule_table(records: Sequence[Record]) -> str:
     """Markdown: every system on the same rule, each with its faster batch size, and how many times faster ours is."""
     header = [
-        "dataset", "system", "steps", "images/s", "ours is faster", "passes per image", "fooled", "mean L2",
+        "study", "system", "steps", "images/s", "ours is faster", "passes per image", "fooled", "mean L2",
         "peak memory",
     ]  # fmt: skip
-    rows = [header, ["---"] * len(header)]
-    for dataset in dict.fromkeys(record["dataset"] for record in records):
+    rows = [header]
+    for study in dict.fromkeys(record["study"] for record in records):
         fastest: dict[str, Record] = {}
         for record in records:
-            if (record["dataset"], record["comparison"]) != (dataset, "same_rule"):
+            if (record["study"], record["comparison"]) != (study, "same_rule"):
                 continue
             kept = fastest.get(record["system"])
             if kept is None or record["images_per_second"] > kept["images_per_second"]:
@@ -56,7 +71,7 @@ def same_rule_table(records: Sequence[Record]) -> str:
         for name, record in fastest.items():
             rows.append(
                 [
-                    dataset,
+                    study,
                     name,
                     f"{record['parameters'].get('steps', 'to the first success')}",
                     _rate(record),
@@ -68,7 +83,7 @@ def same_rule_table(records: Sequence[Record]) -> str:
                 ]
             )
     first = records[0]
-    return f"{markdown(rows)}\n\n{first['pairs']} pairs of image and target; {_machine(first)}."
+    return measured(first, f"{first['pairs']} pairs of image and target") + markdown(rows)
 
 
 def front(records: Sequence[Record]) -> list[Record]:
@@ -84,19 +99,19 @@ def front(records: Sequence[Record]) -> list[Record]:
 def best_table(records: Sequence[Record], *, ours_first: bool) -> str:
     """Markdown: each configuration on our front, or the peers', beside the other side's fastest no longer."""
     sides = ["ours", "images/s", "mean L2"], ["peer", "images/s", "mean L2"]
-    header = ["dataset", *(cell for side in (sides if ours_first else sides[::-1]) for cell in side), "ours is faster"]
-    rows = [header, ["---"] * len(header)]
+    header = ["study", *(cell for side in (sides if ours_first else sides[::-1]) for cell in side), "ours is faster"]
+    rows = [header]
     chosen = [r for r in records if r["comparison"] == "best" and r["success_rate"] >= ENOUGH]
-    for dataset in dict.fromkeys(record["dataset"] for record in chosen):
-        here = [record for record in chosen if record["dataset"] == dataset]
+    for study in dict.fromkeys(record["study"] for record in chosen):
+        here = [record for record in chosen if record["study"] == study]
         leading = [record for record in here if record["system"].startswith("ours") == ours_first]
         others = [record for record in here if record["system"].startswith("ours") != ours_first]
         for record in front(leading):
             rivals = [other for other in others if other["l2_mean"] <= record["l2_mean"]]
             rival = max(rivals, key=lambda r: r["images_per_second"], default=None)
             mine, peer = (record, rival) if ours_first else (rival, record)
-            rows.append([dataset, *_cells(record), *_cells(rival), _times(mine, peer)])
-    return markdown(rows)
+            rows.append([study, *_cells(record), *_cells(rival), _times(mine, peer)])
+    return measured(chosen[0], f"{chosen[0]['pairs']} pairs of image and target") + markdown(rows)
 
 
 def _cells(record: Record | None) -> list[str]:
@@ -118,12 +133,12 @@ def _times(mine: Record | None, peer: Record | None) -> str:
 def generation_figure(records: Sequence[Record]) -> Figure:
     """images/s against mean L2, every configuration that fools enough; a line along each system's own front."""
     chosen = [record for record in records if record["comparison"] == "best" and record["success_rate"] >= ENOUGH]
-    datasets = list(dict.fromkeys(record["dataset"] for record in chosen))
+    studies = list(dict.fromkeys(record["study"] for record in chosen))
     systems = sorted({record["system"] for record in chosen}, key=lambda name: (not name.startswith("ours"), name))
-    figure, axes = new_figure(4.6 * len(datasets), 4.6, 1, len(datasets))
-    for plot, dataset in zip(axes[0], datasets, strict=True):
+    figure, axes = new_figure(4.6 * len(studies), 4.6, 1, len(studies))
+    for plot, study in zip(axes[0], studies, strict=True):
         for index, system in enumerate(systems):
-            points = [r for r in chosen if (r["dataset"], r["system"]) == (dataset, system)]
+            points = [r for r in chosen if (r["study"], r["system"]) == (study, system)]
             color, marker = COLORS[index % len(COLORS)], MARKERS[index % len(MARKERS)]
             line = front(points)
             plot.plot(
@@ -141,25 +156,25 @@ def generation_figure(records: Sequence[Record]) -> Figure:
         plot.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         plot.minorticks_off()
         plot.set_xlabel("mean L2 of the perturbations")
-        plot.set_title(dataset)
+        plot.set_title(study)
     axes[0, 0].set_ylabel("images/s")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=7)
     return figure
 
 
 def ceiling_table(result: Record) -> str:
-    """Markdown: the fastest bare passes of each dataset's classifier, and the engine beside them."""
+    """Markdown: the fastest bare passes of each study's classifier, and the engine beside them."""
     header = [
-        "dataset", "fastest bare passes/s", "with", "engine, passes/s", "share", "passes per image", "needed",
+        "study", "fastest bare passes/s", "with", "engine, passes/s", "share", "passes per image", "needed",
         "model", "bookkeeping", "host transfers", "writing and margins",
     ]  # fmt: skip
-    rows = [header, ["---"] * len(header)]
+    rows = [header]
     for record in result["engine"]:
         best, spent = record["best"], record["seconds"]
         total = sum(spent.values())
         rows.append(
             [
-                record["dataset"],
+                record["study"],
                 f"{record['ceiling']:,}",
                 f"{best['memory_format']}, batch {best['batch_size']}, {best['threads']} threads"
                 + (", batch norm folded" if best["folded"] else ""),
@@ -173,47 +188,47 @@ def ceiling_table(result: Record) -> str:
                 ),
             ]
         )
-    return f"{markdown(rows)}\n\n{_machine(result)}."
+    return measured(result) + markdown(rows)
 
 
 def gac_epochs_table(records: Sequence[Record]) -> str:
-    """Markdown: a row per version of the GAC, what an epoch takes beside its passes alone."""
-    header = ["dataset", "version", "images", "epoch, s", "its passes alone, s", "ratio"]
-    rows = [header, ["---"] * len(header)]
+    """Markdown: a row per family of the GAC, what an epoch takes beside its passes alone."""
+    header = ["study", "family", "images", "epoch, s", "its passes alone, s", "ratio"]
+    rows = [header]
     for r in records:
         cells = [f"{r['images']:,}", f"{r['epoch_seconds']:.2f}", f"{r['passes_seconds']:.2f}", f"{r['ratio']:.2f}"]
-        rows.append([r["dataset"], WORDS[r["version"]], *cells])
-    return f"{markdown(rows)}\n\n{_machine(records[0])}."
+        rows.append([r["study"], r["family"].replace("_", " "), *cells])
+    return measured(records[0]) + markdown(rows)
 
 
 def ensemble_table(result: Record) -> str:
     """Markdown: what the dropout ensemble takes beside as many passes of the bare model."""
-    header = ["dataset", "images", "passes", "ensemble, s", "bare passes, s", "ratio"]
+    header = ["study", "images", "passes", "ensemble, s", "bare passes, s", "ratio"]
     cells = [f"{result[key]:g}" for key in ("passes", "ensemble_seconds", "bare_passes_seconds")]
-    row = [result["dataset"], f"{result['images']:,}", *cells, f"{result['ratio']:.2f}"]
-    return f"{markdown([header, ['---'] * len(header), row])}\n\n{_machine(result)}."
+    row = [result["study"], f"{result['images']:,}", *cells, f"{result['ratio']:.2f}"]
+    return measured(result) + markdown([header, row])
 
 
 def scaling_table(result: Record) -> str:
     """Markdown: seconds and peak memory of each stage by the number of images."""
-    header = ["dataset", "images", *(f"{stage}: s, MiB" for stage in ("generate", "measure", "evaluate"))]
-    rows = [header, ["---"] * len(header)]
-    for dataset, count in dict.fromkeys((run["dataset"], run["images"]) for run in result["runs"]):
-        here = {r["stage"]: r for r in result["runs"] if (r["dataset"], r["images"]) == (dataset, count)}
+    header = ["study", "images", *(f"{stage}: s, MiB" for stage in ("generate", "measure", "evaluate"))]
+    rows = [header]
+    for study, count in dict.fromkeys((run["study"], run["images"]) for run in result["runs"]):
+        here = {r["stage"]: r for r in result["runs"] if (r["study"], r["images"]) == (study, count)}
         cells = [f"{here[s]['seconds']:g}, {here[s]['peak_memory_mib']:,}" for s in ("generate", "measure", "evaluate")]
-        rows.append([dataset, f"{count:,}", *cells])
-    return f"{markdown(rows)}\n\n{_machine(result)}."
+        rows.append([study, f"{count:,}", *cells])
+    return measured(result) + markdown(rows)
 
 
 def scaling_figure(result: Record) -> Figure:
     """Time and peak memory against the number of images."""
     figure, axes = new_figure(7.4, 3.2, 1, 2)
-    lines = dict.fromkeys((run["dataset"], run["stage"]) for run in result["runs"])
-    for color, (dataset, stage) in zip(COLORS, lines, strict=False):
-        runs = [r for r in result["runs"] if (r["dataset"], r["stage"]) == (dataset, stage)]
+    lines = dict.fromkeys((run["study"], run["stage"]) for run in result["runs"])
+    for color, (study, stage) in zip(COLORS, lines, strict=False):
+        runs = [r for r in result["runs"] if (r["study"], r["stage"]) == (study, stage)]
         for plot, key in zip(axes[0], ("seconds", "peak_memory_mib"), strict=True):
             at = [r["images"] for r in runs]
-            plot.plot(at, [r[key] for r in runs], color=color, marker="o", markersize=3, label=f"{dataset}: {stage}")
+            plot.plot(at, [r[key] for r in runs], color=color, marker="o", markersize=3, label=f"{study}: {stage}")
             plot.set_xscale("log")
             plot.set_xlabel("images")
     axes[0, 0].set_yscale("log")
@@ -234,5 +249,30 @@ def _parameters(record: Record) -> str:
     return ", ".join(words)
 
 
-def _machine(record: Record) -> str:
-    return f"{record['device']}, PyTorch {record['torch']}"
+def start_up_table(result: Record) -> str:
+    """Markdown: what a study and its parts take, beside what they are to take at most."""
+    rows = [["what", "seconds", "at most"]]
+    rows.append([f"{result['study']} from nothing, {result['entries']} stages", f"{result['seconds']:g}", "180"])
+    lock = f"DVC's own part of it: commands that only copy finished outputs; lock of {result['lock_kib']} KiB"
+    rows.append([lock, f"{result['dvc_seconds']:g}", "30"])
+    rows.append([f"{result['study']} once more, nothing to do", f"{result['no_op_seconds']:g}", ""])
+    for name, seconds in result["no_op"].items():
+        most = {"everything": "5", "digits": "3"}.get(name, "")
+        rows.append([f"{name}, nothing to do", f"{seconds:g}", most])
+    return measured(result) + markdown(rows)
+
+
+def stages_table(result: Record) -> str:
+    """Markdown: what each stage took, as it says itself, and what importing its script takes."""
+    took = {entry["stage"]: entry for entry in result["stages"]}
+    rows = [["stage", "runs", "seconds in all", "peak memory", "import, s", "with PyTorch"]]
+    imported = {entry["stage"]: entry for entry in result["imports"]}
+    for name in [*took, *(name for name in imported if name not in took)]:
+        cells = ["", "", ""]
+        if name in took:
+            entry = took[name]
+            cells = [str(entry["runs"]), f"{entry['seconds']:g}", f"{entry['peak_memory_mib']:,} MiB"]
+        if name in imported:
+            cells += [f"{imported[name]['seconds']:g}", "yes" if imported[name]["torch"] else "no"]
+        rows.append([name, *cells, *[""] * (5 - len(cells))])
+    return measured(result, f"{result['study']} from nothing") + markdown(rows)

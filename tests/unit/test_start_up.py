@@ -1,0 +1,105 @@
+"""The benchmark of what a study costs beside its computing, but for DVC."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from benchmarks.start_up import copy_tree, only_copy, stage_times
+from benchmarks.tables import stages_table, start_up_table
+
+PIPELINE = """\
+stages:
+  prepare:
+    wdir: ../..
+    cmd: python -m pipeline.stages.prepare ${study}
+    outs:
+      - data/images/${study}.h5
+  judge:
+    foreach: ${defenses}
+    do:
+      wdir: ../..
+      cmd: python -m pipeline.stages.judge ${study} ${key}
+      outs:
+        - data/judged/${study}/${key}.parquet
+        - data/judged/${study}/${key}
+      metrics:
+        - reports/${study}/${key}.json:
+            cache: false
+"""
+
+
+def test_stages_that_only_copy_give_back_what_was_there(tmp_path: Path) -> None:
+    written = {
+        "studies/tiny/dvc.yaml": PIPELINE,
+        "studies/tiny/params.yaml": "defenses: {one: {}, two: {}}\n",
+        "data/images/tiny.h5": "images",
+        **{f"data/judged/tiny/{key}{rest}": f"{key} {rest}" for key in ("one", "two") for rest in (".parquet", "/a/b")},
+        **{f"reports/tiny/{key}.json": key for key in ("one", "two")},
+    }
+    for name, text in written.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert only_copy(tmp_path, "tiny") == 3
+    for name in ("data", "reports"):
+        shutil.rmtree(tmp_path / name)
+    stages = YAML(typ="safe").load(tmp_path / "studies/tiny/dvc.yaml")["stages"]
+    commands = [stages["prepare"]["cmd"], stages["judge"]["do"]["cmd"]]
+    assert commands == ["sh .saved/prepare ${study}", "sh .saved/judge ${study} ${key}"]
+    for command in ("prepare tiny", "judge tiny one", "judge tiny two"):
+        subprocess.run(["sh", *f".saved/{command}".split()], cwd=tmp_path, check=True)
+    assert {name: (tmp_path / name).read_text() for name in written if not name.startswith("studies")} == {
+        name: text for name, text in written.items() if not name.startswith("studies")
+    }
+
+
+def test_a_copy_holds_what_git_knows_and_no_lock(tmp_path: Path) -> None:
+    root, folder = tmp_path / "root", tmp_path / "copy"
+    for path in (root, folder):
+        path.mkdir()
+    for name in ("code.py", "new.py", "dvc.lock", "ignored"):
+        (root / name).write_text(name)
+    (root / ".gitignore").write_text("ignored\n")
+    subprocess.run(["git", "init", "--quiet"], cwd=root, check=True)
+    subprocess.run(["git", "add", "code.py", "dvc.lock"], cwd=root, check=True)
+    copy_tree(root, folder)
+    assert {path.name for path in folder.iterdir()} - {".git", ".dvc", ".dvcignore"} == {
+        "code.py",
+        "new.py",
+        ".gitignore",
+    }
+
+
+def test_runs_of_a_stage_are_added_up_and_shown_beside_its_import(tmp_path: Path) -> None:
+    (tmp_path / "times.csv").write_text("learn,demo a,1.5,300\nlearn,demo b,2.0,200\nreport,demo,3.0,400\n")
+    stages = stage_times(tmp_path / "times.csv")
+    assert stages == [
+        {"stage": "learn", "runs": 2, "seconds": 3.5, "peak_memory_mib": 300},
+        {"stage": "report", "runs": 1, "seconds": 3.0, "peak_memory_mib": 400},
+    ]
+    imports = [{"stage": "index", "seconds": 0.5, "torch": False}, {"stage": "learn", "seconds": 2.0, "torch": True}]
+    record = {
+        "device": "CPU",
+        "torch": "2",
+        "dvc": "3",
+        "python": "3.11",
+        "study": "demo",
+        "seconds": 9.0,
+        "entries": 3,
+        "dvc_seconds": 2.5,
+        "lock_kib": 40,
+        "no_op_seconds": 1.5,
+        "no_op": {"digits": 2.1, "everything": 4.0},
+        "stages": stages,
+        "imports": imports,
+    }
+    assert [row.split(" | ") for row in stages_table(record).splitlines()[4:]] == [
+        ["| learn", "2", "3.5", "300 MiB", "2", "yes |"],
+        ["| report", "1", "3", "400 MiB", "", " |"],
+        ["| index", "", "", "", "0.5", "no |"],
+    ]
+    table = start_up_table(record)
+    assert table.startswith("*CPU, PyTorch 2, DVC 3, Python 3.11.*")
+    assert "| digits, nothing to do | 2.1 | 3 |" in table
+    assert "| everything, nothing to do | 4 | 5 |" in table
