@@ -145,7 +145,10 @@ def main() -> None:
         reader = runner.start("read")  # decodes images while the tests run
         if "tests" in parts:
             runner.tests()
-        reader.wait()
+        try:
+            reader.wait(timeout=max(1, runner.left() / 2))
+        except subprocess.TimeoutExpired:
+            reader.kill()
         runner.say(f"raw images read, return code {reader.returncode}")
         runner.parts([part for part in LIMITS if part in parts])
     finally:
