@@ -1,0 +1,798 @@
+"""The parts of benchmarks/on_gpu.py: what each measures, as a record.
+
+    PYTHONPATH=. python -m benchmarks.gpu_parts OUT WORK [--small] read | PART...
+
+Cards are timed with the device drained before and after. What a part leaves for later ones (raw images, weights, the
+minimal set) lies in WORK.
+"""
+
+import copy
+import itertools
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pipeline import devices
+from pipeline.artifacts.adversarial import TEST, Identity, Sources, open_adversarial, write_adversarial
+from pipeline.attacks import extended, minimal
+from pipeline.attacks.ascent import target_score_gradients
+from pipeline.attacks.engine import run_attack
+from pipeline.attacks.goals import Evasion, Goal
+from pipeline.attacks.projected_gradient import BALLS, projected_gradient_descent
+from pipeline.defenses.adversarial_training import Adversary
+from pipeline.defenses.dropout_ensemble import dropout_ensemble
+from pipeline.devices import batching, choose_device, describe_device, keep_freed_memory
+from pipeline.metrics.outcomes import margins
+from pipeline.metrics.sources import every_target, select_sources
+from pipeline.metrics.splits import validation_mask
+from pipeline.metrics.votes import summarize_passes
+from pipeline.models.classifier import Classifier
+from pipeline.models.inference import for_inference, predict, to_unit_interval
+from pipeline.models.modes import frozen
+from pipeline.randomness import derive_seed, generator
+from pipeline.training.classifier import divide, fit_classifier, new_classifier
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One dataset as the committed study has it (params.yaml, which is not read here: its reader is no core need)."""
+
+    channels: tuple[int, ...]
+    training: dict[str, Any]
+    step_size: float
+    max_steps: int
+    extra_steps: int
+    rate: float  # of the dropout ensemble
+    epsilon: float  # Linf
+    same_rule: float  # length of a step, against the peers
+
+
+def _training(epochs: int, learning_rate: float, shift: int, flip: bool) -> dict[str, Any]:
+    return {
+        "epochs": epochs, "batch_size": 128, "learning_rate": learning_rate, "weight_decay": 5e-4, "shift": shift,
+        "flip": flip,
+    }  # fmt: skip
+
+
+WORKLOADS = {
+    "mnist": Workload((32, 64, 64), _training(8, 0.05, 2, False), 0.05, 1000, 10, 0.4, 0.3, 0.1),
+    "cifar10": Workload((32, 64, 128, 256), _training(24, 0.1, 4, True), 0.005, 2000, 12, 0.075, 0.03137, 0.03),
+}
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is done. originals : of each split, attacked towards every other class. seconds : of one measurement."""
+
+    train: int | None
+    epochs: int | None
+    max_steps: int | None
+    originals: int
+    seconds: float
+    bare_batches: tuple[int, ...]
+    engine_batches: tuple[int, ...]
+    attacked: int
+    peers: int
+    peer_batches: tuple[int, ...]
+    robust_epochs: int
+
+
+FULL = Scale(None, None, None, 5000, 0.1, (1024, 4096, 16384), (1024, 2048, 4096, 8192), 1000, 1250, (4096, 11250), 2)
+SMALL = Scale(1500, 3, 60, 10, 0.05, (64,), (64, 256), 10, 3, (27,), 1)
+
+
+@dataclass(frozen=True)
+class Context:
+    out: Path
+    work: Path
+    scale: Scale
+    device: torch.device
+
+    def wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def seconds(self, run: Callable[[], object]) -> float:
+        """How long a call takes, on the device too."""
+        self.wait()
+        started = time.perf_counter()
+        run()
+        self.wait()
+        return time.perf_counter() - started
+
+    def rate(self, run: Callable[[], object], size: int) -> float:
+        """Rows per second of a call that works on `size` of them: the better of two measurements."""
+        run()
+        once = self.seconds(run)
+        repeats = max(2, round(self.scale.seconds / once))
+
+        def often() -> None:
+            for _ in range(repeats):
+                run()
+
+        return size * repeats / min(self.seconds(often) for _ in range(2))
+
+    @contextmanager
+    def timing(self, times: dict[str, float], what: str) -> Iterator[None]:
+        self.wait()
+        started = time.perf_counter()
+        yield
+        self.wait()
+        times[what] = times.get(what, 0.0) + time.perf_counter() - started
+
+    def peak_mib(self) -> int | None:
+        return round(torch.cuda.max_memory_allocated() / 2**20) if self.device.type == "cuda" else None
+
+
+# Raw images, weights, pairs
+
+
+def read(context: Context) -> None:
+    """Raw images of all datasets to arrays in WORK, with the seconds that took."""
+    for name in WORKLOADS:
+        started = time.perf_counter()
+        folder = Path(os.environ["DATASETS_DIR"]) / name
+        if (folder / f"{name}.npz").exists():
+            source = f"{name}.npz"
+            with np.load(folder / f"{name}.npz") as file:
+                arrays = {key: file[key] for key in file}
+        else:
+            from pipeline.artifacts import raw_images  # needs pyarrow and Pillow
+
+            description, splits = getattr(raw_images, f"read_{name}")(folder)
+            source = description.source
+            arrays = {
+                f"{split}_{kind}": getattr(part, kind)
+                for split, part in splits.items()
+                for kind in ("images", "labels")
+            }
+        for key, values in arrays.items():
+            np.save(context.work / f"{name}_{key}.npy", values)
+        about = {"source": source, "seconds": round(time.perf_counter() - started, 2)}
+        (context.work / f"{name}_read.json").write_text(json.dumps(about))
+
+
+def images_of(context: Context, name: str, split: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    images, labels = (np.load(context.work / f"{name}_{split}_{kind}.npy") for kind in ("images", "labels"))
+    count = context.scale.train
+    return images[:count], labels[:count]
+
+
+def fitted(context: Context, name: str, times: dict[str, float]) -> tuple[Classifier, dict[str, Any]]:
+    """The dataset's classifier, trained, or as a part before left it."""
+    device, workload = context.device, WORKLOADS[name]
+    images, labels = images_of(context, name, "train")
+    path = context.work / f"{name}.pt"
+    architecture = {"channels": workload.channels, "dropout": 0.1}
+    if path.exists():
+        shape = tuple(images.shape[1:])
+        model = Classifier(shape, 10, **architecture)  # type: ignore[arg-type]
+        model.load_state_dict(torch.load(path, weights_only=True))
+        return model.eval().to(device), {}
+    training = workload.training
+    if context.scale is SMALL:  # a few steps that lead somewhere
+        training = {**training, "epochs": context.scale.epochs, "batch_size": 32}
+    with context.timing(times, "train"):
+        division = divide(images, labels, validation_mask(labels, 0, name), device)
+        model = new_classifier(division.images, 10, (0, name, "classifier"), **architecture)
+        epochs = list(
+            fit_classifier(model, *division, generator(device, 0, name, "classifier", "training"), **training)
+        )
+    torch.save({key: value.cpu() for key, value in model.state_dict().items()}, path)
+    test_images, test_labels = images_of(context, name, "test")
+    right = predict(model, torch.from_numpy(test_images), batching(device).predict).argmax(1).cpu().numpy()
+    about = {
+        "epochs": training["epochs"], "batch_size": training["batch_size"],
+        "images_per_second": round(training["epochs"] * len(division.images) / times["train"]),
+        "validation_accuracy": epochs[-1].accuracy, "test_accuracy": float((right == test_labels).mean()),
+    }  # fmt: skip
+    return model, about
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Test originals that the classifier gets right, towards every other class each, on the device."""
+
+    model: nn.Module
+    originals: Tensor
+    labels: Tensor
+    rows: Tensor
+    targets: Tensor
+
+
+def pairs_of(context: Context, name: str, originals: int) -> Pairs:
+    model = for_inference(fitted(context, name, {})[0], context.device)
+    images, labels = images_of(context, name, "test")
+    predicted = predict(model, torch.from_numpy(images), batching(context.device).predict).argmax(1).cpu().numpy()
+    chosen = np.flatnonzero(predicted == labels)[:originals]
+    rows, targets = every_target(labels[chosen], 10)
+    to = partial(torch.Tensor.to, device=context.device)
+    return Pairs(
+        model, to(torch.from_numpy(images[chosen])), to(torch.from_numpy(labels[chosen]).long()),
+        to(torch.from_numpy(rows).long()), to(torch.from_numpy(targets).long()),
+    )  # fmt: skip
+
+
+# Generation, end to end
+
+
+def generation(context: Context, name: str) -> dict[str, Any]:
+    """From raw images to a minimal and an extended set on disk, as the stages do it."""
+    device, workload, times = context.device, WORKLOADS[name], {}
+    settings = batching(device)
+    read_in = json.loads((context.work / f"{name}_read.json").read_text())
+    model, about = fitted(context, name, times)
+    model = for_inference(model, device)
+    with context.timing(times, "select"):
+        sources = select(context, name, model)
+    shape = sources.originals.shape[1:]
+    bare = bare_rate(context, model, shape, settings.attack)
+    first = context.work / f"{name}_minimal.h5"
+    second = context.work / f"{name}_extended.h5"
+    parameters = {"step_size": workload.step_size, "max_steps": context.scale.max_steps or workload.max_steps}
+    further = {"step_size": workload.step_size, "extra_steps": workload.extra_steps}
+    records = {
+        "minimal": make_set(context, name, minimal, model, sources, None, first, parameters, bare),
+        "extended": make_set(context, name, extended, model, sources, first, second, further, bare),
+    }
+    second.unlink()
+    made = sum(record["images"] for record in records.values())
+    spent = sum(record["seconds"]["all"] for record in records.values())
+    return {
+        "dataset": name, "read": read_in, "classifier": about, "batching": vars(settings),
+        "seconds": {key: round(value, 2) for key, value in times.items()},
+        "bare_passes_per_second": round(bare), "sets": records,
+        "images_generated_and_stored": made, "seconds_generating_and_storing": round(spent, 2),
+        "images_per_second": round(made / spent), "peak_memory_mib": context.peak_mib(),
+    }  # fmt: skip
+
+
+def select(context: Context, name: str, model: nn.Module) -> Sources:
+    """As the stage generate_adversarial selects them."""
+    originals, labels, splits, indices = [], [], [], []
+    size = batching(context.device).predict
+
+    def classify(images: NDArray[np.uint8]) -> NDArray[np.int64]:
+        return predict(model, torch.from_numpy(images), size).argmax(1).cpu().numpy()
+
+    for number, split in enumerate(("train", "test")):
+        images, truth = images_of(context, name, split)
+        random = np.random.default_rng(derive_seed(0, name, "sources", split))
+        count = context.scale.originals
+        chosen = select_sources(images, truth, classify, count, tuple("0123456789"), random, split)
+        originals.append(images[chosen])
+        labels.append(truth[chosen])
+        splits.append(np.full(count, number, np.uint8))
+        indices.append(chosen.astype(np.int32))
+    every = np.concatenate(labels)
+    rows, targets = every_target(every, 10)
+    return Sources(
+        np.concatenate(originals), np.concatenate(splits), np.concatenate(indices), rows, every[rows], targets
+    )
+
+
+def make_set(
+    context: Context,
+    name: str,
+    attack: ModuleType,
+    model: nn.Module,
+    sources: Sources,
+    start: Path | None,
+    path: Path,
+    parameters: dict[str, Any],
+    bare: float,
+) -> dict[str, Any]:
+    """As the stage generate_adversarial makes one: by blocks kept on disk, then one file, margins of what it holds."""
+    device, settings, times = context.device, batching(context.device), {}
+    count = len(sources.labels)
+    blocks = [slice(at, min(at + settings.block, count)) for at in range(0, count, settings.block)]
+    kind = attack.__name__.rpartition(".")[2]
+    passes = [0]
+
+    def seen(module: nn.Module, inputs: object, output: Tensor) -> None:
+        passes[0] += len(output)
+
+    def attack_block(index: int) -> dict[str, NDArray[Any]]:
+        rows = blocks[index]
+        with context.timing(times, "read_and_move"):
+            if start:
+                with open_adversarial(start) as set_:
+                    images, before = set_.images(rows), set_.steps[rows]
+                image_rows = np.arange(len(images))
+            else:
+                ends = sources.original_row[rows][[0, -1]]
+                images, before = sources.originals[ends[0] : ends[1] + 1], 0
+                image_rows = sources.original_row[rows] - ends[0]
+            about = (
+                torch.from_numpy(images).to(device),
+                torch.from_numpy(image_rows).to(device, torch.int64),
+                torch.from_numpy(sources.target_labels[rows]).to(device, torch.int64),
+            )
+        with context.timing(times, "attack"):
+            found, steps = run_attack(attack, model, *about, settings.attack, **parameters)
+        with context.timing(times, "fetch"):
+            return {"images": found.cpu().numpy(), "steps": before + steps.cpu().numpy().astype(np.int16)}
+
+    def measure(images: NDArray[np.float32], targets: NDArray[np.uint8]) -> NDArray[np.float32]:
+        logits = predict(model, torch.from_numpy(images), settings.predict)
+        return margins(logits, torch.from_numpy(targets).to(device, torch.int64)).cpu().numpy()
+
+    identity = Identity(name, kind, parameters, tuple("0123456789"), 0)
+    handle = model.register_forward_hook(seen)
+    started = time.perf_counter()
+    try:
+        shards = shards_of(context, {"set": kind, "dataset": name}, start)
+        if shards is None:
+            made = ((rows, *attack_block(index).values()) for index, rows in enumerate(blocks))
+        else:
+            with context.timing(times, "all_blocks"):
+                shards.fill(len(blocks), attack_block)
+            loaded = zip(blocks, shards.load(len(blocks)), strict=True)
+            made = ((rows, shard["images"], shard["steps"]) for rows, shard in loaded)
+        with context.timing(times, "one_file_and_margins"):
+            handle.remove()
+            write_adversarial(path, identity, sources, made, measure)
+        if shards:
+            shards.clear()
+    finally:
+        handle.remove()
+    times["all"] = time.perf_counter() - started
+    with open_adversarial(path) as set_:
+        fooled, steps = set_.is_adversarial, set_.steps
+        l2 = []
+        for rows in set_.blocks():
+            moved = (set_.images(rows) - set_.originals(rows)).reshape(len(set_.steps[rows]), -1)
+            l2.append(np.sqrt(np.square(moved, dtype=np.float64).sum(1)))
+    own = steps.astype(np.int64)
+    if start:
+        with open_adversarial(start) as set_:
+            own = own - set_.steps
+    needed = int(own.sum()) + count
+    return {
+        "images": count,
+        "success_rate": float(fooled.mean()),
+        "steps_mean": float(steps.mean()),
+        "steps_max": int(steps.max()),
+        "l2_mean": float(np.concatenate(l2)[fooled].mean()),
+        "seconds": {key: round(value, 3) for key, value in times.items()},
+        "attack_images_per_second": round(count / times["attack"]),
+        "images_per_second_stored": round(count / times["all"]),
+        "needed_passes": needed,
+        "passes": passes[0],
+        "needed_passes_per_second": round(needed / times["attack"]),
+        "share_of_bare_passes": round(needed / times["attack"] / bare, 3),
+        "bytes": path.stat().st_size,
+    }
+
+
+def shards_of(context: Context, about: dict[str, Any], start: Path | None) -> Any:
+    """A store of blocks in WORK; None where safetensors is missing, and blocks go straight into the file."""
+    try:
+        from pipeline.artifacts import shards
+    except ImportError:
+        return None
+    shards.WORK = context.work / "shards"
+    return shards.ShardStore([start] if start else [], about)
+
+
+# Ceiling
+
+
+@contextmanager
+def tf32(on: bool) -> Iterator[None]:
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = on
+    try:
+        yield
+    finally:
+        devices.fix_numerics()
+
+
+def bare_rate(
+    context: Context,
+    model: nn.Module,
+    shape: tuple[int, ...],
+    size: int,
+    precision: str = "float32",
+    memory_format: torch.memory_format = torch.channels_last,
+    graph: bool = False,
+    compiled: bool = False,
+) -> float:
+    """Forward and input-gradient passes a second, over one batch."""
+    own = copy.deepcopy(model).to(memory_format=memory_format)
+    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    own = own.to(dtype)
+    images = torch.rand(size, *shape, device=context.device).to(dtype).contiguous(memory_format=memory_format)
+    targets = torch.randint(10, (size,), device=context.device)
+    half = precision == "autocast"
+    with frozen(own), tf32(precision == "tf32") if precision == "tf32" else nullcontext():
+        called = torch.compile(own, dynamic=False) if compiled else own
+
+        def step() -> None:
+            with torch.autocast(context.device.type, torch.bfloat16, enabled=half):
+                target_score_gradients(called, images, targets)
+
+        return context.rate(graphed(step) if graph else step, size)
+
+
+def graphed(step: Callable[[], None]) -> Callable[[], None]:
+    """The step recorded as a CUDA graph: its kernels launched at once."""
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            step()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    return graph.replay  # type: ignore[no-any-return]
+
+
+def guarded(run: Callable[[], Any]) -> Any:
+    """What a call gives, or why it gave nothing; an error of the card itself is no part's own."""
+    try:
+        return run()
+    except Exception as error:
+        if poisoned(error):
+            raise
+        return {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
+
+
+def poisoned(error: Exception) -> bool:
+    """Whether the card's context is broken for all that comes after."""
+    text = str(error)
+    return "CUDA error" in text and "out of memory" not in text and "not permitted when stream is capturing" not in text
+
+
+def ceiling(context: Context) -> dict[str, Any]:
+    """Bare passes by batch, precision, memory format and CUDA graph; then the engine by batch and by block."""
+    record: dict[str, list[dict[str, Any]]] = {"bare_passes": [], "engine": []}
+    for name in WORKLOADS:
+        ceiling_of(context, name, record)
+    return {**record, "peak_memory_mib": context.peak_mib()}
+
+
+def ceiling_of(context: Context, name: str, record: dict[str, list[dict[str, Any]]]) -> None:
+    cuda, workload = context.device.type == "cuda", WORKLOADS[name]
+    table = batching(context.device)
+    pairs = pairs_of(context, name, table.block // 9 if cuda else context.scale.attacked)
+    shape = tuple(pairs.originals.shape[1:])
+    best = 1.0
+    for size, precision, layout, graph in bare_trials(context.scale.bare_batches, table.attack, cuda):
+        memory_format = torch.channels_last if layout == "channels_last" else torch.contiguous_format
+        trial = partial(bare_rate, context, pairs.model, shape, size, precision, memory_format, graph)
+        found = guarded(lambda trial=trial: round(trial()))  # type: ignore[misc]
+        record["bare_passes"].append(
+            {"dataset": name, "batch_size": size, "precision": precision, "memory_format": layout,
+             "cuda_graph": graph, "passes_per_second": found}
+        )  # fmt: skip
+        if precision == "float32" and not isinstance(found, dict):
+            best = max(best, found)
+        save(context, "ceiling", record)
+    arguments = {"step_size": workload.step_size, "max_steps": context.scale.max_steps or workload.max_steps}
+    tried = [(pairs, size) for size in context.scale.engine_batches]
+    # What a block's end costs: the same in a block of the CPU's size.
+    few = replace(pairs, rows=pairs.rows[:4500], targets=pairs.targets[:4500])
+    tried += [(few, table.attack)] if cuda else []
+    for some, size in tried:
+        found = guarded(partial(engine_at, context, some, size, arguments, best))
+        record["engine"].append({"dataset": name, **found})
+        save(context, "ceiling", record)
+
+
+def bare_trials(sizes: tuple[int, ...], usual: int, cuda: bool) -> Iterator[tuple[int, str, str, bool]]:
+    """Batch size, precision, memory format, whether as a CUDA graph."""
+    for size in sizes:
+        for precision, layout in itertools.product(("float32", "bfloat16"), ("channels_last", "contiguous")):
+            yield size, precision, layout, False
+        if cuda:
+            yield size, "tf32", "channels_last", False
+            if size <= usual:
+                yield size, "float32", "channels_last", True
+                yield size, "bfloat16", "channels_last", True
+        if size == usual or not cuda:
+            yield size, "autocast", "channels_last", False
+
+
+def engine_at(context: Context, pairs: Pairs, size: int, arguments: dict[str, Any], best: float) -> dict[str, Any]:
+    found: list[Tensor] = []
+
+    def run(count: int) -> None:
+        found[:] = run_attack(
+            minimal, pairs.model, pairs.originals, pairs.rows[:count], pairs.targets[:count], size, **arguments
+        )
+
+    count = len(pairs.targets)
+    run(min(count, size))
+    spent = context.seconds(lambda: run(count))
+    needed = int(found[1].sum()) + count
+    return {
+        "pairs": count, "batch_size": size, "images_per_second": round(count / spent),
+        "needed_passes_per_second": round(needed / spent), "share_of_best_bare": round(needed / spent / best, 3),
+        "steps_mean": round(needed / count - 1, 2), "steps_max": int(found[1].max()),
+    }  # fmt: skip
+
+
+def compiling(context: Context) -> dict[str, Any]:
+    """Does `torch.compile` gain anything? Bare passes at the table's batch, the compilation's time beside."""
+    records = []
+    if context.device.type != "cuda":
+        return {"skipped": "tried on a GPU only"}
+    size = batching(context.device).attack
+    for name in WORKLOADS:
+        pairs = pairs_of(context, name, 10)
+        shape = tuple(pairs.originals.shape[1:])
+        for precision in ("float32", "bfloat16"):
+            started = time.perf_counter()
+            found = guarded(
+                lambda a=(pairs.model, shape, size, precision): round(bare_rate(context, *a, compiled=True))
+            )
+            records.append(
+                {"dataset": name, "precision": precision, "batch_size": size, "passes_per_second": found,
+                 "seconds_with_compilation": round(time.perf_counter() - started, 1)}
+            )  # fmt: skip
+            save(context, "compile", {"compiled": records})
+    return {"compiled": records}
+
+
+# Defenses
+
+
+class Passes(nn.Module):
+    """The dropout ensemble as a model: images to the logits of all its passes, (n, passes, k)."""
+
+    def __init__(self, model: nn.Module, draws: torch.Generator, passes: int, rate: float) -> None:
+        super().__init__()
+        self.model = model
+        self.about = {"passes": passes, "rate": rate}
+        self.draws = draws
+
+    def forward(self, images: Tensor) -> Tensor:
+        return dropout_ensemble(self.model, images, self.draws, **self.about)
+
+
+@contextmanager
+def pass_at_a_time(device: torch.device) -> Iterator[None]:
+    before = devices.TABLE[device.type]
+    devices.TABLE[device.type] = replace(before, folded=0)
+    try:
+        yield
+    finally:
+        devices.TABLE[device.type] = before
+
+
+def defenses(context: Context) -> dict[str, Any]:
+    """An ensemble judged on stored images, and adaptive attacks on it, on the plain and on a robust classifier."""
+    records: dict[str, Any] = {}
+    for name in WORKLOADS:
+        records[f"ensemble_{name}"] = guarded(lambda n=name: judge_ensemble(context, n))
+        save(context, "defenses", records)
+    for name in WORKLOADS:
+        records[f"adaptive_{name}"] = guarded(lambda n=name: adaptive(context, n))
+        save(context, "defenses", records)
+    records["robust_mnist"] = guarded(lambda: robust(context, "mnist"))
+    return records
+
+
+def judge_ensemble(context: Context, name: str) -> dict[str, Any]:
+    """Ten passes over every minimal image of the test split, and their votes."""
+    path = context.work / f"{name}_minimal.h5"
+    if not path.exists():
+        return {"error": "the part generation left no set"}
+    model = for_inference(fitted(context, name, {})[0], context.device)
+    with open_adversarial(path) as set_:
+        sources = set_.sources
+        rows = np.flatnonzero(set_.is_adversarial & (sources.source_split[sources.original_row] == TEST))
+        images = torch.from_numpy(set_.images(rows))
+        labels, targets = sources.labels[rows], sources.target_labels[rows]
+    size, about = batching(context.device).predict, {"passes": 10, "rate": WORKLOADS[name].rate}
+
+    def run() -> NDArray[np.int64]:
+        votes = []
+        with torch.inference_mode():
+            for index, batch in enumerate(images.split(size)):
+                draws = generator(context.device, 0, name, "ensemble", index)
+                logits = dropout_ensemble(model, to_unit_interval(batch, model), draws, **about)
+                votes.append(summarize_passes(logits)["predicted"])
+        return torch.cat(votes).cpu().numpy()
+
+    found: list[NDArray[np.int64]] = []
+    run()
+    seconds = {"folded": context.seconds(lambda: found.append(run()))}
+    with pass_at_a_time(context.device):
+        run()
+        seconds["pass_at_a_time"] = context.seconds(lambda: found.append(run()))
+    return {
+        "images": len(images), **about, "batch_size": size,
+        "images_per_second": {key: round(len(images) / value) for key, value in seconds.items()},
+        "thwarted": [float((votes != targets).mean()) for votes in found],
+        "recovered": [float((votes == labels).mean()) for votes in found],
+    }  # fmt: skip
+
+
+def adaptive(context: Context, name: str) -> dict[str, Any]:
+    """PGD within the study's Linf budget: on the classifier, and in expectation over ten draws on its ensemble."""
+    pairs, workload = pairs_of(context, name, context.scale.attacked), WORKLOADS[name]
+    originals = to_unit_interval(pairs.originals, pairs.model)
+    settings = {"epsilon": workload.epsilon, "relative_step_size": 0.1, "steps": 20, "restarts": 1}
+
+    def attack(draws: int) -> Tensor:
+        size = max(1, batching(context.device).attack // max(1, draws))
+        broken = []
+        for index, rows in enumerate(torch.arange(len(originals), device=context.device).split(size)):
+            random = generator(context.device, 0, name, "adaptive", index)
+            labels = pairs.labels[rows]
+            model = Passes(pairs.model, random, draws, workload.rate) if draws else pairs.model
+            goal = Evasion(labels) if draws else Goal(labels, targeted=False)
+            found, _ = projected_gradient_descent(
+                model, originals[rows], goal, random, BALLS["linf"], random_start=True, decay=True, **settings
+            )
+            judged = Passes(pairs.model, random, 50, workload.rate) if draws else None
+            with torch.no_grad():
+                said = summarize_passes(judged(found))["predicted"] if judged else pairs.model(found).argmax(1)
+            broken.append(said != labels)
+        return torch.cat(broken)
+
+    def timed(draws: int) -> dict[str, Any]:
+        found: list[Tensor] = []
+        attack(draws)
+        taken = context.seconds(lambda: found.append(attack(draws)))
+        return {"draws": draws, "broken": float(found[0].float().mean()), "seconds": round(taken, 3)}
+
+    record = {"originals": len(originals), **settings, "classifier": timed(0), "ensemble": timed(10)}
+    with pass_at_a_time(context.device):
+        return {**record, "ensemble_pass_at_a_time": timed(10)}
+
+
+def robust(context: Context, name: str) -> dict[str, Any]:
+    """Adversarial training for a few epochs, and PGD on what came of it."""
+    workload, device, times = WORKLOADS[name], context.device, {}
+    images, labels = images_of(context, name, "train")
+    division = divide(images, labels, validation_mask(labels, 0, name), device)
+    model = new_classifier(division.images, 10, (0, name, "robust"), channels=workload.channels, dropout=0.0)
+    adversary = Adversary(
+        generator(device, 0, name, "robust", "adversary"), norm="linf", epsilon=workload.epsilon, steps=7,
+        relative_step_size=0.25, warmup=0.5, trades=0.0,
+    )  # fmt: skip
+    training = {**workload.training, "epochs": context.scale.robust_epochs}
+    with context.timing(times, "train"):
+        draws = generator(device, 0, name, "robust", "training")
+        epochs = list(fit_classifier(model, *division, draws, objective=adversary, **training))
+    ready = for_inference(model, device)
+    test_images, truth = images_of(context, name, "test")
+    originals = to_unit_interval(torch.from_numpy(test_images[: context.scale.attacked]), ready)
+    wanted = torch.from_numpy(truth[: context.scale.attacked]).to(device, torch.int64)
+    with context.timing(times, "attack"):
+        found, _ = projected_gradient_descent(
+            ready, originals, Goal(wanted, targeted=False), generator(device, 0, name, "robust", "attack"),
+            BALLS["linf"], epsilon=workload.epsilon, relative_step_size=0.1, steps=40, restarts=1, random_start=True,
+        )  # fmt: skip
+    right = (predict(ready, found, 4096).argmax(1) == wanted).float().mean()
+    return {
+        "epochs": training["epochs"], "validation_accuracy": epochs[-1].accuracy, "robust_accuracy": float(right),
+        "images_per_second": round(training["epochs"] * len(division.images) / times["train"]),
+        "seconds": {key: round(value, 2) for key, value in times.items()},
+    }  # fmt: skip
+
+
+# Peers
+
+
+def peers(context: Context) -> dict[str, Any]:
+    """The engine and the libraries under the same rule (benchmarks/generation.py), and the minimum-norm attacks."""
+    try:
+        from benchmarks import common
+        from benchmarks import generation as others
+    except ImportError as error:
+        return {"skipped": f"no peers here: {error}"}
+    records: list[dict[str, Any]] = []
+    steps_of: dict[str, int] = {}
+    datasets = ["mnist"] if context.scale is SMALL else WORKLOADS  # a poor classifier asks for too many steps
+    for name in datasets:
+        workload = WORKLOADS[name]
+        own = pairs_of(context, name, context.scale.peers)
+        pairs = common.Pairs(own.model, own.originals, own.rows, own.targets)
+        few = replace(pairs, rows=pairs.rows[:64], targets=pairs.targets[:64])
+        others.slowest(name, few)
+        steps_of[name] = steps = others.slowest(name, pairs)
+        runs = [others.Run("ours-normalized", *others._normalized(workload.same_rule))]
+        for size in context.scale.peer_batches:
+            for system, attack in others.descents(10, 1000.0, workload.same_rule, steps).items():
+                if not system.startswith("ART"):
+                    rest = {"steps": steps, "length": workload.same_rule, "batch_size": size}
+                    runs.append(others.Run(system, partial(others.in_batches, size=size, attack=attack), rest))
+        walks = [others.Run("ours-minimum_norm", partial(others.ours_shortest, steps=16), {"steps": 16})]
+        walks += [others.walk("Foolbox DDN", 40, context.scale.peer_batches[-1])]
+        for comparison, several in (("same_rule", runs), ("walks", walks)):
+            for run in several:
+                guarded(lambda r=run, f=few: r.attack(f))  # to warm up
+                found = guarded(
+                    lambda r=run, c=comparison, n=name, p=pairs: others.measure(r, p, c, n, 1)  # type: ignore[misc]
+                )
+                records.append({"comparison": comparison, "system": run.system, "dataset": name, **found})
+                save(context, "peers", {"records": records})
+    return {"steps_of_the_slowest": steps_of, "records": records, "peak_memory_mib": context.peak_mib()}
+
+
+PARTS: dict[str, Callable[[Context], dict[str, Any]]] = {
+    "generation_mnist": lambda context: generation(context, "mnist"),
+    "generation_cifar10": lambda context: generation(context, "cifar10"),
+    "ceiling": ceiling,
+    "defenses": defenses,
+    "peers": peers,
+    "compile": compiling,
+}
+
+
+def header(context: Context) -> dict[str, Any]:
+    about = {
+        "device": describe_device(context.device), "torch": torch.__version__, "numpy": np.__version__,
+        "small": context.scale is SMALL,
+    }  # fmt: skip
+    if context.device.type == "cuda":
+        about |= {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
+    return about
+
+
+def save(context: Context, part: str, record: dict[str, Any], finished: bool = False) -> None:
+    """The record so far goes to WORK; a finished one to OUT, where its file says that the part is done."""
+    text = json.dumps({"part": part, **header(context), **record}, indent=1, default=float) + "\n"
+    (context.work / f"{part}.partial.json").write_text(text)
+    if finished:
+        (context.out / f"{part}.json").write_text(text)
+
+
+def main() -> None:
+    out, work, *words = sys.argv[1:]
+    small = "--small" in words
+    parts = [word for word in words if word != "--small"]
+    torch.set_num_threads(min(16, torch.get_num_threads()))
+    keep_freed_memory()
+    device = torch.device("cpu") if small or parts == ["read"] else choose_device()
+    devices.fix_numerics()
+    context = Context(Path(out), Path(work), FULL if device.type == "cuda" else SMALL, device)
+    if parts == ["read"]:
+        read(context)
+        return
+    for part in parts:
+        (context.work / "running").write_text(part)
+        started = time.perf_counter()
+        record: dict[str, Any]
+        broken = False
+        try:
+            record = PARTS[part](context)
+        except Exception as error:
+            traceback.print_exc()
+            partial_path = context.work / f"{part}.partial.json"
+            before = json.loads(partial_path.read_text()) if partial_path.exists() else {}
+            record = {
+                **before,
+                "error": f"{type(error).__name__}: {error}",
+                "traceback": traceback.format_exc()[-3000:],
+            }
+            broken = poisoned(error)
+        save(context, part, {**record, "seconds_of_the_part": round(time.perf_counter() - started, 2)}, finished=True)
+        print(part, json.dumps(record, default=float)[:6000], flush=True)
+        if device.type == "cuda" and not broken:
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+        if broken:
+            sys.exit(3)
+
+
+if __name__ == "__main__":
+    main()
