@@ -17,6 +17,7 @@ from pipeline.artifacts.curves import write_curves
 from pipeline.artifacts.images import read_description, read_split
 from pipeline.attacks.shared.calibration import try_extra_steps, try_step_sizes
 from pipeline.devices import batching
+from pipeline.errors import PipelineError
 from pipeline.metrics.calibration import choose_extra_steps, choose_step_size
 from pipeline.metrics.sources import every_target
 from pipeline.metrics.splits import validation_mask
@@ -63,13 +64,17 @@ def main(study: Study) -> None:
     step_size = choose_step_size(sizes_tried)
     used = given if given != AUTO else step_size.value
     choices = {"step_size": step_size}
-    extra_tried = []
-    if used is not None:
-        extra = try_extra_steps(
-            *attacked, step_size=used, most_extra_steps=trials.most_extra_steps, max_steps=trials.max_steps
+    if used is None:
+        where = study.where("attack_trials.step_sizes")
+        raise PipelineError(
+            f"{where}: expected a step size that meets the rule ({step_size.rule}), found none among "
+            f"{', '.join(f'{size:g}' for size in trials.step_sizes)}: try smaller ones, or give attacks.minimal.step_size"
         )
-        extra_tried = list(each(extra, f"choose extra steps {study.name}", "trial", trials.most_extra_steps))
-        choices["extra_steps"] = choose_extra_steps(extra_tried)
+    extra = try_extra_steps(
+        *attacked, step_size=used, most_extra_steps=trials.most_extra_steps, max_steps=trials.max_steps
+    )
+    extra_tried = list(each(extra, f"choose extra steps {study.name}", "trial", trials.most_extra_steps))
+    choices["extra_steps"] = choose_extra_steps(extra_tried)
     folder = study.path("attack_choices")
     write_curves(folder / "step_sizes.csv", sizes_tried)
     write_curves(folder / "extra_steps.csv", extra_tried)
