@@ -56,6 +56,8 @@ BLOCKS = (
 )  # fmt: skip
 # Of a defense's block; the last three are always there, for each has stages that depend on it alone.
 FAMILY = ("method", "examine", "learn", "predict", "variants")
+# Values of `images.source` that say how files are laid out, not which images they are.
+FORMATS = ("idx",)
 NORMS = ("linf", "l2", "l0", "l1")
 Epsilon = Annotated[float, Range(0, 100000, low_open=True)]
 
@@ -129,9 +131,12 @@ class Study:
     # --- what is in it -------------------------------------------------------------------------------------------
     @property
     def source(self) -> str:
-        """Name of the images' source, by which random numbers are named: studies on the same images attack the same."""
-        source: str = check_value(self.value("images.source"), str, f"{self.file}: images.source")
-        return source
+        """Name of the images, by which random numbers are named: studies on the same images attack the same.
+
+        It is `images.source`, or of a source that is a mere format the folder `images.raw`.
+        """
+        kind: str = self.checked("images.source", str)
+        return kind if kind not in FORMATS else checked_name(self.value("images.raw"), self.where("images.raw"))
 
     @property
     def seed(self) -> int:
