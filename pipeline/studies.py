@@ -19,6 +19,7 @@ PIPELINE = STUDIES / "pipeline.yaml"
 NAME = re.compile(r"[a-z0-9_-]+")
 # Where each artifact lies; {study} and {key} are filled in. data/README.md says what is in it.
 PATHS = {
+    "words": "studies/{study}/.words.json",
     "code": "data/code/{study}",
     "images": "data/images/{study}.h5",
     "classifier": "data/classifiers/{study}.safetensors",
@@ -97,7 +98,7 @@ class Study:
                 f"{self.file}: study: expected the folder's name '{name}', found {self.params['study']!r}"
             )
         for block in ("other_attacks", "defenses"):
-            for key in self._mapping(block):
+            for key in self.block(block):
                 checked_name(key, f"{self.file}: {block}")
         self._check_families()
         dvc = folder / "dvc.yaml"
@@ -106,22 +107,23 @@ class Study:
                 f"{dvc}: expected a copy of {PIPELINE}, found another text: copy it again (`make studies`)"
             )
 
-    def _mapping(self, key: str) -> Mapping[str, Any]:
+    def block(self, key: str) -> Mapping[str, Any]:
+        """The block at a dotted key. Raises PipelineError if it is not there or no mapping."""
         block = block_at(self.params, key, self.file)
         if not isinstance(block, Mapping):
             raise PipelineError(f"{self.file}: {key}: expected a block of parameters, found {block!r}")
         return block
 
     def _check_families(self) -> None:
-        for key in self._mapping("defenses"):
-            block = self._mapping(f"defenses.{key}")
+        for key in self.block("defenses"):
+            block = self.block(f"defenses.{key}")
             for name in block:
                 if name not in FAMILY:
                     raise PipelineError(
                         f"{self.file}: defenses.{key}.{name}: unknown parameter; expected one of: {', '.join(FAMILY)}"
                     )
             for part in ("learn", "predict", "variants"):
-                self._mapping(f"defenses.{key}.{part}")
+                self.block(f"defenses.{key}.{part}")
             for variant in block["variants"]:
                 checked_name(variant, f"{self.file}: defenses.{key}.variants")
         every = [name for family in self.families.values() for name in family]
@@ -207,7 +209,7 @@ class Study:
 
     def training(self, function: Any, key: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Arguments of a training: the block at `key`, and what it leaves out from the study's block `training`."""
-        return self.arguments(function, key, given, self._mapping("training"))
+        return self.arguments(function, key, given, self.block("training"))
 
     def threat(self, norm: str) -> Budgets:
         """The threat model in a norm. Raises PipelineError if the study states none."""
@@ -217,7 +219,7 @@ class Study:
     @property
     def budgets(self) -> dict[str, float]:
         """The stated budget of each norm of the threat model."""
-        return {norm: self.threat(norm).epsilon for norm in self._mapping("threat")}
+        return {norm: self.threat(norm).epsilon for norm in self.block("threat")}
 
     def resolved(
         self, block: Mapping[str, Any], key: str, choices: Mapping[str, Any], prefix: str = ""
