@@ -32,9 +32,7 @@ def save_model(path: Path, model: nn.Module) -> None:
     about = {"model": kind.__name__, **model.architecture}  # type: ignore[dict-item]
     if kind.__module__.startswith(DEFENSES):
         about["module"] = kind.__module__
-    with replacing(path) as part:
-        # One metadata key only: safetensors keeps several in an unordered map.
-        save_file(weights, part, metadata={"architecture": canonical_json(about)})
+    _save(path, weights, about)
 
 
 def load_model(path: Path | str, what: str, *kinds: type[Model]) -> Model:
@@ -59,8 +57,16 @@ def load_model(path: Path | str, what: str, *kinds: type[Model]) -> Model:
 
 def save_nothing(path: Path) -> None:
     """Write a file without weights: of a defense that has learned no model."""
+    _save(path, {}, {"model": NOTHING})
+
+
+def _save(path: Path, weights: dict[str, Tensor], about: dict[str, Any]) -> None:
     with replacing(path) as part:
-        save_file({}, part, metadata={"architecture": canonical_json({"model": NOTHING})})
+        try:
+            # One metadata key only: safetensors keeps several in an unordered map.
+            save_file(weights, part, metadata={"architecture": canonical_json(about)})
+        except SafetensorError as error:  # a full disk, which it does not report as an OSError
+            raise PipelineError(f"{path}: not written: {' '.join(str(error).split())}") from None
 
 
 def load_any(path: Path, what: str) -> nn.Module | None:

@@ -21,7 +21,7 @@ WORDS = ("method", "learned")
 
 def main() -> None:
     name = Path.cwd().name
-    os.chdir(Path(__file__).parents[2])
+    os.chdir("../..")
     study = Study(name)
     write_fingerprint(study.path("words"), words(study))
 
