@@ -76,7 +76,7 @@ def main(arguments: argparse.Namespace) -> None:
         },
         sizes=_sizes(arguments.sizes),
     )
-    drawn = draw_all(sections(metrics, results), workers=min(2, os.cpu_count() or 1))
+    drawn = draw_all([*sections(metrics, results).values()], workers=min(2, os.cpu_count() or 1))
     write_figures(arguments.figures, {name: picture for section in drawn for name, picture in section.pictures.items()})
     write_page(arguments.report, render_page(f"Adversarial input space of {arguments.dataset}", drawn))
 
