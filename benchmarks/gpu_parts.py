@@ -24,15 +24,15 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pipeline.attacks.ascent import target_score_gradients
+from pipeline.attacks.engine import run_attack
+from pipeline.attacks.goals import Evasion, Goal
+from pipeline.attacks.projected_gradient import BALLS, projected_gradient_descent
 from torch import Tensor, nn
 
 from pipeline import devices
 from pipeline.artifacts.adversarial import TEST, Identity, Sources, open_adversarial, write_adversarial
 from pipeline.attacks import extended, minimal
-from pipeline.attacks.ascent import target_score_gradients
-from pipeline.attacks.engine import run_attack
-from pipeline.attacks.goals import Evasion, Goal
-from pipeline.attacks.projected_gradient import BALLS, projected_gradient_descent
 from pipeline.defenses.adversarial_training import Adversary
 from pipeline.defenses.dropout_ensemble import dropout_ensemble
 from pipeline.devices import batching, choose_device, describe_device, keep_freed_memory
