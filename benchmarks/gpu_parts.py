@@ -18,23 +18,21 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pipeline.attacks.ascent import target_score_gradients
+from pipeline.attacks.engine import run_attack
+from pipeline.attacks.goals import Evasion, Goal
+from pipeline.attacks.projected_gradient import BALLS, projected_gradient_descent
 from torch import Tensor, nn
 
 from pipeline import devices
 from pipeline.artifacts.adversarial import TEST, Identity, Sources, open_adversarial, write_adversarial
-from pipeline.attacks.extended import attack as extended
-from pipeline.attacks.minimal import attack as minimal
-from pipeline.attacks.shared.ascent import score_gradients
-from pipeline.attacks.shared.balls import BALLS
-from pipeline.attacks.shared.engine import run_attack
-from pipeline.attacks.shared.goals import Evasion, Goal
-from pipeline.attacks.shared.projected_gradient import projected_gradient_descent
-from pipeline.attacks.shared.protocol import Attack
+from pipeline.attacks import extended, minimal
 from pipeline.defenses.adversarial_training import Adversary
 from pipeline.defenses.dropout_ensemble import dropout_ensemble
 from pipeline.devices import batching, choose_device, describe_device, keep_freed_memory
@@ -290,7 +288,7 @@ def select(context: Context, name: str, model: nn.Module) -> Sources:
 def make_set(
     context: Context,
     name: str,
-    attack: Attack,
+    attack: ModuleType,
     model: nn.Module,
     sources: Sources,
     start: Path | None,
@@ -302,7 +300,7 @@ def make_set(
     device, settings, times = context.device, batching(context.device), {}
     count = len(sources.labels)
     blocks = [slice(at, min(at + settings.block, count)) for at in range(0, count, settings.block)]
-    kind = attack.name
+    kind = attack.__name__.rpartition(".")[2]
     passes = [0]
 
     def seen(module: nn.Module, inputs: object, output: Tensor) -> None:
@@ -322,7 +320,7 @@ def make_set(
             about = (
                 torch.from_numpy(images).to(device),
                 torch.from_numpy(image_rows).to(device, torch.int64),
-                Goal(torch.from_numpy(sources.target_labels[rows]).to(device, torch.int64)),
+                torch.from_numpy(sources.target_labels[rows]).to(device, torch.int64),
             )
         with context.timing(times, "attack"):
             found, steps = run_attack(attack, model, *about, settings.attack, **parameters)
@@ -418,14 +416,14 @@ def bare_rate(
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
     own = own.to(dtype)
     images = torch.rand(size, *shape, device=context.device).to(dtype).contiguous(memory_format=memory_format)
-    goal = Goal(torch.randint(10, (size,), device=context.device))
+    targets = torch.randint(10, (size,), device=context.device)
     half = precision == "autocast"
     with frozen(own), tf32(precision == "tf32") if precision == "tf32" else nullcontext():
         called = torch.compile(own, dynamic=False) if compiled else own
 
         def step() -> None:
             with torch.autocast(context.device.type, torch.bfloat16, enabled=half):
-                score_gradients(called, images, goal.raised)
+                target_score_gradients(called, images, targets)
 
         return context.rate(graphed(step) if graph else step, size)
 
@@ -515,7 +513,7 @@ def engine_at(context: Context, pairs: Pairs, size: int, arguments: dict[str, An
 
     def run(count: int) -> None:
         found[:] = run_attack(
-            minimal, pairs.model, pairs.originals, pairs.rows[:count], Goal(pairs.targets[:count]), size, **arguments
+            minimal, pairs.model, pairs.originals, pairs.rows[:count], pairs.targets[:count], size, **arguments
         )
 
     count = len(pairs.targets)
@@ -667,7 +665,7 @@ def robust(context: Context, name: str) -> dict[str, Any]:
     division = divide(images, labels, validation_mask(labels, 0, name), device)
     model = new_classifier(division.images, 10, (0, name, "robust"), channels=workload.channels, dropout=0.0)
     adversary = Adversary(
-        generator=generator(device, 0, name, "robust", "adversary"), norm="linf", epsilon=workload.epsilon, steps=7,
+        generator(device, 0, name, "robust", "adversary"), norm="linf", epsilon=workload.epsilon, steps=7,
         relative_step_size=0.25, warmup=0.5, trades=0.0,
     )  # fmt: skip
     training = {**workload.training, "epochs": context.scale.robust_epochs}
