@@ -2,7 +2,7 @@
 
 Reads:  what was chosen, learned, evaluated and measured; labels of the defenses.
 Writes: the table of AUC and true positive rates, and the ROC curves; the metrics.
-Params: seed, images, classifier, training, sources, other_attacks, defenses: shown beside the results.
+Params: seed, images, classifier, training, sources, threat, other_attacks, defenses: shown beside the results.
 """
 
 from itertools import combinations
