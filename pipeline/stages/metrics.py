@@ -55,7 +55,9 @@ def main(study: Study) -> None:
             frame, about = evaluations[name]
             other = study.path("other_evaluation", family) / f"{name}.parquet"
             if other.is_file():
-                frame = pd.concat([frame, read_evaluation(other)[0]], ignore_index=True)
+                others, _ = read_evaluation(other)
+                listed = others[others["attack"].isin(study.other_attacks)]  # one that was taken out is still there
+                frame = pd.concat([frame, listed], ignore_index=True)
             defenses[name] = {"arguments": about["arguments"], **summarize_evaluation(frame)}
     choices = _choices(study, attacks, {name: about["arguments"] for name, (_, about) in evaluations.items()})
     gac = _gains(study, defenses, choices)

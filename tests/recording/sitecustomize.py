@@ -15,7 +15,7 @@ keys: set[str] = set()
 
 
 class Watch(MetaPathFinder):
-    """Lets the module be loaded as ever, and then wraps three of its class's methods."""
+    """Lets the module be loaded as ever, and then wraps some of its class's methods."""
 
     def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
         if name != MODULE:
@@ -55,6 +55,15 @@ def watch(study: Any) -> None:
         paths.add(found.as_posix())
         return found
 
+    others = study.other_attacks
+
+    def note_others(self: Any) -> list[str]:
+        if not self.quiet:
+            keys.add("other_attacks")
+        found: list[str] = others.fget(self)
+        return found
+
+    study.other_attacks = property(note_others)
     study.__init__, study.value, study.block, study.path = __init__, note_value, note_block, note_path
 
 
