@@ -1,0 +1,225 @@
+"""What is added touches what it says and nothing else: an attack, a defense, a study, each through to the report."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.end_to_end.conftest import Finished
+from tests.tree import Tree
+
+pytestmark = pytest.mark.slow
+
+ATTACK = '''"""Gray images: not much of an attack."""
+
+from typing import Annotated
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.attacks.shared.goals import Goal
+from pipeline.attacks.shared.protocol import Attack
+from pipeline.ranges import Range
+
+
+def toy(model: nn.Module, images: Tensor, goal: Goal, *, gray: Annotated[float, Range(0, 1)]) -> tuple[Tensor, Tensor]:
+    """Images, and one step each."""
+    return images * (1 - gray) + 0.5 * gray, torch.ones_like(goal.labels)
+
+
+attack = Attack(run=toy)
+'''
+DEFENSE = '''"""Rounded images, and a classifier of its own
+
+It tries how many shades it may leave, and trains a linear classifier on what is left.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pipeline.defenses.protocol import Defense, Learned, Materials
+from pipeline.metrics.choices import Choice
+from pipeline.params import AUTO
+from pipeline.ranges import Range
+
+
+class Flat(nn.Module):
+    def __init__(self, *, pixels: int, class_count: int) -> None:
+        super().__init__()
+        self.architecture = {"pixels": pixels, "class_count": class_count}
+        self.layer = nn.Linear(pixels, class_count)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layer(images.flatten(1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    epochs: Annotated[int, Range(1, 100)]
+    learning_rate: Annotated[float, Range(0, 1)]
+
+
+@dataclass(frozen=True)
+class Tried:
+    shades: int
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Epoch:
+    epoch: int
+    split: str
+    loss: float
+    accuracy: float
+
+
+def rounded(classifier: nn.Module, images: Tensor, generator: torch.Generator, *, shades: int) -> Tensor:
+    steps = images * (shades - 1)
+    return classifier((steps + (steps.round() - steps).detach()) / (shades - 1))[:, None]
+
+
+def learn_rounded(materials: Materials, *, shades: tuple[int, ...], training: Training) -> Learned:
+    images, labels = (torch.from_numpy(part) for part in materials.split("train"))
+    held_out = torch.from_numpy(materials.held_out)
+    images, labels = images.float() / 255, labels.long()
+    model = Flat(pixels=images[0].numel(), class_count=len(materials.class_names))
+    with torch.no_grad():
+        model.layer.weight.normal_(0, 0.01, generator=materials.generator("start"))
+        model.layer.bias.zero_()
+    optimizer = torch.optim.Adam(model.parameters(), training.learning_rate)
+    curves = []
+    for epoch in range(training.epochs):
+        optimizer.zero_grad()
+        logits = model(images[~held_out])
+        loss = functional.cross_entropy(logits, labels[~held_out])
+        loss.backward()
+        optimizer.step()
+        right = (logits.argmax(1) == labels[~held_out]).float().mean()
+        curves.append(Epoch(epoch + 1, "train", float(loss), float(right)))
+    with torch.inference_mode():
+        draws = materials.generator("unused")
+        tried = [
+            Tried(count, float((rounded(model, images[held_out], draws, shades=count)[:, 0].argmax(1)
+                                == labels[held_out]).float().mean()))
+            for count in shades
+        ]
+    best = max(tried, key=lambda one: (one.accuracy, -one.shades))
+    choice = Choice(best.shades, "the shades of the best accuracy; of equal ones the fewest", [vars(t) for t in tried])
+    return Learned(models={"": model}, choices={"shades": choice}, trials=tried, curves=curves)
+
+
+defense = Defense(predict=rounded, setting="transfer", learn=learn_rounded)
+'''
+FAMILY = {
+    "learn": {"shades": [2, 4, 8], "training": {"epochs": 5, "learning_rate": 0.1}},
+    "predict": {"shades": "auto"},
+    "variants": {},
+}
+PARAMS = "studies/tiny/params.yaml"
+OUTCOME = ("studies/tiny/dvc.lock", "reports/metrics/tiny.json", "reports/figures/")
+
+
+def metrics_of(tree: Tree, study: str = "tiny") -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((tree.folder / f"reports/metrics/{study}.json").read_text())
+    return found
+
+
+def report_of(tree: Tree, study: str = "tiny") -> str:
+    return (tree.folder / f"reports/{study}.html").read_text(encoding="utf-8")
+
+
+def touched(tree: Tree) -> set[str]:
+    """What git sees beside what a run leaves."""
+    return {path for path in tree.changed() if not path.startswith(OUTCOME)}
+
+
+def test_an_attack_takes_one_file_and_one_block(tree: Tree) -> None:
+    """Its set, statistics, curve, every defense's figures and the report's columns follow."""
+    before = tree.hashes()
+    (tree.folder / "pipeline/attacks/toy.py").write_text(ATTACK)
+    tree.change(lambda params: params["other_attacks"].update(toy={"gray": 0.9}))
+    judged = {f"evaluate_others@{family}" for family in ("undefended", "dropout_ensemble", "adversarial_training")}
+    assert tree.repro() == {"check_params", "fingerprint_code", "attack@toy", *judged, "metrics", "report"}
+    assert touched(tree) == {"pipeline/attacks/toy.py", PARAMS}
+    metrics = metrics_of(tree)
+    assert metrics["attacks"]["toy"]["params"] == {"gray": 0.9}
+    assert all("toy" in defense for defense in metrics["defenses"].values())
+    assert "toy" in report_of(tree)
+    after = tree.hashes()
+    assert all(after[path] == before[path] for path in before if "adversarial/tiny/" in path)
+    tree.commit("A toy attack")
+
+
+def test_a_defense_with_trials_and_training_takes_one_file_and_one_block(tree: Tree) -> None:
+    (tree.folder / "pipeline/defenses/rounded.py").write_text(DEFENSE)
+    tree.change(lambda params: params["defenses"].update(rounded=FAMILY))
+    own = {f"{stage}@rounded" for stage in ("learn", "evaluate", "evaluate_others", "attack_defense")}
+    assert tree.repro() == {"check_params", "fingerprint_code", *own, "metrics", "report"}
+    assert touched(tree) == {"pipeline/defenses/rounded.py", PARAMS}
+    metrics, label = metrics_of(tree), "Rounded images, and a classifier of its own"
+    assert metrics["labels"]["rounded"] == label
+    choice = metrics["choices"]["rounded"]["shades"]
+    assert choice["used"] == choice["by_rule"] in (2, 4, 8)
+    assert metrics["defenses"]["rounded"]["arguments"]["shades"] == choice["used"]
+    assert metrics["defenses"]["rounded"]["minimal"]["setting"] == "transfer"
+    assert {"minimal", "extended", *metrics["attacks"]} <= set(metrics["defenses"]["rounded"])
+    assert metrics["adaptive"]["rounded"]["setting"] == "adaptive"
+    assert label in report_of(tree)
+    # A number in place of "auto", and another way to predict: nothing is trained again.
+    tree.change(lambda params: params["defenses"]["rounded"]["predict"].update(shades=16))
+    assert tree.repro() == {"check_params", *(own - {"learn@rounded"}), "metrics", "report"}
+    assert metrics_of(tree)["choices"]["rounded"]["shades"] == {**choice, "used": 16}
+    tree.edit("pipeline/defenses/rounded.py", "steps.round()", "steps.floor()")
+    assert "learn@rounded" not in tree.repro("evaluate@rounded")
+
+
+def write_idx(path: Path, values: np.ndarray) -> None:
+    """MNIST's format: two zero bytes, type (8: unsigned byte), dimensions, each size in four bytes, the values."""
+    sizes = b"".join(int(size).to_bytes(4, "big") for size in values.shape)
+    path.write_bytes(bytes([0, 0, 8, values.ndim]) + sizes + values.astype(np.uint8).tobytes())
+
+
+def write_fashion(folder: Path) -> None:
+    """Ten kinds of 14x14 pictures with noise, in FashionMNIST's four files."""
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    patterns = random.uniform(40, 200, (10, 14, 14))
+    for split, count in (("train", 600), ("t10k", 200)):
+        labels = np.arange(count) % 10
+        images = (patterns[labels] + random.normal(0, 25, (count, 14, 14))).clip(0, 255)
+        write_idx(folder / f"{split}-images-idx3-ubyte", images)
+        write_idx(folder / f"{split}-labels-idx1-ubyte", labels)
+
+
+def test_a_study_takes_one_folder(finished: Finished, tmp_path: Path) -> None:
+    """Of FashionMNIST's layout, with the numbers of another one but for the images'."""
+    tree = finished.tree.copied(tmp_path / "tree")
+    write_fashion(tmp_path / "raw/fashion_mnist")
+    said = tree.run(sys.executable, "-m", "pipeline.new_study", "fashion", "tiny")
+    assert "studies/fashion/params.yaml" in said
+    new = Tree.at(tree.folder, "fashion")
+    params = new.params()
+    params["images"] = {"source": "idx", "raw": "fashion_mnist"}
+    params["training"]["shift"] = 0
+    del params["other_attacks"]["ddn"]
+    del params["defenses"]["adversarial_training"]
+    new.write_params(params)
+    found = new.repro(DATASETS_DIR=str(tmp_path / "raw"))
+    assert {"prepare_images", "learn@dropout_ensemble", "report"} <= found
+    made = {"studies/fashion/params.yaml", "studies/fashion/dvc.yaml", "studies/fashion/dvc.lock"}
+    outcome = ("reports/metrics/fashion.json", "reports/figures/fashion/")
+    assert {path for path in tree.changed() if not path.startswith(outcome)} == made
+    metrics = metrics_of(tree, "fashion")
+    assert metrics["run"]["study"] == "fashion"
+    assert metrics["run"]["dataset"] == "fashion_mnist"
+    assert metrics["attacks"]["minimal"]["success_rate"]["value"] > 0.9
+    assert "fashion" in report_of(tree, "fashion")
+    assert new.repro(DATASETS_DIR=str(tmp_path / "raw")) == set()
+    assert tree.repro() == set()  # the other study is not concerned

@@ -1,0 +1,163 @@
+"""DVC's commands on a finished study, each as a person types it."""
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from pipeline.params import read_yaml
+from tests.tree import Tree
+
+pytestmark = pytest.mark.slow
+PARAMS = "studies/tiny/params.yaml"
+PIPELINE = "studies/tiny/dvc.yaml"
+
+
+def leaves(block: Any, at: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in block.items():
+        where = f"{at}.{key}" if at else key
+        if isinstance(value, dict):
+            yield from leaves(value, where)
+        else:
+            yield where, value
+
+
+def other(value: Any) -> Any:
+    """Another value of the same kind."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, list):
+        return [*value, value[-1]]
+    if isinstance(value, int | float):
+        return value + 1
+    return 0.25 if value == "auto" else f"{value}_"
+
+
+def put(params: Any, key: str, value: Any) -> None:
+    *path, last = key.split(".")
+    for name in path:
+        params = params[name]
+    params[last] = value
+
+
+def test_every_parameter_can_be_set_for_an_experiment(tree: Tree) -> None:
+    """DVC rewrites the file for `-S`: all else stays as it was, and it can be read back."""
+    expected = read_yaml(tree.params_file)
+    options = []
+    blocks = set()
+    for key, value in leaves(expected):
+        if key == "study" or "other_attacks" in key or key.endswith(("source", "method")):
+            continue  # names, which the stage that is run here checks
+        blocks.add(key.partition(".")[0])
+        put(expected, key, other(value))
+        text = json.dumps(other(value)).replace('"', "")
+        options += ["-S", f"{PARAMS}:{key}={text}"]
+    assert len(blocks) == 12
+    options += ["-S", f"{PARAMS}:other_attacks.ddn.steps=7"]
+    put(expected, "other_attacks.ddn.steps", 7)
+    tree.dvc("exp", "run", "--quiet", *options, f"{PIPELINE}:check_params")
+    assert read_yaml(tree.params_file) == expected
+    assert tree.params_file.read_text().startswith("# ")
+    tree.run("git", "checkout", "--quiet", "--", "studies")
+    tree.dvc("checkout", "--quiet", PIPELINE)
+
+
+def test_one_number_is_tried_compared_and_named(tree: Tree) -> None:
+    key = "defenses.dropout_ensemble.predict.passes"
+    tree.dvc("exp", "run", "--name", "more-passes", "-S", f"{PARAMS}:{key}=5", PIPELINE)
+    (entry,) = json.loads(tree.dvc("params", "diff", "--json"))[PARAMS].items()
+    assert entry == (key, {"old": 3, "new": 5, "diff": 2})
+    changed = json.loads(tree.dvc("metrics", "diff", "--json"))
+    assert set(changed) == {"reports/metrics/tiny.json"}
+    found = changed["reports/metrics/tiny.json"]["defenses.dropout_ensemble.arguments.passes"]
+    assert (found["old"], found["new"]) == (3, 5)
+    shown = tree.dvc("metrics", "show", "reports/metrics/tiny.json")
+    assert "test_accuracy" in shown
+    assert key in tree.dvc("exp", "show", "--only-changed", "--no-pager")
+    tree.run("git", "checkout", "--quiet", "--", ".")
+    tree.dvc("checkout", "--quiet", PIPELINE)
+    assert tree.params()["defenses"]["dropout_ensemble"]["predict"]["passes"] == 3
+    assert tree.repro() == set()
+    tree.dvc("exp", "apply", "more-passes")
+    assert tree.params()["defenses"]["dropout_ensemble"]["predict"]["passes"] == 5
+    assert tree.repro() == set()
+
+
+def test_status_names_the_number_that_changed(tree: Tree) -> None:
+    tree.run("git", "checkout", "--quiet", "--", ".")
+    tree.dvc("checkout", "--quiet", PIPELINE)
+    assert "up to date" in tree.dvc("status", PIPELINE)
+    tree.change(lambda params: params["attack_trials"].update(originals=6))
+    status = tree.dvc("status", PIPELINE)
+    assert re.search(r"choose_steps:\s+changed deps:\s+params\.yaml|choose_steps:", status)
+    assert "attack_trials" in status
+    assert "minimal" not in re.findall(r"^(\S+):$", status, re.MULTILINE)
+    tree.run("git", "checkout", "--quiet", "--", ".")
+
+
+def test_plots_are_shown(tree: Tree) -> None:
+    tree.dvc("plots", "show", "--out", "plots", PIPELINE)
+    page = (tree.folder / "plots/index.html").read_text(encoding="utf-8")
+    assert "accuracy of the classifier" in page
+    assert "figure_1_average_adversarial_images" in page
+
+
+def test_experiments_run_from_a_queue(tree: Tree) -> None:
+    for steps in (5, 6):
+        tree.dvc(
+            "exp", "run", "--queue", "--name", f"ddn-{steps}", "-S", f"{PARAMS}:other_attacks.ddn.steps={steps}",
+            f"{PIPELINE}:attack@ddn",
+        )  # fmt: skip
+    tree.dvc("queue", "start", "--jobs", "1")
+    until = time.monotonic() + 240
+    while tree.dvc("queue", "status").count("Success") < 2:
+        assert "Failed" not in tree.dvc("queue", "status")
+        assert time.monotonic() < until
+        time.sleep(2)
+    experiments = tree.dvc("exp", "list", "--name-only").split()
+    assert {"ddn-5", "ddn-6"} <= set(experiments)
+    tree.dvc("exp", "apply", "ddn-6")
+    assert tree.params()["other_attacks"]["ddn"]["steps"] == 6
+    tree.run("git", "checkout", "--quiet", "--", ".")
+    tree.dvc("checkout", "--quiet", PIPELINE)
+
+
+def test_a_fresh_clone_pulls_and_has_nothing_to_run(tree: Tree, tmp_path: Path) -> None:
+    tree.dvc("remote", "add", "--default", "storage", str(tmp_path / "storage"))
+    tree.commit("A remote")
+    tree.dvc("push", "--quiet", PIPELINE)
+    clone = tmp_path / "clone"
+    tree.run("git", "clone", "--quiet", str(tree.folder), str(clone))
+    other_tree = Tree.at(clone, "tiny")
+    other_tree.dvc("repro", "--allow-missing", "--dry", PIPELINE)
+    assert other_tree.repro("--allow-missing", "--dry") == set()
+    other_tree.dvc("pull", "--quiet", PIPELINE)
+    assert other_tree.repro() == set()
+    assert other_tree.hashes() == tree.hashes()
+
+
+def test_the_comparison_of_studies_is_made_in_the_root(tree: Tree) -> None:
+    said = tree.dvc("repro")
+    assert "Running stage 'collect@tiny'" in said
+    assert "Running stage 'index'" in said
+    page = (tree.folder / "reports/index.html").read_text(encoding="utf-8")
+    assert 'href="tiny.html"' in page
+    assert "Running stage" not in tree.dvc("repro")
+
+
+def test_other_studies_can_be_reproduced_dry(tree: Tree) -> None:
+    """MNIST's and CIFAR-10's have no lock yet: their pipelines must at least resolve."""
+    root = Path(__file__).parents[2]
+    for study in ("mnist", "cifar10"):
+        home = tree.folder / "studies" / study
+        home.mkdir()
+        for file in ("params.yaml", "dvc.yaml"):
+            (home / file).write_bytes((root / f"studies/{study}/{file}").read_bytes())
+        said = tree.dvc("repro", "--dry", "--force", f"studies/{study}/dvc.yaml")
+        stages = set(YAML(typ="safe").load(home / "dvc.yaml")["stages"])
+        assert {name.partition("@")[0] for name in re.findall(r"dvc\.yaml:(\S+?)'", said)} >= stages

@@ -1,0 +1,152 @@
+"""Killed in between, it goes on with the same bytes; training and choosing never see the test split."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from pipeline.params import read_yaml
+from tests.end_to_end.conftest import Finished
+from tests.root import ROOT
+from tests.tree import Tree
+
+pytestmark = pytest.mark.slow
+# A stage with small blocks, so that an interrupted one has some to keep.
+SMALL = (
+    "import sys, runpy; import pipeline.artifacts.adversarial as adversarial; adversarial.BLOCK = 90; "
+    "sys.argv = ['minimal', 'tiny']; runpy.run_module('pipeline.stages.minimal', run_name='__main__')"
+)
+
+
+def test_killed_while_generating_it_goes_on_and_gives_the_same_bytes(tree: Tree) -> None:
+    path = tree.folder / "data/adversarial/tiny/minimal.h5"
+    command = [sys.executable, "-c", SMALL]
+    path.unlink()
+    tree.run(*command)
+    expected = path.read_bytes()
+    path.unlink()
+    shutil.rmtree(tree.folder / ".work", ignore_errors=True)
+    process = subprocess.Popen(
+        command, cwd=tree.folder, stderr=subprocess.DEVNULL, env=tree.environment(), start_new_session=True
+    )
+    while not list(tree.folder.glob(".work/*/00002.safetensors")):
+        time.sleep(0.005)
+        assert process.poll() is None, "it finished before it could be killed"
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not path.exists()
+    done = tree.start(*command)
+    assert done.returncode == 0, done.stderr
+    assert "of 10 blocks were there from an interrupted run" in done.stdout + done.stderr
+    assert path.read_bytes() == expected
+
+
+def test_killed_while_learning_the_pipeline_finishes_with_the_same_bytes(finished: Finished, tmp_path: Path) -> None:
+    tree = finished.tree.copied(tmp_path / "tree")
+    expected = tree.hashes()
+    weights = tree.folder / "data/defenses/tiny/adversarial_training.safetensors"
+    command = [
+        sys.executable,
+        "-m",
+        "dvc",
+        "repro",
+        "--force",
+        "--single-item",
+        tree.target("learn@adversarial_training"),
+    ]
+    process = subprocess.Popen(
+        command,
+        cwd=tree.folder,
+        env=tree.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    while weights.exists():  # DVC removes a stage's outputs before it runs
+        time.sleep(0.01)
+        assert process.poll() is None, "it finished before it could be killed"
+    time.sleep(1)
+    assert process.poll() is None, "it finished before it could be killed"
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not weights.exists()
+    tree.repro()
+    assert tree.hashes() == expected
+    assert tree.repro() == set()
+
+
+def spoil(tree: Tree) -> None:
+    """Replace all of the test split by noise, in the images and in the sets."""
+    random = np.random.default_rng(0)
+    for name in ("adversarial/tiny/minimal.h5", "adversarial/tiny/extended.h5", "images/tiny.h5"):
+        path = tree.folder / "data" / name
+        whole = path.read_bytes()
+        path.unlink()  # it may be linked into the cache
+        path.write_bytes(whole)
+        with h5py.File(path, "r+") as file:
+            if name.startswith("images"):
+                file["test/images"][:] = random.integers(0, 256, file["test/images"].shape)
+                file["test/labels"][:] = random.integers(0, 10, file["test/labels"].shape)
+                continue
+            test = file["source_split"][:] == 1
+            assert 0 < test.sum() < len(test)
+            file["originals"][test] = random.integers(0, 256, (test.sum(), 1, 8, 8))
+            file["source_index"][test] = random.permutation(test.sum())
+            rows = test[file["original_row"][:]]
+            file["images"][rows] = random.uniform(size=(rows.sum(), 1, 8, 8))
+            file["is_adversarial"][rows] = True
+            file["steps"][rows] = random.integers(0, 9, rows.sum())
+            file["margin"][rows] = random.normal(size=rows.sum())
+            labels = random.integers(0, 10, rows.sum())
+            file["labels"][rows] = labels
+            file["target_labels"][rows] = (labels + 1) % 10
+
+
+def learned(tree: Tree) -> dict[str, bytes]:
+    """Whatever was trained or chosen, by path."""
+    folders = ("classifiers", "calibrations", "defenses", "learning", "curves")
+    data = tree.folder / "data"
+    return {
+        path.relative_to(data).as_posix(): path.read_bytes()
+        for folder in folders
+        for path in sorted((data / folder).rglob("*"))
+        if path.is_file()
+    }
+
+
+def small_families() -> dict[str, Any]:
+    """The demo's other families, shortened."""
+    families = read_yaml(ROOT / "studies/demo/params.yaml")["defenses"]
+    autoencoder, gac = families["autoencoder_ensemble"], families["gac_vanilla"]
+    autoencoder["learn"]["training"]["epochs"] = autoencoder["learn"]["trials"]["epochs"] = 1
+    autoencoder["learn"]["trials"]["originals"] = 10
+    gac["learn"]["training"]["epochs"] = gac["learn"]["trial_epochs"] = 2
+    return {"autoencoder_ensemble": autoencoder, "gac_vanilla": gac}
+
+
+def test_nothing_of_the_test_split_is_seen_in_training_or_choosing(finished: Finished, tmp_path: Path) -> None:
+    found = []
+    for name in ("clean", "spoiled"):
+        tree = finished.tree.copied(tmp_path / name)
+        tree.change(lambda params: params["defenses"].update(small_families()))
+        if name == "spoiled":
+            spoil(tree)
+        for folder in ("defenses", "learning"):
+            shutil.rmtree(tree.folder / "data" / folder)
+        for stage in ("train_classifier", "choose_steps"):
+            tree.stage(stage)
+        for family in tree.params()["defenses"]:
+            tree.stage("learn", family)
+        found.append(learned(tree))
+    assert len(found[0]) > 15
+    assert "defenses/tiny/gac_vanilla.safetensors" in found[0]
+    assert found[0].keys() == found[1].keys()
+    assert [path for path in found[0] if found[0][path] != found[1][path]] == []
