@@ -1,6 +1,7 @@
 """The checksums of code that the stages depend on."""
 
 import ast
+import shutil
 import subprocess
 import sys
 import tokenize
@@ -438,6 +439,25 @@ def test_a_keyword_reaches_its_own_and_no_other(tmp_path: Path) -> None:
     assert changed("return images", "return -images", keywords=("learn", "predict"))
     (package / "one.py").write_text(DEFENSE.replace("return RATE", "return defense"))
     assert "pipeline/one.py::predict" in reach_of_keyword(package / "one.py", package=package)
+
+
+@pytest.mark.parametrize("name", ["gac", "adversarial_training"])
+def test_how_these_defenses_predict_is_no_part_of_what_they_learn(name: str, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "pipeline", tmp_path / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
+    package = tmp_path / "pipeline"
+
+    def reached() -> list[dict[str, str]]:
+        code, file = Code(package), package / f"defenses/{name}.py"
+        return [code.reach_of_keyword(file, keywords=(part,)) for part in ("learn", "predict")]
+
+    before = reached()
+    file = package / "defenses/undefended.py"  # whose way to predict both have
+    text = file.read_text(encoding="utf-8")
+    assert "    return " in text
+    file.write_text(text.replace("    return ", "    images = images + 0\n    return "), encoding="utf-8")
+    learn, predict = reached()
+    assert learn == before[0]
+    assert predict != before[1]
 
 
 @pytest.mark.parametrize(
