@@ -12,23 +12,31 @@ from pipeline.devices import check_bfloat16
 Precision = Literal["float32", "bfloat16"]
 # Where a float32 pass decides: a lead above minus this share of the largest logit of the image.
 NEAR = 0.02
+LOWERED = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
 
 class Lowered(nn.Module):
-    """A bfloat16 copy of a model: images of any type to logits of that type, and gradients of it."""
+    """A copy of a model whose convolutions and linear layers compute in bfloat16; images and logits stay as they are.
+
+    Under autocast, so that images are normalized before they are rounded: the gradients are nearer to float32's than
+    those of a model that is bfloat16 throughout, and as fast. In channels_last, which bfloat16 wants on a GPU too.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model = copy.deepcopy(model).to(torch.bfloat16, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model = copy.deepcopy(model)
+        for module in self.model.modules():
+            if isinstance(module, LOWERED):
+                module.to(torch.bfloat16, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, images: Tensor) -> Tensor:
-        low = images.to(torch.bfloat16, memory_format=torch.channels_last)
-        logits: Tensor = self.model(low)
+        with torch.autocast(images.device.type, torch.bfloat16):
+            logits: Tensor = self.model(images.contiguous(memory_format=torch.channels_last))
         return logits.to(images.dtype)
 
 
 def for_gradients(model: nn.Module, precision: Precision) -> nn.Module:
-    """The model to take gradients of: itself, or its bfloat16 copy. Raises PipelineError where the device has none."""
+    """The model to take gradients of: itself, or its copy in bfloat16. Raises PipelineError where there is none."""
     if precision == "float32":
         return model
     check_bfloat16(next(model.parameters()).device)
