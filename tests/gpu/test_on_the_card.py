@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pipeline.attacks.engine import run_attack
-from pipeline.attacks.goals import Evasion
-from pipeline.attacks.projected_gradient import BALLS, projected_gradient_descent
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.attacks import ddn, extended, fgsm, jsma, minimal, minimum_norm, pgd_l2, pgd_linf
+from pipeline.attacks.shared.balls import BALLS
+from pipeline.attacks.shared.engine import run_attack
+from pipeline.attacks.shared.goals import Evasion, Goal
+from pipeline.attacks.shared.projected_gradient import projected_gradient_descent
+from pipeline.attacks.shared.protocol import load_attack
 from pipeline.defenses.dropout_ensemble import dropout_ensemble
 from pipeline.defenses.gaussian_blur import gaussian_blur
 from pipeline.devices import choose_device
@@ -90,36 +91,33 @@ def test_products_are_ieee(card: torch.device) -> None:
         assert (found.cpu() - exact).norm() / exact.norm() < 1e-5  # TF32: 3e-4
 
 
-ATTACKS: dict[str, tuple[Any, dict[str, Any]]] = {
-    "minimal": (minimal, {"step_size": 0.02, "max_steps": 300}),
-    "extended": (extended, {"step_size": 0.02, "extra_steps": 7}),
-    "fgsm": (fgsm, {"epsilon": 0.1}),
-    "jsma": (jsma, {"allowed_fraction": 0.2, "positions_per_step": 2}),
-    "ddn": (ddn, {"steps": 20}),
-    "minimum_norm": (minimum_norm, {"steps": 16}),
-    "pgd_l2": (
-        pgd_l2,
-        {"epsilon": 1.0, "relative_step_size": 0.1, "steps": 15, "restarts": 1, "random_start": False},
-    ),
-    "pgd_linf": (
-        pgd_linf,
-        {"epsilon": 0.1, "relative_step_size": 0.1, "steps": 15, "restarts": 1, "random_start": False},
-    ),
+ATTACKS: dict[str, dict[str, Any]] = {
+    "minimal": {"step_size": 0.02, "max_steps": 300},
+    "extended": {"step_size": 0.02, "extra_steps": 7},
+    "fgsm": {"epsilon": 0.1},
+    "jsma": {"allowed_fraction": 0.2, "positions_per_step": 2},
+    "ddn": {"steps": 20},
+    "minimum_norm": {"steps": 16},
+    "pgd_l2": {"epsilon": 1.0, "relative_step_size": 0.1, "steps": 15, "restarts": 1, "random_start": False},
+    "pgd_linf": {"epsilon": 0.1, "relative_step_size": 0.1, "steps": 15, "restarts": 1, "random_start": False},
 }
+
+
+def attack_on(model: nn.Module, name: str, images: Tensor, rows: Tensor, targets: Tensor, size: int) -> Any:
+    """Images and steps."""
+    draws = generator(images.device, 0, "card", name)
+    return run_attack(load_attack(name), model, images, rows, Goal(targets), size, generator=draws, **ATTACKS[name])
 
 
 def attacked(
     name: str, device: torch.device, weights: dict[str, Tensor], dtype: torch.dtype, batch_size: int = 200
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Images, steps, margins of them, and L2, on the CPU."""
-    attack, arguments = ATTACKS[name]
     model = model_on(device, weights, dtype)
     images, labels = pictures(100)
     rows = torch.arange(100).repeat_interleave(4)
     targets = (labels[rows] + torch.arange(400) % 4 + 1) % 10
-    found, steps = run_attack(
-        attack, model, images.to(device), rows.to(device), targets.to(device), batch_size, **arguments
-    )
+    found, steps = attack_on(model, name, images.to(device), rows.to(device), targets.to(device), batch_size)
     lead = margins(predict(model, found, 500), targets.to(device))
     l2 = (found.cpu() - unit_interval(images[rows], dtype)).flatten(1).norm(dim=1)
     return found.cpu(), steps.cpu(), lead.cpu(), l2
@@ -227,11 +225,10 @@ def test_the_host_waits_once_a_step_at_most(card: torch.device, weights: dict[st
         waits = synchronizations(lambda: evade(model, images, labels, draws, card))
     else:
         model = Counted(model_on(card, weights))
-        attack, arguments = ATTACKS[name]
         on_card = images.to(card), torch.arange(60, device=card), ((labels + 1) % 10).to(card)
-        run_attack(attack, model, *on_card, 25, **arguments)
+        attack_on(model, name, *on_card, 25)
         model.calls = 0
-        waits = synchronizations(lambda: run_attack(attack, model, *on_card, 25, **arguments))
+        waits = synchronizations(lambda: attack_on(model, name, *on_card, 25))
     print(name, waits, "waits in", model.calls, "passes")
     assert waits <= model.calls + 3  # and those of the call: results, sizes
 
@@ -266,10 +263,11 @@ def test_the_engine_leaves_nothing_behind_in_empty_slots(card: torch.device, wei
     counted: list[tuple[int, int]] = []
     model = model_on(card, weights, torch.float64)
     images, labels = pictures(40)
-    about = images.to(card), torch.arange(40, device=card), ((labels + 3) % 10).to(card)
-    found, steps = run_attack(minimal, model, *about, 16, lambda n, fooled: counted.append((n, fooled)), **few)
-    alone, alone_steps = run_attack(minimal, model, *about, 1, **few)
+    targets = ((labels + 3) % 10).to(card)
+    about = load_attack("minimal"), model, images.to(card), torch.arange(40, device=card), Goal(targets)
+    found, steps = run_attack(*about, 16, lambda n, fooled: counted.append((n, fooled)), **few)
+    alone, alone_steps = run_attack(*about, 1, **few)
     assert torch.equal(steps, alone_steps)
     torch.testing.assert_close(found, alone, rtol=0, atol=1e-9)
     assert sum(n for n, _ in counted) == 40
-    assert sum(fooled for _, fooled in counted) == int((margins(predict(model, found, 64), about[2]) > 0).sum())
+    assert sum(fooled for _, fooled in counted) == int((margins(predict(model, found, 64), targets) > 0).sum())

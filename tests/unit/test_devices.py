@@ -1,6 +1,5 @@
 """The same bytes in [0, 1] everywhere, arithmetic fixed, global generators left alone, few waits for a device."""
 
-import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -9,9 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pipeline.attacks.engine import run_attack
-from pipeline.attacks.goals import Evasion, Goal
-from pipeline.attacks.projected_gradient import BALLS, projected_gradient_descent
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
@@ -19,9 +15,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from pipeline import devices, pixels
 from pipeline.artifacts.shards import ShardStore
-from pipeline.attacks.ddn import ddn
-from pipeline.attacks.jsma import jsma
-from pipeline.attacks.minimum_norm import shortest_perturbation
+from pipeline.attacks.minimal import attack as minimal
+from pipeline.attacks.shared.balls import BALLS
+from pipeline.attacks.shared.engine import run_attack
+from pipeline.attacks.shared.goals import Evasion, Goal
+from pipeline.attacks.shared.projected_gradient import projected_gradient_descent
+from pipeline.attacks.shared.protocol import load_attack
 from pipeline.defenses.dropout_ensemble import dropout_ensemble
 from pipeline.defenses.gaussian_blur import blur, repeat_edges
 from pipeline.defenses.gaussian_noise_ensemble import gaussian_noise_ensemble
@@ -207,7 +206,7 @@ def test_waits_are_counted() -> None:
     assert count() >= 6
 
 
-@pytest.mark.parametrize("attack", ["minimal", "ddn", "jsma", "pgd", "shortest", "eot"])
+@pytest.mark.parametrize("attack", ["minimal", "ddn", "jsma", "pgd", "minimum_norm", "eot"])
 def test_an_attack_waits_for_the_device_once_a_step_at_most(
     network: Classifier, generator: torch.Generator, attack: str
 ) -> None:
@@ -215,7 +214,6 @@ def test_an_attack_waits_for_the_device_once_a_step_at_most(
     labels = network(images).argmax(1)
     targets = (labels + 1) % 10
     model = Counted(network)
-    minimal = types.SimpleNamespace(first_success_update=lambda images, gradients: images + gradients)
     pgd = {"epsilon": 0.1, "relative_step_size": 0.1, "steps": 10, "restarts": 2, "random_start": True}
 
     class Ensemble(nn.Module):
@@ -229,13 +227,13 @@ def test_an_attack_waits_for_the_device_once_a_step_at_most(
 
     with waits() as count:
         if attack == "minimal":
-            run_attack(minimal, model, images, torch.arange(12), targets, 5, max_steps=20)  # type: ignore[arg-type]
+            run_attack(minimal, model, images, torch.arange(12), Goal(targets), 5, max_steps=20, step_size=1.0)
         elif attack == "ddn":
-            ddn(model, images, targets, steps=10)
+            load_attack(attack)(model, images, Goal(targets), steps=10)
         elif attack == "jsma":
-            jsma(model, images, targets, allowed_fraction=0.5, positions_per_step=2)
-        elif attack == "shortest":
-            shortest_perturbation(Ensemble(), images, Evasion(labels), steps=10)
+            load_attack(attack)(model, images, Goal(targets), allowed_fraction=0.5, positions_per_step=2)
+        elif attack == "minimum_norm":
+            load_attack(attack)(Ensemble(), images, Evasion(labels), steps=10)
         elif attack == "pgd":
             projected_gradient_descent(model, images, Goal(targets), generator, BALLS["l2"], **pgd)
         else:
