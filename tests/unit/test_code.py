@@ -523,7 +523,7 @@ def small_runs() -> dict[str, tuple[str, Callable[[], object], int]]:
         "ddn": ("attacks/ddn.py", lambda: ddn(model, images, goal, steps=3), 6),
         "minimum_norm": ("attacks/minimum_norm.py", lambda: minimum_norm(model, images, goal, steps=3), 7),
         "minimal": ("attacks/minimal.py", lambda: minimal(model, images, goal, step_size=0.1, max_steps=3), 6),
-        "mean_with_interval": ("metrics/intervals.py", lambda: mean_with_interval(np.arange(5.0)), 1),
+        "mean_with_interval": ("metrics/intervals.py", lambda: mean_with_interval(np.linspace(0, 1, 5)), 4),
         "radial_profile": ("metrics/structure.py", lambda: radial_profile(images[0].numpy()), 1),
         "summarize_passes": (
             "metrics/votes.py",
