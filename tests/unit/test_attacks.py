@@ -182,7 +182,7 @@ def test_an_unknown_attack_is_named(name: str) -> None:
     ("text", "words"),
     [
         ("import no_such_package\n", "needs the package no_such_package, which is not installed"),
-        ("def toy(): ...\n", r"toy_attack\.py: expected `attack = Attack\(run=toy_attack, \.\.\.\)`, found None"),
+        ("def toy(): ...\n", r"toy_attack\.py: expected `attack = Attack\(\.\.\.\)`, found None"),
         (
             "from pipeline.attacks.minimal import attack\n",
             "expected a function 'toy_attack' to be run, found 'minimal'",

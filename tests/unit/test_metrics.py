@@ -9,7 +9,13 @@ import torch
 
 from pipeline.metrics.accumulators import GroupMeanImages, GroupMoments, PixelHistogram
 from pipeline.metrics.budgets import success_curve, within_norms
-from pipeline.metrics.calibration import PAPER_RATIO, choose_extra_steps, choose_step_size
+from pipeline.metrics.calibration import (
+    PAPER_RATIO,
+    ExtraStepsTrial,
+    StepSizeTrial,
+    choose_extra_steps,
+    choose_step_size,
+)
 from pipeline.metrics.noise import add_noise_of_norm
 from pipeline.metrics.norms import example_statistics
 from pipeline.metrics.splits import validation_mask
@@ -97,11 +103,14 @@ def test_validation_images_are_a_tenth_of_each_class_and_always_the_same() -> No
 
 
 def test_choices_follow_their_rules() -> None:
-    trials = pd.DataFrame({"step_size": [0.16, 0.08, 0.04, 0.02, 0.01], "l2_mean": [2.0, 1.3, 1.04, 1.01, 1.0]})
-    assert choose_step_size(trials) == 0.04
-    assert choose_step_size(trials[:3]) is None
-    ratios = [PAPER_RATIO - 0.1, PAPER_RATIO + 0.05, PAPER_RATIO + 0.2]
-    assert choose_extra_steps(pd.DataFrame({"extra_steps": [3, 4, 5], "ratio": ratios})) == 4
+    lengths = {0.16: 2.0, 0.08: 1.3, 0.04: 1.04, 0.02: 1.01, 0.01: 1.0}
+    trials = [StepSizeTrial(size, 1.0, 3.0, l2_mean) for size, l2_mean in lengths.items()]
+    assert choose_step_size(trials).value == 0.04
+    assert choose_step_size(trials[:3]).value is None  # whose quarter was tried are too long
+    ratios = {3: PAPER_RATIO - 0.1, 4: PAPER_RATIO + 0.05, 5: PAPER_RATIO + 0.2}
+    assert choose_extra_steps([ExtraStepsTrial(steps, 1.0, ratio) for steps, ratio in ratios.items()]).value == 4
+    even = [ExtraStepsTrial(steps, 1.0, PAPER_RATIO + 0.1) for steps in (7, 5, 6)]
+    assert choose_extra_steps(even).value == 5  # the simplest of equally good ones
 
 
 def test_success_curve_counts_images_and_draws_intervals_over_originals() -> None:
