@@ -148,6 +148,10 @@ def made_metrics(
             }
             for name in names
         },
+        "chosen_detection": {
+            name: {attack: dict.fromkeys(("clean", "clean_all", "noise"), _chosen(name, auc)) for attack in PAPER}
+            for name in names
+        },
         "robust": {
             name: {
                 "adversary": {"norm": "linf", "epsilon": 0.1, "steps": 5, "warmup": 0.3, "trades": 0},
@@ -178,6 +182,11 @@ def made_metrics(
             for name in names
         },
     }
+
+
+def _chosen(name: str, auc: dict[str, float]) -> dict[str, Any]:
+    gain = {} if name == "undefended" else {"gain": 0.0, "gain_low": -0.1, "gain_high": 0.1}
+    return {"score": "logit_margin", "held_out": True, "originals": 15, "chosen_auc": 0.9, **auc, **gain}
 
 
 def _gac() -> dict[str, Any]:

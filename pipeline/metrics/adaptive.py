@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.metrics.detection import MANY_PASSES, ONE_PASS, detection
+from pipeline.metrics.detection import SCORES, detection
 from pipeline.metrics.intervals import RESAMPLES, difference_with_interval, mean_with_interval
 
 ZERO_GRADIENTS = 0.1  # share of images from which on the tripwire is raised
@@ -56,8 +56,7 @@ def summarize_adaptive(
 
     examples : a row per original and attack, columns as `data/README.md` describes. settings : as `AdaptiveSettings`
     describes them.
-    check : of `Check`. static : this defense's rows of the detection table, of which the score that does best on
-    static minimal images is taken.
+    check : of `Check`. static : this defense's rows of `Detected.chosen`: which score it detects static images by.
     """
     budget = settings["budget"]
     curve = {0.0: broken_within(examples, 0.0)}
@@ -124,20 +123,21 @@ def _sanity(
 
 
 def _detection(examples: pd.DataFrame, static: pd.DataFrame) -> dict[str, Any]:
-    """The score that is best on static minimal images, with the AUC there, and on images made to evade it.
+    """The score that was chosen on static minimal images, with its AUC there, and on images made to evade it.
+
+    static : of `Detected.chosen`: the AUC is of other originals than those that the score was chosen on.
 
     `adaptive` is None where fewer than FEWEST of those are misclassified. Either way the negatives are originals that
     the defense gets right.
     """
-    rows = static[(static["attack"] == "minimal") & (static["negatives"] == "clean")]
-    best = rows.loc[rows["auc"].idxmax()]
-    score = str(best["score"])
-    found: dict[str, Any] = {"score": score, "static_auc": float(best["auc"]), "adaptive": None}
+    chosen = static[(static["attack"] == "minimal") & (static["negatives"] == "clean")].iloc[0]
+    score = str(chosen["score"])
+    found: dict[str, Any] = {"score": score, "static_auc": float(chosen["auc"]), "adaptive": None}
     quiet = examples[(examples["attack"] == "quiet") & examples["broken"]]
     clean = examples[(examples["attack"] == "none") & ~examples["broken"]]
     if len(quiet) < FEWEST:
         return found
-    sign = {**ONE_PASS, **MANY_PASSES}[score]
+    sign = SCORES[score]
     measured = detection(
         sign * quiet[score].to_numpy(), sign * clean[score].to_numpy(), quiet["original"].to_numpy(),
         clean["original"].to_numpy(), True,

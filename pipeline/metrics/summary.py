@@ -1,5 +1,6 @@
 """Per-example measurements averaged into the numbers of `reports/metrics/<dataset>.json`."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -127,13 +128,12 @@ def compare_evaluations(one: pd.DataFrame, other: pd.DataFrame) -> dict[str, Any
     return compared
 
 
-def summarize_detection(table: pd.DataFrame) -> dict[str, Any]:
-    """detection.<defense>.<score>.<attack>.<negatives>: {auc, tpr_at_fpr_0.01, tpr_at_fpr_0.05}."""
+def nested_detection(table: pd.DataFrame, keys: Sequence[str]) -> dict[str, Any]:
+    """A table of detection as a nested structure by its `keys`: what else is in a row under the last of them."""
     nested: dict[str, Any] = {}
-    keys = ["defense", "score", "attack", "negatives"]
     for row in table.to_dict("records"):
         inner = nested
         for key in keys:
             inner = inner.setdefault(row[key], {})
-        inner.update({name: row[name] for name in row if name not in keys})
+        inner.update({name: row[name] for name in row if name not in keys and row[name] == row[name]})  # no NaN
     return nested

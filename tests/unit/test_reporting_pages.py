@@ -21,7 +21,7 @@ FAMILIES = {
 def earlier() -> dict:
     """Metrics as the earlier protocol wrote them: no study, no labels, no families."""
     metrics = made_metrics(FAMILIES, {"gac_vanilla": "gac"})
-    for key in ("labels", "families", "methods"):
+    for key in ("labels", "families", "methods", "chosen_detection"):
         del metrics[key]
     metrics["run"] = {"dataset": "mnist", "source": "MNIST", "source_checksum": "0", "device": "a pencil"}
     return metrics

@@ -68,12 +68,23 @@ def test_standing_is_above_below_or_not_shown() -> None:
 
 def test_the_best_score_of_each_ensemble_stands_against_the_best_of_one_pass() -> None:
     metrics = made_metrics({"dropout_ensemble": ["dropout_ensemble"], "mine": ["mine"]})
+    found = contest(metrics, "minimal")
+    assert found["held_out"]
+    assert [(entry["label"], entry["stands"]) for entry in found["many"]] == [("the dropout_ensemble", "not shown")]
+    ours = metrics["chosen_detection"]["dropout_ensemble"]["minimal"]["clean_all"]
+    for low, high, stands in ((0.0, 0.2, "not shown"), (0.001, 0.2, "above"), (-0.2, -0.001, "below")):
+        ours |= {"gain_low": low, "gain_high": high}
+        assert contest(metrics, "minimal")["many"][0]["stands"] == stands
+    # The earlier protocol: the best of all, on all originals.
+    del metrics["chosen_detection"]
     best = {"auc": 0.99, "auc_low": 0.98, "auc_high": 1.0}
     metrics["detection"]["undefended"]["logit_margin"]["minimal"]["clean_all"] = best
     found = contest(metrics, "minimal")
+    assert not found["held_out"]
     assert found["one"]["score"] == "logit margin"
     assert found["one"]["area"] == {"value": 0.99, "low": 0.98, "high": 1.0}
     assert [entry["label"] for entry in found["many"]] == ["the dropout_ensemble"]  # mine makes one pass
+    assert found["many"][0]["stands"] == "below"
 
 
 def test_the_pairs_of_the_largest_and_smallest_values() -> None:
