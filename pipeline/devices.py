@@ -97,7 +97,7 @@ def describe_device(device: torch.device) -> str:
         return torch.cuda.get_device_name(device)
     model = "CPU"
     try:
-        with open("/proc/cpuinfo") as lines:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
             model = next((s.split(":")[1].strip() for s in lines if s.startswith("model name")), model)
     except OSError:
         pass

@@ -137,11 +137,6 @@ def describe(annotation: Any) -> str:
     )
 
 
-def schema_of(annotation: Any, *, auto: bool = False) -> dict[str, Any]:
-    """JSON Schema of a value of this annotation; with `auto`, numbers may be that word."""
-    return TypeAdapter(_checked(annotation, auto=auto)).json_schema()
-
-
 def model_of(function: Callable[..., Any], *, auto: bool = False, optional: bool = False) -> type[BaseModel]:
     """The pydantic model of a block: a field per keyword-only parameter (of a dataclass: per field), and no other.
 
@@ -149,7 +144,7 @@ def model_of(function: Callable[..., Any], *, auto: bool = False, optional: bool
     """
     fields: dict[str, Any] = {}
     for name, (annotation, default) in parameters_of(function).items():
-        checked = _checked(annotation, auto=auto)
+        checked = _checked(annotation, auto=auto, optional=optional)
         required = default is inspect.Parameter.empty and not optional
         fields[name] = (checked, ...) if required else (checked | None, None)
     config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
@@ -161,7 +156,7 @@ def _adapter(annotation: Any) -> TypeAdapter[Any]:
     return TypeAdapter(_checked(annotation))
 
 
-def _checked(annotation: Any, *, auto: bool = False) -> Any:
+def _checked(annotation: Any, *, auto: bool = False, optional: bool = False) -> Any:
     """The annotation as pydantic checks it: no text as a number, no true as 1, no NaN, blocks as models."""
     origin = typing.get_origin(annotation)
     if origin is Annotated:
@@ -175,9 +170,9 @@ def _checked(annotation: Any, *, auto: bool = False) -> Any:
         item = _checked(typing.get_args(annotation)[0], auto=auto)
         return Annotated[list[item], _NotEmpty()]  # type: ignore[valid-type]
     if origin in UNIONS:
-        return typing.Union[tuple(_checked(part, auto=auto) for part in typing.get_args(annotation))]  # noqa: UP007
+        return typing.Union[tuple(_checked(part, auto=auto, optional=optional) for part in typing.get_args(annotation))]  # noqa: UP007
     if _is_block(annotation):
-        return model_of(annotation, auto=auto)
+        return model_of(annotation, auto=auto, optional=optional)
     if annotation is float:
         number = Annotated[float, Strict(), AllowInfNan(False)]
         return number | Literal["auto"] if auto else number

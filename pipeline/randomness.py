@@ -3,9 +3,12 @@
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 
 def derive_seed(seed: int, *names: str | int) -> int:
@@ -14,8 +17,10 @@ def derive_seed(seed: int, *names: str | int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
-def generator(device: torch.device | str, seed: int, *names: str | int) -> torch.Generator:
+def generator(device: "torch.device | str", seed: int, *names: str | int) -> "torch.Generator":
     """A fresh generator on `device` for this use: `generator("cpu", seed, "mnist", "shuffle")`."""
+    import torch  # here, so that what draws nothing with it starts without it
+
     return torch.Generator(device=device).manual_seed(derive_seed(seed, *names))
 
 
@@ -25,24 +30,30 @@ def seeded_initialization(seed: int, *names: str | int) -> Iterator[None]:
 
     Modules know no generator argument: the global one is seeded here, and put back afterwards.
     """
+    import torch
+
     with torch.random.fork_rng(devices=[]):
         # The CPU's alone, where modules are made: `torch.manual_seed` would seed every GPU's too, and for good.
         torch.default_generator.manual_seed(derive_seed(seed, *names, "initialization"))
         yield
 
 
-def draw_seed(generator: torch.Generator) -> int:
+def draw_seed(generator: "torch.Generator") -> int:
     """The next draw of `generator`, as a seed for what knows no generator."""
+    import torch
+
     return int(torch.randint(2**31, (1,), generator=generator, device=generator.device))
 
 
 @contextmanager
-def seeded_globally(generator: torch.Generator) -> Iterator[None]:
+def seeded_globally(generator: "torch.Generator") -> Iterator[None]:
     """Inside the block, the global generators of PyTorch and NumPy are seeded from one draw of `generator`.
 
     For libraries that know no generator argument; what the global ones were is put back afterwards. Of PyTorch's, the
     CPU's and that of the device that `generator` is on.
     """
+    import torch
+
     seed = draw_seed(generator)
     before = np.random.get_state()  # noqa: NPY002
     cuda = generator.device.type == "cuda"

@@ -72,7 +72,8 @@ def _defenses() -> dict[str, Any]:
 def _files(room: str) -> list[str]:
     """Attacks or defenses: the files of a room that hold one."""
     word = f"{room[:-1]} = {room[:-1].capitalize()}("
-    return [path.stem for path in sorted((HERE / room).glob("*.py")) if word in path.read_text(encoding="utf-8")]
+    paths = [path for path in sorted((HERE / room).glob("*.py")) if path.stem not in ("__init__", "protocol")]
+    return [path.stem for path in paths if word in path.read_text(encoding="utf-8")]
 
 
 def _block(function: Callable[..., Any], optional: bool = False) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """A study: where its files lie, its params, its seed and its device. What every stage needs and none writes again."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ PIPELINE = STUDIES / "pipeline.yaml"
 NAME = re.compile(r"[a-z0-9_-]+")
 # Where each artifact lies; {study} and {key} are filled in. data/README.md says what is in it.
 PATHS = {
+    "words": "studies/{study}/.words.json",
     "code": "data/code/{study}",
     "images": "data/images/{study}.h5",
     "classifier": "data/classifiers/{study}.safetensors",
@@ -54,9 +55,20 @@ BLOCKS = (
     "study", "seed", "images", "classifier", "training", "sources", "threat", "attack_trials", "attacks",
     "other_sources", "other_attacks", "defenses", "adaptive", "sizes",
 )  # fmt: skip
+# What stands in those blocks that are not the parameters of one function, or keys of a person's choice.
+INNER = {
+    "images": ("source", "raw", "test_share", "class_names"),
+    "classifier": ("architecture", "training"),
+    "sources": ("train", "test"),
+    "threat": ("linf", "l2", "l0", "l1"),
+    "attacks": ("minimal", "extended"),
+    "other_sources": ("train", "test", "curve"),
+    "sizes": ("classifiers", "training", "originals"),
+}
 # Of a defense's block; the last three are always there, for each has stages that depend on it alone.
 FAMILY = ("method", "examine", "learn", "predict", "variants")
-NORMS = ("linf", "l2", "l0", "l1")
+# Values of `images.source` that say how files are laid out, not which images they are.
+FORMATS = ("idx",)
 Epsilon = Annotated[float, Range(0, 100000, low_open=True)]
 
 
@@ -90,12 +102,14 @@ class Study:
                 raise PipelineError(f"{self.file}: {key}: no stage reads it; expected one of: {', '.join(BLOCKS)}")
         for key in BLOCKS:
             block_at(self.params, key, self.file)
+        for key, inner in INNER.items():
+            self._refuse_others(key, inner)
         if self.params["study"] != name:
             raise PipelineError(
                 f"{self.file}: study: expected the folder's name '{name}', found {self.params['study']!r}"
             )
         for block in ("other_attacks", "defenses"):
-            for key in self._mapping(block):
+            for key in self.block(block):
                 checked_name(key, f"{self.file}: {block}")
         self._check_families()
         dvc = folder / "dvc.yaml"
@@ -104,22 +118,27 @@ class Study:
                 f"{dvc}: expected a copy of {PIPELINE}, found another text: copy it again (`make studies`)"
             )
 
-    def _mapping(self, key: str) -> Mapping[str, Any]:
+    def block(self, key: str) -> Mapping[str, Any]:
+        """The block at a dotted key. Raises PipelineError if it is not there or no mapping."""
         block = block_at(self.params, key, self.file)
         if not isinstance(block, Mapping):
             raise PipelineError(f"{self.file}: {key}: expected a block of parameters, found {block!r}")
         return block
 
+    def _refuse_others(self, key: str, known: Sequence[str]) -> Mapping[str, Any]:
+        """The block at a dotted key, which may hold nothing else than `known`."""
+        block = self.block(key)
+        for name in block:
+            if name not in known:
+                where = self.where(f"{key}.{name}")
+                raise PipelineError(f"{where}: unknown parameter; expected one of: {', '.join(known)}")
+        return block
+
     def _check_families(self) -> None:
-        for key in self._mapping("defenses"):
-            block = self._mapping(f"defenses.{key}")
-            for name in block:
-                if name not in FAMILY:
-                    raise PipelineError(
-                        f"{self.file}: defenses.{key}.{name}: unknown parameter; expected one of: {', '.join(FAMILY)}"
-                    )
+        for key in self.block("defenses"):
+            block = self._refuse_others(f"defenses.{key}", FAMILY)
             for part in ("learn", "predict", "variants"):
-                self._mapping(f"defenses.{key}.{part}")
+                self.block(f"defenses.{key}.{part}")
             for variant in block["variants"]:
                 checked_name(variant, f"{self.file}: defenses.{key}.variants")
         every = [name for family in self.families.values() for name in family]
@@ -129,9 +148,12 @@ class Study:
     # --- what is in it -------------------------------------------------------------------------------------------
     @property
     def source(self) -> str:
-        """Name of the images' source, by which random numbers are named: studies on the same images attack the same."""
-        source: str = check_value(self.value("images.source"), str, f"{self.file}: images.source")
-        return source
+        """Name of the images, by which random numbers are named: studies on the same images attack the same.
+
+        It is `images.source`, or of a source that is a mere format the folder `images.raw`.
+        """
+        kind: str = self.checked("images.source", str)
+        return kind if kind not in FORMATS else checked_name(self.value("images.raw"), self.where("images.raw"))
 
     @property
     def seed(self) -> int:
@@ -186,23 +208,24 @@ class Study:
         """The value at a dotted key, checked against a type with ranges; a dataclass takes a block."""
         return check_value(self.value(key), annotation, self.where(key))
 
-    def arguments(
-        self, function: Any, key: str, given: Mapping[str, Any] | None = None, defaults: Mapping[str, Any] | None = None
-    ) -> dict[str, Any]:
+    def arguments(self, function: Any, key: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Checked keyword arguments of `function` from the block at a dotted key.
 
         given : the block's content, where it isn't what stands in the file ("auto" replaced, `method` taken out).
-        defaults : of parameters that the block may leave out; those that `function` doesn't know are not used.
         """
-        block = self.value(key) if given is None else given
-        if isinstance(block, Mapping) and defaults:
-            known = parameters_of(function)
-            block = {name: value for name, value in defaults.items() if name in known} | dict(block)
-        return arguments_for(function, block, self.where(key))
+        return arguments_for(function, self.value(key) if given is None else given, self.where(key))
 
-    def training(self, function: Any, key: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def training(self, function: Any, key: str) -> dict[str, Any]:
         """Arguments of a training: the block at `key`, and what it leaves out from the study's block `training`."""
-        return self.arguments(function, key, given, self._mapping("training"))
+        self._refuse_others("training", list(parameters_of(function)))
+        return self.arguments(function, key, self.defaults(function) | dict(self.block(key)))
+
+    def defaults(self, function: Any) -> dict[str, Any]:
+        """Of the study's block `training` what `function`, or a dataclass, takes; each checked where it stands."""
+        known = parameters_of(function)
+        return {
+            name: self.checked(f"training.{name}", known[name][0]) for name in self.block("training") if name in known
+        }
 
     def threat(self, norm: str) -> Budgets:
         """The threat model in a norm. Raises PipelineError if the study states none."""
@@ -212,7 +235,7 @@ class Study:
     @property
     def budgets(self) -> dict[str, float]:
         """The stated budget of each norm of the threat model."""
-        return {norm: self.threat(norm).epsilon for norm in self._mapping("threat")}
+        return {norm: self.threat(norm).epsilon for norm in self.block("threat")}
 
     def resolved(
         self, block: Mapping[str, Any], key: str, choices: Mapping[str, Any], prefix: str = ""

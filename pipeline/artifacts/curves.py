@@ -15,7 +15,7 @@ from pipeline.errors import PipelineError
 def write_curves(path: Path, rows: Sequence[Any]) -> None:
     """Write dataclass instances of one type, a column per field, floats to 6 digits."""
     names = [field.name for field in fields(rows[0])]
-    with replacing(path) as part, open(part, "w", newline="") as handle:
+    with replacing(path) as part, open(part, "w", newline="", encoding="utf-8") as handle:
         writer = csv.writer(handle, lineterminator="\n")
         writer.writerow(names)
         for row in rows:

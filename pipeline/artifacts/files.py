@@ -15,7 +15,7 @@ def replacing(path: Path) -> Iterator[Path]:
     On any exception the part is deleted and `path` is left as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")  # two writers never share one
     part.unlink(missing_ok=True)
     try:
         yield part

@@ -4,8 +4,10 @@ import gzip
 import hashlib
 import io
 import json
+import math
 import shutil
 import tempfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -80,6 +82,42 @@ def read_mnist(folder: Path) -> RawImages:
     }
     names = tuple(map(str, range(10)))
     return Description("mnist", names, source, _sha256(*contents.values())), splits
+
+
+def read_idx(folder: Path, name: str, class_names: tuple[str, ...] | None) -> RawImages:
+    """Any images in MNIST's layout: its four idx files under `folder`, plain or .gz, gray and of any size.
+
+    class_names : in the order of the labels; if None, the labels themselves.
+    """
+    contents = {}
+    for key, (file, _) in MNIST_FILES.items():
+        path = _find(folder, file)
+        if path is None:
+            present = ", ".join(sorted(found.name for found in folder.glob("*"))) or "nothing"
+            raise PipelineError(f"{folder}: expected {file} or {file}.gz, found {present}")
+        contents[key] = _idx_values(path, 3 if key[1] == "images" else 1)
+    labels = [contents[split, "labels"] for split in ("train", "test")]
+    names = class_names or tuple(map(str, range(1 + max(int(found.max()) for found in labels))))
+    splits = {
+        split: Split(contents[split, "images"][:, None], contents[split, "labels"]) for split in ("train", "test")
+    }
+    checksum = _sha256(*(content.tobytes() for content in contents.values()))
+    return Description(name, names, f"idx files of {name}", checksum), splits
+
+
+def _idx_values(path: Path, dimensions: int) -> NDArray[np.uint8]:
+    """The bytes of an idx file in its shape; PipelineError if it is none, or not as long as it says."""
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
+        raise PipelineError(f"{path}: cannot be read: {error}") from None
+    start = 4 + 4 * dimensions
+    if content[:4] != bytes([0, 0, 8, dimensions]):
+        raise PipelineError(f"{path}: expected an idx file of bytes in {dimensions} dimensions, found another header")
+    shape = tuple(int.from_bytes(content[at : at + 4], "big") for at in range(4, start, 4))
+    if len(content) - start != math.prod(shape):
+        raise PipelineError(f"{path}: expected {math.prod(shape)} bytes of values, found {len(content) - start}")
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 
 def read_cifar10(folder: Path) -> RawImages:
@@ -188,7 +226,7 @@ def _find(folder: Path, name: str) -> Path | None:
 def _checked(path: Path, md5: str) -> bytes:
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise PipelineError(f"{path}: cannot be read: {error}") from None
     found = hashlib.md5(content, usedforsecurity=False).hexdigest()
     if found != md5:

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from pipeline.artifacts.files import canonical_json, replacing
+from pipeline.artifacts.weights import writing_tensors
 from pipeline.devices import choose_device, numerics
 
 Arrays = dict[str, NDArray[Any]]
@@ -43,7 +45,7 @@ class ShardStore:
         with ThreadPoolExecutor(1) as writer:
             written: Future[None] | None = None
             for index in range(shards):
-                if self._path(index).exists():
+                if self._whole(index):
                     found += 1
                     continue
                 arrays = compute(index)
@@ -55,8 +57,19 @@ class ShardStore:
         return found
 
     def _store(self, index: int, arrays: Arrays) -> None:
-        with replacing(self._path(index)) as part:
-            save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, part)
+        contiguous = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
+        with replacing(self._path(index)) as part, writing_tensors(self._path(index)):
+            save_file(contiguous, part, metadata={"sha256": _digest(contiguous)})
+
+    def _whole(self, index: int) -> bool:
+        """Whether a shard is there as it was stored; a damaged one is computed again."""
+        path = self._path(index)
+        try:
+            with safe_open(path, framework="np") as file:
+                stored = (file.metadata() or {}).get("sha256")
+            return bool(stored == _digest(load_file(path)))
+        except (OSError, SafetensorError):
+            return False
 
     def load(self, shards: int) -> Iterator[Arrays]:
         """The stored shards in order, one in memory at a time."""
@@ -69,3 +82,11 @@ class ShardStore:
 
     def _path(self, index: int) -> Path:
         return self.folder / f"{index:05d}.safetensors"
+
+
+def _digest(arrays: Arrays) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(arrays[name]).view(np.uint8).data if arrays[name].size else b"")
+    return digest.hexdigest()

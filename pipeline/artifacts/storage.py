@@ -1,5 +1,7 @@
 """HDF5 opened with its schema checked."""
 
+import errno
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +30,9 @@ def reading(
         file = h5py.File(path, "r")
     except FileNotFoundError:
         raise PipelineError(f"{path}: no such file; expected a {schema} file: run dvc repro") from None
-    except OSError:
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN, errno.EPERM):  # without permission, or held open for writing
+            raise PipelineError(f"{path}: cannot be read: {os.strerror(error.errno)}") from None
         raise PipelineError(
             f"{path}: expected an HDF5 file ({schema}), found something else or a truncated one"
         ) from None

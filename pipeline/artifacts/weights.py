@@ -22,6 +22,15 @@ DEFENSES = "pipeline.defenses."
 NOTHING = "nothing"
 
 
+@contextmanager
+def writing_tensors(path: Path) -> Iterator[None]:
+    """Inside the block safetensors' own error, such as of a full disk, becomes a PipelineError that names the file."""
+    try:
+        yield
+    except SafetensorError as error:
+        raise PipelineError(f"{path}: cannot be written: {' '.join(str(error).split())}") from None
+
+
 def save_model(path: Path, model: nn.Module) -> None:
     """Write the weights, contiguous and on the CPU; no pickle, no time, same weights same bytes.
 
@@ -32,7 +41,7 @@ def save_model(path: Path, model: nn.Module) -> None:
     about = {"model": kind.__name__, **model.architecture}  # type: ignore[dict-item]
     if kind.__module__.startswith(DEFENSES):
         about["module"] = kind.__module__
-    with replacing(path) as part:
+    with replacing(path) as part, writing_tensors(path):
         # One metadata key only: safetensors keeps several in an unordered map.
         save_file(weights, part, metadata={"architecture": canonical_json(about)})
 
@@ -59,7 +68,7 @@ def load_model(path: Path | str, what: str, *kinds: type[Model]) -> Model:
 
 def save_nothing(path: Path) -> None:
     """Write a file without weights: of a defense that has learned no model."""
-    with replacing(path) as part:
+    with replacing(path) as part, writing_tensors(path):
         save_file({}, part, metadata={"architecture": canonical_json({"model": NOTHING})})
 
 

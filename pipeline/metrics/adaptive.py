@@ -9,9 +9,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.metrics.detection import MANY_PASSES, ONE_PASS, detection
-from pipeline.metrics.intervals import RESAMPLES, bootstrap_mean
+from pipeline.metrics.intervals import RESAMPLES, difference_with_interval, mean_with_interval
 
 ZERO_GRADIENTS = 0.1  # share of images from which on the tripwire is raised
+SURE = 0.05  # exact p of a McNemar test below which a difference raises a wire
 FEWEST = 10  # adversarial images that an AUC is measured on
 
 
@@ -72,12 +73,12 @@ def summarize_adaptive(
         "setting": "adaptive",
         "originals": len(every),
         "settings": dict(settings),
-        settings["norm"]: {f"{epsilon:g}": bootstrap_mean(~broken).as_dict() for epsilon, broken in curve.items()},
-        "every_attack": bootstrap_mean(~every).as_dict(),
+        settings["norm"]: {f"{epsilon:g}": mean_with_interval(~broken).as_dict() for epsilon, broken in curve.items()},
+        "every_attack": mean_with_interval(~every).as_dict(),
         "l2_median": median_with_interval(_needed(examples)),
         "doubled": {
-            "robust_accuracy": bootstrap_mean(~doubled).as_dict(),
-            "change": bootstrap_mean(curve[budget].astype(float) - doubled, signed=True).as_dict(),
+            "robust_accuracy": mean_with_interval(~doubled).as_dict(),
+            "change": difference_with_interval(curve[budget].astype(float) - doubled).as_dict(),
         },
         "sanity": _sanity(examples, curve[budget], settings["sanity_originals"], others),
         "detection": _detection(examples, static),
@@ -113,12 +114,12 @@ def _sanity(
     first = examples[examples["original"] < count]
     wrong = broken_within(first, 0.0)
     ours = at_budget[: len(wrong)]
-    rates: dict[str, Any] = {"adaptive": bootstrap_mean(~ours).as_dict(), "lead": {}}
+    rates: dict[str, Any] = {"adaptive": mean_with_interval(~ours).as_dict(), "lead": {}}
     for attack in ("transfer", *others):
         if (first["attack"] == attack).any() or wrong.all():
             broken = wrong | _broken_by(first, (attack,), len(wrong))
-            rates[attack] = bootstrap_mean(~broken).as_dict()
-            rates["lead"][attack] = bootstrap_mean(broken.astype(float) - ours, signed=True).as_dict()
+            rates[attack] = mean_with_interval(~broken).as_dict()
+            rates["lead"][attack] = difference_with_interval(broken.astype(float) - ours).as_dict()
     return rates
 
 
@@ -154,9 +155,10 @@ def _tripwires(
     free = settings["gradient_free"]
 
     def outdone(*names: str) -> dict[str, Any]:
-        """Whether one of these other attacks leaves less than ours, and by how much at most."""
+        """Whether one of these other attacks surely leaves less than ours, and by how much at most."""
         leads = [sanity["lead"][name] for name in names if name in sanity["lead"]]
-        return _wire(max((lead["value"] for lead in leads), default=0.0), any(lead["low"] > 0 for lead in leads))
+        surely = any(lead["value"] > 0 and lead["p"] < SURE for lead in leads)
+        return _wire(max((lead["value"] for lead in leads), default=0.0), surely)
 
     return {
         "zero_gradients": _wire(check["zero_gradients"], check["zero_gradients"] > ZERO_GRADIENTS),
@@ -165,7 +167,7 @@ def _tripwires(
         "black_box": outdone("transfer", *free),
         **{name: outdone(name) for name in settings["others"] if name not in free},
         "largest_epsilon": _wire(largest["value"], largest["value"] > 0),
-        "doubled": _wire(abs(change["value"]), change["low"] > 0 or change["high"] < 0),
+        "doubled": _wire(abs(change["value"]), change["p"] < SURE),
     }
 
 

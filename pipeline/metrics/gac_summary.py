@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import t as student
+from scipy.special import stdtrit  # of Student's t; `scipy.stats` takes a second to import
 
 from pipeline.metrics.gains import CONTROLS, GAC, MEAN
 from pipeline.metrics.intervals import Rate
@@ -19,7 +19,7 @@ def over_trainings(values: NDArray[np.floating[Any]], originals: Rate | None = N
     """
     count = len(values)
     mean = float(values.mean())
-    half = float(student.ppf(0.975, count - 1) * values.std(ddof=1) / np.sqrt(count))
+    half = float(stdtrit(count - 1, 0.975) * values.std(ddof=1) / np.sqrt(count))
     low, high = (
         (half, half)
         if originals is None

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.errors import PipelineError
-from pipeline.metrics.intervals import bootstrap_mean
+from pipeline.metrics.intervals import difference_with_interval, mean_with_interval
 
 
 def summarize_attack(
@@ -21,8 +21,8 @@ def summarize_attack(
     return {
         "params": params,
         "examples": len(examples),
-        "success_rate": bootstrap_mean(examples["is_adversarial"].to_numpy(), originals).as_dict(),
-        "uint8_success_rate": bootstrap_mean(examples["is_adversarial_uint8"].to_numpy(), originals).as_dict(),
+        "success_rate": mean_with_interval(examples["is_adversarial"].to_numpy(), originals).as_dict(),
+        "uint8_success_rate": mean_with_interval(examples["is_adversarial_uint8"].to_numpy(), originals).as_dict(),
         "steps_mean": float(fooled["steps"].mean()) if examples["steps"].any() else None,  # Foolbox does not tell
         "pixel": _pooled(fooled["pixel_mean"], fooled["pixel_std"], fooled["pixel_min"], fooled["pixel_max"]),
         **{norm: _moments(fooled[norm]) for norm in ("l1", "l2", "linf")},
@@ -73,15 +73,15 @@ def summarize_evaluation(evaluation: pd.DataFrame) -> dict[str, Any]:
     metrics: dict[str, Any] = {
         "originals": len(clean),
         "passes": int(clean["passes"].iloc[0]),
-        "test_accuracy": bootstrap_mean(groups["clean_all"]["recovered"].to_numpy()).as_dict(),
-        "clean_accuracy": bootstrap_mean(clean["recovered"].to_numpy()).as_dict(),
+        "test_accuracy": mean_with_interval(groups["clean_all"]["recovered"].to_numpy()).as_dict(),
+        "clean_accuracy": mean_with_interval(clean["recovered"].to_numpy()).as_dict(),
     }
     for name, group in groups.items():
         if group["target_label"].notna().all():
             originals = group["original_row"].to_numpy()
             metrics[str(name)] = {
-                "thwarted": bootstrap_mean(group["thwarted"].to_numpy(bool), originals).as_dict(),
-                "recovered": bootstrap_mean(group["recovered"].to_numpy(bool), originals).as_dict(),
+                "thwarted": mean_with_interval(group["thwarted"].to_numpy(bool), originals).as_dict(),
+                "recovered": mean_with_interval(group["recovered"].to_numpy(bool), originals).as_dict(),
                 "setting": str(group["setting"].iloc[0]),
                 "vote_variance_mean": float(group["vote_variance"].mean()),
             }
@@ -118,10 +118,9 @@ def compare_evaluations(one: pd.DataFrame, other: pd.DataFrame) -> dict[str, Any
             raise PipelineError(f"evaluations to compare: expected the same images of '{name}', found others")
         outcomes = ("recovered",) if name == "clean" else ("thwarted", "recovered")
         compared[str(name)] = {
-            outcome: bootstrap_mean(
+            outcome: difference_with_interval(
                 group[outcome].to_numpy(float) - same[outcome].to_numpy(float),
                 group["original_row"].to_numpy(),
-                signed=True,
             ).as_dict()
             for outcome in outcomes
         }

@@ -28,7 +28,7 @@ def votes(ensemble: pd.DataFrame, attacks: Sequence[str], class_names: tuple[str
         colors = ["#bbbbbb"] * len(class_names)
         colors[int(row["label"])], colors[int(row["target_label"])] = COLORS[0], COLORS[1]
         plot.bar(range(len(class_names)), image["votes"], color=colors)
-        class_ticks(plot, class_names)
+        class_ticks(plot, class_names, room=10)
         plot.set_title(f"{name}\nvote variance {image['vote_variance']:.2f}")
         plot.set_ylim(0, int(image["passes"]))
     axes[0, 0].set_ylabel(f"votes of {int(row['passes'])} passes")

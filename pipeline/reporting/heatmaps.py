@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from pipeline.reporting.style import COLORS, MOST_CLASSES, SEQUENTIAL, class_ticks, new_figure, towards
+from pipeline.reporting.style import COLORS, MOST_CLASSES, SEQUENTIAL, class_ticks, new_figure, shortened
 
 EXTREMES = 10  # pairs shown at either end where there are too many classes for a matrix
 
@@ -66,8 +66,9 @@ def pairs(
     chosen = extremes(values)
     numbers = [float(values[pair]) for pair in chosen]
     half = len(chosen) // 2
+    names = [f"{shortened(class_names[a], 12)} → {shortened(class_names[b], 12)}" for a, b in chosen]
     axes.barh(range(len(chosen)), numbers, color=[COLORS[0]] * half + [COLORS[1]] * (len(chosen) - half))
-    axes.set_yticks(range(len(chosen)), [towards(class_names[a], class_names[b]) for a, b in chosen], fontsize=7)
+    axes.set_yticks(range(len(chosen)), names, fontsize=7)
     axes.invert_yaxis()
     axes.set_xlim(low, high)
     axes.set_title(f"{title}:\nlargest and smallest of {int(np.isfinite(values).sum()):,} pairs")

@@ -9,6 +9,7 @@ import pandas as pd
 from pipeline.reporting import perturbation_figures as figures
 from pipeline.reporting.formats import flat, in_words, rate
 from pipeline.reporting.images import magnitude_matrix, matrix_figure
+from pipeline.reporting.names import label
 from pipeline.reporting.paper_numbers import EXAMPLES_PER_DATASET, reported
 from pipeline.reporting.section import Section
 from pipeline.reporting.statistics import Statistics, table_1_rows
@@ -29,9 +30,29 @@ def classifier_section(metrics: Mapping[str, Any], curves: pd.DataFrame) -> Sect
                 name: ", ".join(f"{key} = {value}" for key, value in flat(attack["params"]).items())
                 for name, attack in metrics["attacks"].items()
             },
+            "choices": choices(metrics),
         },
         {"learning_curves": figures.learning_curves(curves)},
     )
+
+
+def choices(metrics: Mapping[str, Any]) -> list[list[str]]:
+    """A row per number that a rule chooses: whose it is, what the rule says, what was used, whether it is narrow."""
+    rows = []
+    for family, found in metrics.get("choices", {}).items():
+        for name, choice in found.items():
+            variant, _, parameter = name.rpartition(".")
+            by_rule = "none meets it" if choice["by_rule"] is None else f"{choice['by_rule']:g}"
+            rows.append(
+                [
+                    f"{label(metrics, variant or family)}: {parameter.strip('_').replace('_', ' ')}",
+                    by_rule,
+                    f"{choice['used']:g}",
+                    "yes" if choice["narrow"] else "no",
+                    choice["rule"],
+                ]
+            )
+    return rows
 
 
 def attacks_section(

@@ -40,32 +40,28 @@ class Results:
     sizes: SizeResults | None = None
 
 
-def sections(metrics: Mapping[str, Any], results: Results) -> list[Callable[[], Section]]:
-    """The report's sections in reading order, each still to be made; of defenses those that the study has."""
+def sections(metrics: Mapping[str, Any], results: Results) -> dict[str, Callable[[], Section]]:
+    """The report's sections in reading order, each still to be made, by template; of defenses those of the study."""
     names = results.class_names
-    found: list[Callable[[], Section]] = [
-        lambda: classifier_section(metrics, results.classifier_curves),
-        lambda: attacks_section(
-            metrics,
-            {name: results.sets[name] for name in PAPER_ATTACKS if name in results.sets},
-            results.calibration,
-            names,
-        ),
-    ]
+    paper = {name: results.sets[name] for name in PAPER_ATTACKS if name in results.sets}
+    found: dict[str, Callable[[], Section]] = {
+        "classifier": lambda: classifier_section(metrics, results.classifier_curves),
+        "attacks": lambda: attacks_section(metrics, paper, results.calibration, names),
+    }
     if (of_dropout := results.dropout) and dropout.ENSEMBLE in families(metrics):
-        found.append(lambda: dropout_section(metrics, of_dropout, names))
+        found["dropout"] = lambda: dropout_section(metrics, of_dropout, names)
     if (of_autoencoder := results.autoencoder) and families_of(metrics, autoencoder.METHOD):
-        found.append(lambda: autoencoder_section(metrics, of_autoencoder, names))
+        found["autoencoder"] = lambda: autoencoder_section(metrics, of_autoencoder, names)
     if (of_gac := results.gac) and families_of(metrics, gac.METHOD):
-        found.append(lambda: gac_section(metrics, of_gac, names))
+        found["gac"] = lambda: gac_section(metrics, of_gac, names)
     if families_of(metrics, adversarial_training.METHOD):
-        found.append(lambda: adversarial_training_section(metrics, results.robust_curves))
-    found.append(lambda: detection_section(metrics, results.detection, results.detection_curves))
+        found["adversarial_training"] = lambda: adversarial_training_section(metrics, results.robust_curves)
+    found["detection"] = lambda: detection_section(metrics, results.detection, results.detection_curves)
     if metrics["adaptive"]:
-        found.append(lambda: adaptive_section(metrics))
-    found.append(lambda: overview_section(metrics))
+        found["adaptive"] = lambda: adaptive_section(metrics)
+    found["overview"] = lambda: overview_section(metrics)
     if results.success:
-        found.append(lambda: other_attacks_section(metrics, results.sets, results.success, names))
+        found["other_attacks"] = lambda: other_attacks_section(metrics, results.sets, results.success, names)
     if (of_sizes := results.sizes) and metrics["sizes"]["models"]:
-        found.append(lambda: sizes_section(metrics, of_sizes))
+        found["sizes"] = lambda: sizes_section(metrics, of_sizes)
     return found

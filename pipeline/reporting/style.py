@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 matplotlib.rcdefaults()
 matplotlib.rcParams.update(
     {
+        "font.family": ["DejaVu Sans"],  # Matplotlib's own; looking for ten others at every text takes long
         "font.size": 9,
         "axes.titlesize": 10,
         "axes.spines.top": False,
@@ -57,13 +58,19 @@ def towards(label: str, target: str) -> str:
 
 
 def class_ticks(
-    axes: Axes, names: Sequence[str], at: Sequence[float] | None = None, *, y: bool = False, most: int = 14
+    axes: Axes,
+    names: Sequence[str],
+    at: Sequence[float] | None = None,
+    *,
+    y: bool = False,
+    most: int = 14,
+    room: int = 2 * MOST_CLASSES,
 ) -> None:
     """A tick for every name at 0, 1, ... or at `at`; tilted where names are long, every nth where there are many.
 
-    `most`: the most letters of a name.
+    `most`: the most letters of a name; `room`: the most names.
     """
-    step = -(-len(names) // (2 * MOST_CLASSES))
+    step = -(-len(names) // room)
     places = list(range(len(names)) if at is None else at)[::step]
     shown = [shortened(name, most) for name in names[::step]]
     long = max(map(len, shown)) > 2 or len(shown) > MOST_CLASSES

@@ -68,7 +68,8 @@ def main(study: Study) -> None:
         where = study.where("attack_trials.step_sizes")
         raise PipelineError(
             f"{where}: expected a step size that meets the rule ({step_size.rule}), found none among "
-            f"{', '.join(f'{size:g}' for size in trials.step_sizes)}: try smaller ones, or give attacks.minimal.step_size"
+            f"{', '.join(f'{size:g}' for size in trials.step_sizes)}: "
+            "try smaller ones, or give attacks.minimal.step_size a number"
         )
     extra = try_extra_steps(
         *attacked, step_size=used, most_extra_steps=trials.most_extra_steps, max_steps=trials.max_steps

@@ -58,7 +58,7 @@ def learning_arguments(study: Study, key: str, defense: Defense) -> dict[str, An
     for name, (annotation, _) in parameters_of(defense.learn).items():
         if dataclasses.is_dataclass(annotation) and isinstance(given.get(name, {}), Mapping):
             fields = {field.name for field in dataclasses.fields(annotation)}
-            block = {k: v for k, v in study.value("training").items() if k in fields} | dict(given.get(name, {}))
+            block = study.defaults(annotation) | dict(given.get(name, {}))
             if {"norm", "epsilon"} <= fields and "norm" in block:
                 block = {"epsilon": study.threat(block["norm"]).epsilon} | block
             if block or name in given:

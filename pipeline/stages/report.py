@@ -67,7 +67,7 @@ def main(study: Study) -> None:
         },
         sizes=_sizes(study.path("sizes")),
     )
-    drawn = draw_all(sections(metrics, results), WORKERS)
+    drawn = draw_all([*sections(metrics, results).values()], WORKERS)
     pictures = {name: picture for section in drawn for name, picture in section.pictures.items()}
     write_figures(study.path("figures"), pictures)
     write_page(study.path("report"), render_page(f"Adversarial input space of {study.name}", drawn))

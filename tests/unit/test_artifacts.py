@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from pipeline.artifacts import adversarial, images
 from pipeline.artifacts.checkpoint import load_classifier
 from pipeline.artifacts.curves import read_curves
+from pipeline.artifacts.files import replacing
 from pipeline.artifacts.metrics import read_metrics
 from pipeline.artifacts.shards import ShardStore
 from pipeline.artifacts.statistics import attacks_in, read_frame, write_frame
-from pipeline.artifacts.files import replacing
 from pipeline.artifacts.storage import schema_of
 from pipeline.artifacts.weights import save_model
 from pipeline.errors import PipelineError

@@ -1,7 +1,6 @@
 """The checksums of code that the stages depend on."""
 
 import ast
-import json
 import subprocess
 import sys
 import tokenize
@@ -15,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.artifacts.code import closure, read_listed, write_fingerprint, write_fingerprints
+from pipeline.artifacts.code import read_labels, write_fingerprint
 from pipeline.code.reach import Code, reach, reach_of_keyword
 from pipeline.code.source import label
 from pipeline.code.substance import _slow_tokens, _tokens, substance
@@ -34,19 +33,6 @@ def area(radius):
     text = "# no comment"
     return math.pi * radius**2, text
 '''
-
-
-@pytest.mark.parametrize("stage", ["render_index", "summarize", "evaluate_defense"])
-def test_the_closure_is_what_python_loads(stage: str) -> None:
-    program = (
-        f"import sys, pipeline.stages.{stage}\n"
-        "print(*[m.__file__ for n, m in sys.modules.items() if n.startswith('pipeline') and m.__file__])"
-    )
-    loaded = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-    package = ROOT / "pipeline"
-    found = closure(package / f"stages/{stage}.py", package)
-    expected = {Path(path) for path in loaded.stdout.split()}
-    assert {path for path in expected if path.name != "__init__.py" or substance(path.read_text())} == found
 
 
 def test_comments_docstrings_and_blank_lines_do_not_count() -> None:
@@ -75,51 +61,6 @@ def test_lines_inside_strings_count_as_they_are() -> None:
     text = 'words = """one\n\n# two  \nthree"""\n'
     assert substance(text) == text.rstrip("\n")
     assert substance(text) != substance(text.replace("# two  ", "# two"))
-
-
-def test_a_package_on_the_way_counts_and_a_relative_import_is_refused(tmp_path: Path) -> None:
-    package = tmp_path / "pipeline"
-    (package / "stages").mkdir(parents=True)
-    (package / "stages/__init__.py").write_text("loaded = True\n")
-    (package / "stages/one.py").write_text("import pipeline.stages.two\n")
-    (package / "stages/two.py").write_text("")
-    found = closure(package / "stages/one.py", package)
-    assert {path.name for path in found} == {"one.py", "two.py", "__init__.py"}
-    (package / "stages/two.py").write_text("from . import one\n")
-    with pytest.raises(PipelineError, match=r"two.py:1: expected absolute imports"):
-        closure(package / "stages/one.py", package)
-
-
-def test_an_edit_changes_the_files_of_what_imports_it(tmp_path: Path) -> None:
-    package = tmp_path / "pipeline"
-    for name, text in {
-        "stages/one.py": "from pipeline.tools import hammer\n",
-        "stages/two.py": "import math\n",
-        "tools.py": "hammer = 1\n",
-        "attacks/__init__.py": '"""Attacks."""\n',
-        "attacks/hit.py": "import pipeline.tools\n",
-    }.items():
-        (package / name).parent.mkdir(parents=True, exist_ok=True)
-        (package / name).write_text(text)
-    out = tmp_path / "code"
-    lists = {"digits": {"defenses": ["blur"], "other_attacks": ["strong"]}}
-    write_fingerprints(package, out, {"strong": "hit"}, lists)
-    before = {path.relative_to(out).as_posix(): path.read_text() for path in out.rglob("*.json")}
-    listed = {"listed/digits/defenses.json", "listed/digits/other_attacks.json"}
-    assert set(before) == {"stages/one.json", "stages/two.json", "attacks/hit.json", "attacks/strong.json"} | listed
-    assert before["attacks/strong.json"] == before["attacks/hit.json"]
-    assert read_listed(out / "listed/digits/other_attacks.json") == ["strong"]
-    with pytest.raises(PipelineError, match=r"mnist\.json: no such file: run dvc repro"):
-        read_listed(out / "listed/mnist.json")
-    with pytest.raises(PipelineError, match=r"other_attacks\.weak: expected a file .*miss\.py, found none"):
-        write_fingerprints(package, out, {"weak": "miss"}, {})
-    assert set(json.loads(before["stages/one.json"])) == {"pipeline/stages/one.py", "pipeline/tools.py"}
-    (package / "tools.py").write_text("hammer = 2\n")
-    (package / "stages/two.py").unlink()
-    write_fingerprints(package, out, {}, {})
-    after = {path.relative_to(out).as_posix(): path.read_text() for path in out.rglob("*.json")}
-    assert set(after) == {"stages/one.json", "attacks/hit.json"}
-    assert all(after[name] != before[name] for name in after)
 
 
 def test_comments_are_found_as_pythons_own_tokenizer_finds_them() -> None:
@@ -517,6 +458,17 @@ def test_a_label_is_the_docstrings_first_line(tmp_path: Path) -> None:
         label(file)
 
 
+def test_labels_that_are_not_there_or_no_json_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "labels.json"
+    with pytest.raises(
+        PipelineError, match=r"labels\.json: no such file; expected the defenses' labels: run dvc repro"
+    ):
+        read_labels(path)
+    path.write_text("{")
+    with pytest.raises(PipelineError, match=r"labels\.json: expected JSON"):
+        read_labels(path)
+
+
 def test_a_fingerprint_is_written_when_it_changed(tmp_path: Path) -> None:
     path = tmp_path / "code/one.json"
     assert write_fingerprint(path, {"b": "2", "a": "1"})
@@ -557,20 +509,21 @@ def small_runs() -> dict[str, tuple[str, Callable[[], object], int]]:
     from pipeline.attacks.ddn import ddn
     from pipeline.attacks.minimal import minimal
     from pipeline.attacks.minimum_norm import minimum_norm
-    from pipeline.metrics.intervals import bootstrap_mean
+    from pipeline.attacks.shared.goals import Goal
+    from pipeline.metrics.intervals import mean_with_interval
     from pipeline.metrics.structure import radial_profile
     from pipeline.metrics.votes import summarize_passes
     from pipeline.training.classifier import new_classifier
 
     random = torch.Generator().manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).eval()
-    images, targets = torch.rand(4, 1, 4, 4, generator=random), torch.tensor([0, 1, 2, 0])
+    images, goal = torch.rand(4, 1, 4, 4, generator=random), Goal(torch.tensor([0, 1, 2, 0]))
     pixels = torch.zeros(9, 1, 8, 8, dtype=torch.uint8)
     return {
-        "ddn": ("attacks/ddn.py", lambda: ddn(model, images, targets, steps=3), 6),
-        "minimum_norm": ("attacks/minimum_norm.py", lambda: minimum_norm(model, images, targets, steps=3), 7),
-        "minimal": ("attacks/minimal.py", lambda: minimal(model, images, targets, step_size=0.1, max_steps=3), 6),
-        "bootstrap_mean": ("metrics/intervals.py", lambda: bootstrap_mean(np.arange(5.0)), 1),
+        "ddn": ("attacks/ddn.py", lambda: ddn(model, images, goal, steps=3), 6),
+        "minimum_norm": ("attacks/minimum_norm.py", lambda: minimum_norm(model, images, goal, steps=3), 7),
+        "minimal": ("attacks/minimal.py", lambda: minimal(model, images, goal, step_size=0.1, max_steps=3), 6),
+        "mean_with_interval": ("metrics/intervals.py", lambda: mean_with_interval(np.linspace(0, 1, 5)), 4),
         "radial_profile": ("metrics/structure.py", lambda: radial_profile(images[0].numpy()), 1),
         "summarize_passes": (
             "metrics/votes.py",

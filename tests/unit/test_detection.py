@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-from pipeline.metrics.defense_trials import choose_strengths
 from sklearn.metrics import roc_auc_score
 
 from pipeline.metrics.detection import GRID, Detector, detect, detection, measure

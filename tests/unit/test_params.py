@@ -1,116 +1,225 @@
 """Parameters: types, ranges, and messages that name the thing, what was expected and what was found."""
 
+import copy
 import inspect
-import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 import pytest
 
+from pipeline.attacks import extended, minimal
 from pipeline.attacks.ddn import ddn
-from pipeline.attacks.extended import extended
 from pipeline.attacks.fgsm import fgsm
 from pipeline.attacks.foolbox import foolbox
-from pipeline.attacks.jsma import jsma
-from pipeline.attacks.minimal import minimal
-from pipeline.attacks.pgd_l2 import pgd_l2
 from pipeline.attacks.pgd_linf import pgd_linf
-from pipeline.attacks.shared.calibration import calibrate
+from pipeline.attacks.shared.budgets import within_threat
+from pipeline.attacks.shared.protocol import load_attack
 from pipeline.defenses.gaussian_blur import gaussian_blur
+from pipeline.defenses.protocol import load_defense
 from pipeline.errors import PipelineError
 from pipeline.models.autoencoder import Autoencoder
 from pipeline.models.classifier import Classifier
-from pipeline.params import arguments_for, check_value, parameters_of, read_block
+from pipeline.params import AUTO, arguments_for, block_at, check_value, parameters_of, read_yaml
 from pipeline.ranges import Range
 from pipeline.registry import split_method
-from pipeline.training.autoencoder import fit_autoencoder
+from pipeline.stages import families
+from pipeline.stages.attack_defense import settings_of
+from pipeline.stages.choose_steps import AttackTrials
+from pipeline.stages.sets import source_counts
+from pipeline.studies import INNER, Study
 from pipeline.training.classifier import fit_classifier
+from tests.root import ROOT
 
-PARAMS = Path("params.yaml")
-BY_DATASET = (
-    "images", "classifier", "sources", "other_sources", "sizes", "calibration", "defense_trials", "autoencoder_trials",
-    "restorations",
-)  # fmt: skip
-BLOCKS: list[tuple[str, Callable[..., Any], dict[str, Any]]] = [
-    ("attacks.minimal.digits", minimal, {}),
-    ("attacks.extended.digits", extended, {"step_size": 0.1}),
-    ("other_attacks.fgsm.digits", fgsm, {}),
-    ("other_attacks.jsma.digits", jsma, {"step_size": 1}),
-    ("other_attacks.pgd_linf.digits", pgd_linf, {"random_start": True}),
-    ("other_attacks.pgd_l2.digits", pgd_l2, {"random_start": True}),
-    ("other_attacks.ddn.digits", ddn, {"initial_norm": 1, "gamma": 0.05}),
-    ("other_attacks.foolbox_mi_fgsm.digits", foolbox, {}),
-    ("sizes.digits.classifiers.standard", Classifier, {}),
-    ("sizes.digits.training", fit_classifier, {}),
-    ("sizes.digits.minimal", minimal, {}),
-    ("sizes.digits.extended", extended, {"step_size": 0.1}),
-    ("classifier.digits.architecture", Classifier, {}),
-    ("classifier.digits.training", fit_classifier, {}),
-    ("calibration.digits.trials", calibrate, {}),
-    ("defenses.gaussian_blur.digits.arguments", gaussian_blur, {}),
-    ("trainings.autoencoder_ensemble.digits.architecture", Autoencoder, {}),
-    ("trainings.autoencoder_ensemble_tuned.digits.training", fit_autoencoder, {}),
+STUDY = "digits"
+FILE = f"studies/{STUDY}/params.yaml"
+PARAMS = read_yaml(ROOT / FILE)
+COUNT = Annotated[int, Range(1, 10**7)]
+# What rules choose, as if they had.
+CHOSEN = {
+    "rate": 0.3, "dropout": 0.1, "lambda_": 1.0, "gaussian_noise_ensemble.sigma": 0.1, "gaussian_blur.sigma": 0.5,
+}  # fmt: skip
+
+
+def attack(study: Study, key: str) -> Any:
+    method, own = split_method(key, study.value(f"other_attacks.{key}"), study.where(f"other_attacks.{key}"))
+    found = load_attack(method)
+    own = within_threat(found, own, study.budgets, study.where(f"other_attacks.{key}"))
+    return study.arguments(found.run, f"other_attacks.{key}", own)
+
+
+def paper(study: Study, key: str, function: Callable[..., Any]) -> Any:
+    choices = {"step_size": 0.1, "extra_steps": 3}
+    return study.arguments(function, key, {"step_size": 0.1} | study.resolved(study.value(key), key, choices))
+
+
+def defense(study: Study, key: str) -> None:
+    method = load_defense(study.method(key))
+    families.learning_arguments(study, key, method)
+    if method.examine:
+        families.examining_arguments(study, key, method)
+    for name in study.families[key]:
+        where = f"defenses.{key}.predict" if name == key else f"defenses.{key}.variants.{name}"
+        block = {name: value for name, value in study.value(where).items() if name not in ("learned", "method")}
+        resolved = study.resolved(block, where, CHOSEN, "" if name == key else f"{name}.")
+        study.arguments(load_defense(study.method(key, name)).predict, where, resolved)
+
+
+def adaptive(study: Study) -> None:
+    for family, names in study.families.items():
+        for name in names:
+            settings_of(study, name, load_defense(study.method(family, name)).randomized)
+
+
+# By block, what its stages do with it before they compute.
+CHECKS: dict[str, Callable[[Study], Any]] = {
+    "images.test_share": lambda study: study.checked("images.test_share", Annotated[float, Range(0.05, 0.5)]),
+    "classifier.architecture": lambda study: study.arguments(Classifier, "classifier.architecture"),
+    "classifier.training": lambda study: study.training(fit_classifier, "classifier.training"),
+    "training": lambda study: study.training(fit_classifier, "classifier.training"),
+    "sources": lambda study: source_counts(study, "sources"),
+    **{f"threat.{norm}": lambda study, norm=norm: study.threat(norm) for norm in PARAMS["threat"]},
+    "attack_trials": lambda study: study.checked("attack_trials", AttackTrials),
+    "attacks.minimal": lambda study: paper(study, "attacks.minimal", minimal.attack.run),
+    "attacks.extended": lambda study: paper(study, "attacks.extended", extended.attack.run),
+    "other_sources": lambda study: (
+        source_counts(study, "other_sources"),
+        study.checked("other_sources.curve", COUNT),
+    ),
+    **{f"other_attacks.{key}": lambda study, key=key: attack(study, key) for key in PARAMS["other_attacks"]},
+    **{f"defenses.{key}": lambda study, key=key: defense(study, key) for key in PARAMS["defenses"]},
+    "adaptive": adaptive,
+    **{
+        f"sizes.classifiers.{name}": lambda study, key=f"sizes.classifiers.{name}": study.arguments(Classifier, key)
+        for name in PARAMS["sizes"]["classifiers"]
+    },
+    "sizes.training": lambda study: study.training(fit_classifier, "sizes.training"),
+    "sizes.originals": lambda study: study.checked("sizes.originals", COUNT),
+}
+
+
+def leaves(tree: Any, at: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted key and value of whatever is no block; lists count as their first entry."""
+    for key, value in tree.items():
+        where = f"{at}.{key}" if at else key
+        if isinstance(value, dict):
+            yield from leaves(value, where)
+        else:
+            yield where, value
+
+
+def check_of(key: str) -> Callable[[Study], Any]:
+    return next(check for block, check in CHECKS.items() if f"{key}.".startswith(f"{block}."))
+
+
+def numbers() -> list[str]:
+    """Keys of all numbers of the study, and of what a rule chooses."""
+    words = ("study", "seed", "images.source")
+    found = []
+    for key, value in leaves(PARAMS):
+        first = value[0] if isinstance(value, list) else value
+        if "foolbox" in key:  # its own library's affair
+            continue
+        if key not in words and not isinstance(first, bool) and (first == AUTO or not isinstance(first, str)):
+            found.append(key)
+    return found
+
+
+@cache
+def whole_study() -> Study:
+    return Study(STUDY)
+
+
+def changed(monkeypatch: pytest.MonkeyPatch, key: str, value: Any) -> Study:
+    """The study with another value at a key; None takes the key away."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(families, "chosen", lambda study, key: CHOSEN)
+    study = copy.copy(whole_study())
+    study.params = copy.deepcopy(PARAMS)
+    block, _, name = key.rpartition(".")
+    place = block_at(study.params, block, study.file) if block else study.params
+    if value is None:
+        del place[name]
+    else:
+        place[name] = value
+    return study
+
+
+def found_in(value: Any, wrong: Any) -> Any:
+    return [wrong] if isinstance(value, list) else wrong
+
+
+def test_the_study_passes_its_own_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = changed(monkeypatch, "seed", 0)
+    for check in CHECKS.values():
+        check(study)
+
+
+@pytest.mark.parametrize("key", numbers())
+def test_every_number_has_a_range_and_is_a_number(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too small, too large, no number at all: each refused by a line that names file and key, expected and found."""
+    value = block_at(PARAMS, key, Path(FILE))
+    for wrong in (-1, 10**13, "nonsense", True, AUTO):  # nothing anywhere may be so small or so large
+        if wrong == AUTO == value:
+            continue
+        study = changed(monkeypatch, key, found_in(value, wrong))
+        with pytest.raises(PipelineError) as caught:
+            check_of(key)(study)
+        message = str(caught.value)
+        assert "\n" not in message
+        assert message.startswith(f"{FILE}: {key.split('.')[0]}"), message
+        assert key.rpartition(".")[2] in message
+        assert "expected" in message
+        assert "found" in message
+
+
+@pytest.mark.parametrize(
+    "block", [key for key in CHECKS if isinstance(block_at(PARAMS, key, Path(FILE)), dict) and key not in INNER]
+)
+def test_unknown_keys_are_refused(block: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of INNER are as soon as the file is read: tests/unit/test_studies.py."""
+    key = f"{block}.learn" if block.startswith("defenses.") else f"{block}.all" if block == "adaptive" else block
+    study = changed(monkeypatch, f"{key}.stepsize", 1)
+    with pytest.raises(PipelineError, match=r"stepsize: unknown parameter; expected one of: .+"):
+        check_of(block)(study)
+
+
+FUNCTIONS: list[tuple[Callable[..., Any], dict[str, Any]]] = [
+    (minimal.minimal, {"step_size": 0.1, "max_steps": 10}),
+    (extended.extended, {"step_size": 0.1, "extra_steps": 3}),
+    (fgsm, {"epsilon": 0.1}),
+    (ddn, {"steps": 10}),
+    (foolbox, {"name": "LinfPGD", "arguments": {}}),
+    (pgd_linf, {"epsilon": 0.1, "steps": 3, "relative_step_size": 0.1, "restarts": 1}),
+    (Classifier, {"channels": [8], "dropout": 0.1}),
+    (fit_classifier, {"epochs": 2, **PARAMS["training"]}),
+    (gaussian_blur, {"sigma": 0.5}),
+    (Autoencoder, {"channels": [8], "residual": False, "dropout": 0.1}),
 ]
 
 
-def block_of(key: str, more: dict[str, Any]) -> dict[str, Any]:
-    """The params block as a function's arguments, what it leaves out filled in."""
-    return more | split_method("", read_block(PARAMS, key), key)[1]
-
-
-def ranges(annotation: Any) -> list[Range]:
-    """Ranges declared anywhere inside an annotation."""
-    found = [extra for extra in getattr(annotation, "__metadata__", ()) if isinstance(extra, Range)]
-    return found + [r for inner in get_args(annotation) for r in ranges(inner)]
-
-
-def declared() -> list[tuple[str, Callable[..., Any], dict[str, Any], str, Range]]:
-    return [
-        (key, function, more, name, found)
-        for key, function, more in BLOCKS
-        for name, (annotation, _) in parameters_of(function).items()
-        for found in ranges(annotation)
-    ]
-
-
-@pytest.mark.parametrize(("key", "function", "more", "name", "allowed"), declared())
-@pytest.mark.parametrize("side", ["below", "above"])
-def test_every_declared_range_is_enforced(
-    key: str, function: Callable[..., Any], more: dict[str, Any], name: str, allowed: Range, side: str
-) -> None:
-    block = block_of(key, more)
-    value = block[name]
-    wrong: Any = allowed.low - 1 if side == "below" else allowed.high + 1
-    block[name] = [wrong] if isinstance(value, list) else wrong
-    with pytest.raises(PipelineError, match=rf"{key}\.{name}.*expected .*found .*{wrong:g}"):
-        arguments_for(function, block, key)
-
-
-@pytest.mark.parametrize(("key", "function", "more"), BLOCKS)
-def test_wrong_types_unknown_and_missing_keys_are_named(
-    key: str, function: Callable[..., Any], more: dict[str, Any]
-) -> None:
-    good = block_of(key, more)
-    arguments_for(function, good, key)
+@pytest.mark.parametrize(("function", "good"), FUNCTIONS)
+def test_wrong_types_unknown_and_missing_keys_are_named(function: Callable[..., Any], good: dict[str, Any]) -> None:
+    arguments_for(function, good, "key")
     for name in good:
         annotation, default = parameters_of(function)[name]
-        with pytest.raises(PipelineError, match=rf"{key}\.{name}"):
-            arguments_for(function, {**good, name: 7 if annotation is str else "nonsense"}, key)
+        with pytest.raises(PipelineError, match=rf"key\.{name}"):
+            arguments_for(function, {**good, name: 7 if annotation is str else "nonsense"}, "key")
         if default is not inspect.Parameter.empty:
             continue
-        with pytest.raises(PipelineError, match=rf"{key}\.{name}: missing"):
-            arguments_for(function, {k: v for k, v in good.items() if k != name}, key)
-    with pytest.raises(PipelineError, match=rf"{key}\.stepsize: unknown parameter; expected one of"):
-        arguments_for(function, {**good, "stepsize": 1}, key)
+        with pytest.raises(PipelineError, match=rf"key\.{name}: missing"):
+            arguments_for(function, {k: v for k, v in good.items() if k != name}, "key")
+    with pytest.raises(PipelineError, match=r"key\.stepsize: unknown parameter; expected one of"):
+        arguments_for(function, {**good, "stepsize": 1}, "key")
     with pytest.raises(PipelineError, match="expected a block"):
-        arguments_for(function, 3, key)
+        arguments_for(function, 3, "key")
 
 
 def test_exponents_without_a_point_are_numbers(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text("attack: {step_size: 1e-3}\n")
-    value = read_block(path, "attack.step_size")
+    value = block_at(read_yaml(path), "attack.step_size", path)
     assert check_value(value, Annotated[float, Range(0, 1, low_open=True)], "x") == 0.001
 
 
@@ -132,16 +241,14 @@ def test_numbers_are_finite(value: Any) -> None:
 
 
 def test_missing_keys_and_files_are_named(tmp_path: Path) -> None:
-    with pytest.raises(PipelineError, match=r"no 'svhn' in classifier: expected one of: digits, mnist, cifar10"):
-        read_block(PARAMS, "classifier.svhn")
+    with pytest.raises(
+        PipelineError, match=r"p\.yaml: no 'svhn' in classifier: expected one of: architecture, training"
+    ):
+        block_at(PARAMS, "classifier.svhn", Path("p.yaml"))
     with pytest.raises(PipelineError, match=r"nothing\.yaml: no such file"):
-        read_block(tmp_path / "nothing.yaml", "a")
+        read_yaml(tmp_path / "nothing.yaml")
     broken = tmp_path / "broken.yaml"
-    broken.write_text("a: [1,\n")
-    with pytest.raises(PipelineError, match=r"broken\.yaml: not valid YAML"):
-        read_block(broken, "a")
-
-
-def test_every_dataset_has_every_block() -> None:
-    for dataset, block in itertools.product(read_block(PARAMS, "datasets"), BY_DATASET):
-        read_block(PARAMS, f"{block}.{dataset}")
+    for text, words in {"a: [1,\n": "not valid YAML", "3\n": "expected a mapping", "a: \xff": "not valid YAML"}.items():
+        broken.write_bytes(text.encode("latin-1"))
+        with pytest.raises(PipelineError, match=rf"broken\.yaml: {words}"):
+            read_yaml(broken)

@@ -1,0 +1,59 @@
+"""Check the names in a study's params file, before any of them reaches a shell or a path.
+
+Run in the study's folder, without a word: its name is the folder's.
+
+Reads:  params.yaml of the study.
+Writes: the words among its params: keys of attacks and defenses, `method`, `learned`. It changes when one of them does.
+Params: the keys of all blocks, `method`, `learned`.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from pipeline.artifacts.code import write_fingerprint
+from pipeline.stages.command import command
+from pipeline.studies import Study
+
+WORDS = ("method", "learned")
+
+
+def main() -> None:
+    name = Path.cwd().name
+    os.chdir("../..")
+    study = Study(name)
+    write_fingerprint(study.path("words"), words(study))
+
+
+def words(study: Study) -> dict[str, Any]:
+    """Of `other_attacks`, `defenses` and `adaptive` the keys, and `method` and `learned` of each."""
+    return {
+        "other_attacks": {key: _named(study, f"other_attacks.{key}") for key in study.other_attacks},
+        "defenses": {
+            family: {name: _named(study, _where(family, name)) for name in names}
+            for family, names in study.families.items()
+        },
+        "adaptive": {part: _adaptive(study, f"adaptive.{part}") for part in study.block("adaptive")},
+    }
+
+
+def _adaptive(study: Study, key: str) -> dict[str, Any]:
+    block = study.block(key)
+    found: dict[str, Any] = {p: _named(study, f"{key}.{p}") for p in ("ascent", "shortest") if p in block}
+    if "others" in block:
+        found["others"] = {name: _named(study, f"{key}.others.{name}") for name in study.block(f"{key}.others")}
+    return found
+
+
+def _where(family: str, name: str) -> str:
+    return f"defenses.{family}" if name == family else f"defenses.{family}.variants.{name}"
+
+
+def _named(study: Study, key: str) -> dict[str, Any]:
+    block = study.block(key)
+    return {name: block[name] for name in WORDS if name in block}
+
+
+if __name__ == "__main__":
+    command(main, "--debug" in sys.argv, [])

@@ -1,0 +1,35 @@
+"""What git has, whatever lies in the working tree: a person's own run is not judged."""
+
+import json
+import subprocess
+from typing import Any
+
+import pytest
+
+from tests.root import ROOT
+
+
+def committed(path: str) -> str:
+    """The text of a file; skips the test where git has none."""
+    done = subprocess.run(
+        ["git", "show", f"HEAD:{path}"], cwd=ROOT, capture_output=True, text=True, encoding="utf-8", check=False
+    )
+    if done.returncode:
+        pytest.skip(f"git has no {path}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def committed_names(folder: str) -> list[str]:
+    """Names of what is in a folder."""
+    command = ["git", "ls-tree", "--name-only", "HEAD", f"{folder}/"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, encoding="utf-8", check=False)
+    return [name.removeprefix(f"{folder}/") for name in done.stdout.splitlines()]
+
+
+def committed_json(folder: str) -> dict[str, Any]:
+    """By name what is in the JSON files of a folder."""
+    return {
+        name.removesuffix(".json"): json.loads(committed(f"{folder}/{name}"))
+        for name in committed_names(folder)
+        if name.endswith(".json")
+    }

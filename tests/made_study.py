@@ -1,0 +1,396 @@
+"""A made-up study as the report takes it: metrics and tables of any number of classes, defenses and attacks."""
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.reporting.autoencoder import AutoencoderResults
+from pipeline.reporting.autoencoder_figures import RestoredExamples
+from pipeline.reporting.dropout import DropoutResults
+from pipeline.reporting.gac import GacResults
+from pipeline.reporting.gac_figures import EACH_CLASS, MODELS, SPLITS, GeneratedImages
+from pipeline.reporting.report import Results
+from pipeline.reporting.sizes import SizeResults
+from pipeline.reporting.statistics import Statistics
+
+SCORES = ("max_probability", "logit_margin", "vote_variance", "mutual_information")
+ENSEMBLES = ("dropout_ensemble", "gaussian_noise_ensemble", "autoencoder_ensemble")
+PAPER = ("minimal", "extended")
+
+
+def rate(value: float, spread: float = 0.05) -> dict[str, float]:
+    return {"value": value, "low": value - spread, "high": value + spread}
+
+
+def made_metrics(
+    families: Mapping[str, Sequence[str]] | None = None,
+    methods: Mapping[str, str] | None = None,
+    others: Sequence[str] = ("fgsm", "ddn", "foolbox_x"),
+    yardsticks: Sequence[str] = ("minimal", "ddn"),
+) -> dict[str, Any]:
+    """Metrics of a study with these families; every rate 0.5, every attack alike."""
+    families = {"undefended": ["undefended"], **(families or {})}
+    methods = dict(methods or {})
+    names = [name for members in families.values() for name in members]
+    attacks = [*PAPER, *others]
+    gacs = [name for name in families if methods.get(name, name) == "gac"]
+    autoencoders = [name for name in families if methods.get(name, name) == "autoencoder_ensemble"]
+    robust = [name for name in families if methods.get(name, name) == "adversarial_training"]
+    ratio = {"images": 90, "low_quartile": 1.0, "median": 1.5, "high_quartile": 2.0}
+    size = {"mean": 1.0, "std": 0.1, "min": 0.5, "max": 2.5}
+    auc = {"auc": 0.8, "auc_low": 0.7, "auc_high": 0.9, "tpr_at_fpr_0.01": 0.1, "tpr_at_fpr_0.05": 0.2}
+    lead = {"square": rate(0.0), "autoattack": rate(0.0)}
+    passes = {name: 10 if name in ENSEMBLES else 1 for name in names}
+    return {
+        "run": {
+            "study": "made",
+            "source_key": "made",
+            "source": "made up",
+            "source_checksum": "0" * 64,
+            "device": "a pencil",
+            "protocol": 2,
+        },
+        "labels": {name: f"the {name}" for name in names},
+        "families": {name: list(members) for name, members in families.items()},
+        "methods": methods,
+        "params": {"seed": 0},
+        "classifier": {"test_accuracy": rate(0.9)},
+        "attacks": {
+            name: {
+                "params": {"steps": 3, "extra_steps": 7},
+                "examples": 90,
+                "success_rate": rate(0.9),
+                "uint8_success_rate": rate(0.8),
+                "steps_mean": 5.0,
+                **dict.fromkeys(("pixel", "l1", "l2", "linf"), size),
+                "sensitivity_mean": 3.0,
+                "noise_sensitivity_mean": 1.0,
+                "class_correlation_mean": 0.5,
+                "edge_correlation_mean": None if name == "fgsm" else 0.1,
+                "center_to_corner": 2.0,
+                "l2_ratio": dict.fromkeys(yardsticks, ratio),
+            }
+            for name in attacks
+        },
+        "calibration": {
+            "step_size": {"by_rule": 0.1, "used": 0.1},
+            "extra_steps": {"by_rule": 7, "used": 7, "paper_ratio": 1.557},
+        },
+        "defenses": {
+            name: {
+                "arguments": {"passes": 10, "rate": 0.4} if passes[name] > 1 else {},
+                "originals": 30,
+                "passes": passes[name],
+                "test_accuracy": rate(0.9),
+                "clean_accuracy": rate(0.9),
+                **{
+                    attack: {
+                        "thwarted": rate(0.5),
+                        "recovered": rate(0.4),
+                        "setting": "transfer" if name.startswith(("gac", "adversarial")) else "static",
+                        "vote_variance_mean": 0.1,
+                    }
+                    for attack in attacks
+                },
+            }
+            for name in names
+        },
+        "defense_trials": {name: {"by_rule": 0.4, "used": 0.4} for name in names if name in ENSEMBLES[:2]},
+        "gac": {name: _gac() for name in gacs},
+        "comparisons": {},
+        "trainings": {
+            name: {
+                "sets": list(PAPER),
+                "architecture": {"channels": [4], "dropout": 0.1, "residual": False},
+                "training": {"clean_share": 0.0, "classifier_weight": 0.0, "flip": False, "epochs": 2},
+            }
+            for name in autoencoders
+        },
+        "autoencoder_trials": {name: {"by_rule": None, "used": 0.1} for name in autoencoders},
+        "restorations": {
+            "reconstruction_error": {
+                name: dict.fromkeys(("clean", *PAPER), 0.01) for name in ("nothing", *autoencoders)
+            }
+        },
+        "sizes": {
+            "models": {
+                name: {
+                    "depth": 2,
+                    "width": 8,
+                    "parameters": 1000,
+                    "epochs": 2,
+                    "test_accuracy": 0.9,
+                    "success_rate": 1.0,
+                    "l2_median": 1.0,
+                    "steps_mean": 5.0,
+                    "sensitivity_median": 2.0,
+                }
+                for name in ("small", "large")
+            },
+            "transfer": {
+                attack: {
+                    made: {
+                        tried: {"target": rate(1.0 if made == tried else 0.25), "error": rate(0.5)}
+                        for tried in ("small", "large")
+                    }
+                    for made in ("small", "large")
+                }
+                for attack in PAPER
+            },
+        },
+        "detection": {
+            name: {
+                score: {attack: dict.fromkeys(("clean", "clean_all", "noise"), auc) for attack in PAPER}
+                for score in SCORES
+            }
+            for name in names
+        },
+        "robust": {
+            name: {
+                "adversary": {"norm": "linf", "epsilon": 0.1, "steps": 5, "warmup": 0.3, "trades": 0},
+                "training": {"epochs": 2},
+            }
+            for name in robust
+        },
+        "adaptive": {
+            name: {
+                "setting": "adaptive",
+                "originals": 20,
+                "settings": {
+                    "norm": "linf",
+                    "budget": 0.1,
+                    "epsilons": [0.05, 0.1, 0.2],
+                    "originals": 20,
+                    "sanity_originals": 20,
+                    "ascent": {"method": "pgd", "steps": 20, "draws": passes[name]},
+                },
+                "linf": {"0": rate(0.9), "0.05": rate(0.5), "0.1": rate(0.1), "0.2": rate(0.0)},
+                "every_attack": rate(0.1),
+                "l2_median": {"value": 0.5, "low": 0.4, "high": None},
+                "sanity": {"adaptive": rate(0.1), "lead": lead, **lead},
+                "detection": {"score": "logit_margin", "static_auc": 0.9, "adaptive": None},
+                "cost": passes[name],
+                "tripwires": {"softmax": {"value": 0.0, "raised": False}, "another": {"value": 1.0, "raised": True}},
+            }
+            for name in names
+        },
+    }
+
+
+def _gac() -> dict[str, Any]:
+    accuracy = dict.fromkeys(MODELS, 0.9)
+    gain = {"over_control": rate(0.0), "over_noise_control": rate(0.0)}
+    return {
+        "settings": {
+            "share": 0.5,
+            "generator": {"hidden": [8]},
+            "classifier": {"channels": [4, 8]},
+            "training": {"epochs": 2},
+        },
+        "lambda": {"by_rule": None, "used": 1.0},
+        "trainings": 1,
+        "failed": [],
+        "interval": "over originals",
+        "accuracy": {attack: {"unseen": accuracy, "test": accuracy} for attack in ("clean", *PAPER)},
+        "gain": dict.fromkeys(("clean", *PAPER), gain),
+        "generator": {
+            "unseen": {"perturbation_l2": 0.1, "fooled": 0.1},
+            "test": {"perturbation_l2": 0.1, "fooled": 0.1},
+        },
+        "minimal_against_it": {
+            "originals": 10,
+            "l2_median": {"gac": 1.0, "control": None, "noise_control": 1.0},
+            "success_rate": accuracy,
+            "l2_ratio": {"over_control": {"value": 1.1, "low": None, "high": None}},
+        },
+    }
+
+
+def made_results(
+    metrics: Mapping[str, Any],
+    class_names: Sequence[str] = ("0", "1", "2"),
+    channels: int = 1,
+    height: int = 6,
+    width: int = 6,
+) -> Results:
+    """Tables and images that go with `made_metrics`; what the study has not got is left out."""
+    random = np.random.default_rng(0)
+    names = tuple(class_names)
+    classes = len(names)
+    shape = (channels, height, width)
+    labels = np.arange(classes, dtype=np.uint8)
+    families, methods = metrics["families"], metrics["methods"]
+    others = [name for name in metrics["attacks"] if name not in PAPER]
+    evaluations = {name: _evaluation(random, classes, entry["passes"]) for name, entry in metrics["defenses"].items()}
+    curve = pd.DataFrame(
+        [(epoch, split, 1 / epoch, 1 - 0.5 / epoch) for epoch in (1, 2) for split in ("train", "validation")],
+        columns=["epoch", "split", "loss", "accuracy"],
+    )
+    images = random.random((classes, *shape), np.float32)
+    examples = GeneratedImages(
+        ("made 1",),
+        np.repeat(images, EACH_CLASS, 0),
+        np.repeat(labels, EACH_CLASS),
+        np.repeat(images, EACH_CLASS, 0)[None] * 0.9,
+        np.repeat(labels, EACH_CLASS)[None],
+        np.repeat(labels, EACH_CLASS)[None],
+    )
+    gac_curve = pd.concat(
+        curve[curve["split"] == "train"].assign(split=split, model=model, seed=0, perturbation_l2=0.1, fooled=0.1)
+        for split in SPLITS
+        for model in MODELS
+    )
+    detection = pd.DataFrame(
+        [
+            {"defense": name, "score": score, "attack": attack, "negatives": negatives, **scores[attack][negatives]}
+            for name, by_score in metrics["detection"].items()
+            for score, scores in by_score.items()
+            for attack in PAPER
+            for negatives in ("clean", "clean_all", "noise")
+        ]
+    )
+    roc = pd.concat(detection.assign(fpr=end, tpr=end) for end in (0.0, 1.0))
+    of = {
+        name: [family for family in families if methods.get(family, family) == name]
+        for name in ("autoencoder_ensemble", "gac", "adversarial_training")
+    }
+    return Results(
+        class_names=names,
+        classifier_curves=curve,
+        sets={name: _statistics(random, classes, shape) for name in metrics["attacks"]},
+        calibration=(
+            pd.DataFrame({"step_size": [0.1, 0.2], "l2_mean": [1.0, 1.1]}),
+            pd.DataFrame({"extra_steps": [1, 2], "ratio": [1.2, 1.6]}),
+        ),
+        detection=detection,
+        detection_curves=roc,
+        success={
+            name: pd.DataFrame(
+                {
+                    "norm": "l2",
+                    "budget": [1.0, 2.0],
+                    "images": 90,
+                    "attack_success_rate": [0.5, 0.9],
+                    "low": [0.4, 0.8],
+                    "high": [0.6, 1.0],
+                }
+            )
+            for name in others
+        },
+        dropout=DropoutResults(
+            evaluations,
+            pd.DataFrame(
+                [(name, strength, 30, 0.9, 0.5, 0.4) for name in metrics["defense_trials"] for strength in (0.2, 0.4)],
+                columns=["defense", "strength", "originals", "clean_accuracy", "thwarted", "recovered"],
+            ),
+            pd.DataFrame(
+                {
+                    "extra_steps": [0, 0, 5],
+                    "passes": [1, 50, 50],
+                    "originals": 30,
+                    **{
+                        f"{outcome}{end}": [0.4, 0.5, 0.05]
+                        for outcome in ("thwarted", "recovered")
+                        for end in ("", "_low", "_high")
+                    },
+                }
+            ),
+        )
+        if "dropout_ensemble" in families
+        else None,
+        autoencoder=AutoencoderResults(
+            evaluations,
+            None,
+            dict.fromkeys(of["autoencoder_ensemble"], curve),
+            RestoredExamples(
+                dict.fromkeys(("clean", *PAPER), images),
+                {name: dict.fromkeys(("clean", *PAPER), images * 0.9) for name in of["autoencoder_ensemble"]},
+                labels,
+            ),
+        )
+        if of["autoencoder_ensemble"]
+        else None,
+        gac=GacResults(None, None, dict.fromkeys(of["gac"], gac_curve), dict.fromkeys(of["gac"], examples))
+        if of["gac"]
+        else None,
+        robust_curves=dict.fromkeys(of["adversarial_training"], curve),
+        sizes=_sizes(),
+    )
+
+
+def _evaluation(random: np.random.Generator, classes: int, passes: int) -> pd.DataFrame:
+    rows = []
+    for attack in ("clean", *PAPER):
+        for row, (label, target) in enumerate(product(range(classes), repeat=2)):
+            if (attack == "clean") != (label == target):
+                continue
+            votes = random.multinomial(passes, np.full(classes, 1 / classes))
+            rows.append(
+                {
+                    "attack": attack,
+                    "row": label if attack == "clean" else row,
+                    "original_row": label,
+                    "label": label,
+                    "target_label": np.nan if attack == "clean" else target,
+                    "votes": votes,
+                    "passes": passes,
+                    "vote_variance": 1 - ((votes / passes) ** 2).sum(),
+                    "thwarted": bool(row % 2),
+                    "recovered": bool(row % 3),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _statistics(random: np.random.Generator, classes: int, shape: tuple[int, ...]) -> Statistics:
+    pairs = [(a, b) for a in range(classes) for b in range(classes) if a != b]
+    count = len(pairs)
+    examples = pd.DataFrame(pairs, columns=["label", "target_label"])
+    examples["is_adversarial"], examples["source_split"], examples["steps"] = True, 1, random.integers(1, 20, count)
+    for column in ("l0", "l1", "l2", "linf", "sensitivity", "noise_sensitivity"):
+        examples[column] = random.uniform(0.5, 2.0, count)
+    table = examples[["label", "target_label"]].assign(
+        success_rate=random.random(count), class_correlation=random.uniform(-1, 1, count)
+    )
+    means = random.normal(0, 0.1, (classes, classes, *shape)).astype(np.float32)
+    means[np.arange(classes), np.arange(classes)] = np.nan
+    originals = random.random((classes, *shape), np.float32)
+    return Statistics(
+        examples=examples,
+        pairs=table,
+        pixels=pd.DataFrame({"low": np.arange(-1, 1, 0.01), "high": np.arange(-1, 1, 0.01) + 0.01, "count": 5}),
+        profile=pd.DataFrame({"radius": [0.0, 1.0, 2.0], "mean_absolute_perturbation": [0.3, 0.2, 0.25]}),
+        mean_originals=originals,
+        mean_adversarial=means + 0.5,
+        mean_perturbations=means,
+        samples=(
+            originals,
+            np.clip(originals + 0.1, 0, 1),
+            np.arange(classes, dtype=np.uint8),
+            np.roll(np.arange(classes, dtype=np.uint8), -1),
+        ),
+    )
+
+
+def _sizes() -> SizeResults:
+    names = ("small", "large")
+    return SizeResults(
+        pd.DataFrame({"model": names, "depth": 2, "width": 8, "parameters": (1000, 9000)}),
+        pd.DataFrame(
+            {
+                "model": np.repeat(names, 4),
+                "attack": "minimal",
+                "is_adversarial": True,
+                "l2": 1.0,
+                "steps": 5,
+                "sensitivity": 2.0,
+            }
+        ),
+        pd.DataFrame(
+            [(attack, a, b, 0.5, 0.5) for attack in PAPER for a in names for b in names],
+            columns=["attack", "made_on", "tried_on", "target", "error"],
+        ),
+    )

@@ -1,0 +1,95 @@
+"""The pages of several studies: the index with its comparison, and the Markdown of the results."""
+
+import re
+
+import pytest
+
+from pipeline.reporting.comparison import compared
+from pipeline.reporting.page import render_index
+from pipeline.reporting.results_page import markdown, results_page
+from tests.made_study import made_metrics, rate
+
+FAMILIES = {
+    "dropout_ensemble": ["dropout_ensemble", "gaussian_noise_ensemble"],
+    "autoencoder_ensemble": ["autoencoder_ensemble"],
+    "gac_vanilla": ["gac_vanilla", "gac_vanilla_control", "gac_vanilla_noise_control"],
+    "adversarial_training": ["adversarial_training"],
+    "mine": ["mine"],
+}
+
+
+def earlier() -> dict:
+    """Metrics as the earlier protocol wrote them: no study, no labels, no families."""
+    metrics = made_metrics(FAMILIES, {"gac_vanilla": "gac"})
+    for key in ("labels", "families", "methods"):
+        del metrics[key]
+    metrics["run"] = {"dataset": "mnist", "source": "MNIST", "source_checksum": "0", "device": "a pencil"}
+    return metrics
+
+
+def full() -> dict:
+    return made_metrics(FAMILIES, {"gac_vanilla": "gac"})
+
+
+def test_studies_of_the_earlier_protocol_are_marked_and_others_not() -> None:
+    page = render_index({"new": full(), "old": earlier()})
+    assert page.count("of the earlier protocol (commit 668a015)") == 1
+    assert re.search(r'old.html">old</a><br><small>of the earlier', page)
+    text = results_page({"new": full(), "old": earlier()})
+    assert "## old\n\n*Of the earlier protocol (commit 668a015).*" in text
+    assert "## new\n\nMeasured" in text
+    assert "earlier protocol" not in results_page({"new": full()})
+    assert "earlier protocol" not in render_index({"new": full()})
+
+
+def test_a_study_of_the_earlier_protocol_is_named_as_its_neighbors_are() -> None:
+    comparison = compared({"old": earlier(), "new": full()})
+    names = [row[0] for row in dict(comparison.groups)["minimal images thwarted"]]
+    assert names == ["the undefended", *(f"the {name}" for name in FAMILIES)]  # no variant among them
+    assert comparison.earlier == ["old"]
+
+
+def test_studies_with_different_defenses_stand_side_by_side() -> None:
+    comparison = compared({"one": made_metrics({"mine": ["mine"]}), "other": made_metrics({"yours": ["yours"]})})
+    rows = {row[0]: row[1:] for row in dict(comparison.groups)["robust accuracy under adaptive attack"]}
+    assert rows["the mine"] == ["10.0 % [5.0, 15.0]", "—"]
+    assert rows["the yours"] == ["—", "10.0 % [5.0, 15.0]"]
+    assert rows["budget"] == ["L∞ 0.1", "L∞ 0.1"]
+
+
+def test_the_papers_norms_stand_beside_ours_for_its_images() -> None:
+    rows = {
+        row[0]: row[1:] for row in dict(compared({"new": full(), "old": earlier()}).groups)["images and classifier"]
+    }
+    assert rows["mean L2, minimal (paper)"] == ["1", "1 (1.35)"]
+
+
+@pytest.mark.parametrize("families", [None, {"mine": ["mine"]}, FAMILIES])
+def test_the_results_page_stands_a_study_of_any_defenses(families: dict | None) -> None:
+    text = results_page({"made": made_metrics(families, {"gac_vanilla": "gac"})})
+    assert "\n\n\n" not in text
+    assert ("Generative" in text) is (families is FAMILIES)
+    for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+        assert len({line.count("|") for line in table.splitlines()}) == 1, table
+
+
+def test_the_results_page_says_no_gain_where_none_is_shown() -> None:
+    metrics = full()
+    assert "Shown to gain (interval above zero): none. Shown to lose: none." in results_page({"made": metrics})
+    metrics["gac"]["gac_vanilla"]["gain"] = {
+        **metrics["gac"]["gac_vanilla"]["gain"],
+        "extended": {"over_control": rate(0.1, 0.05), "over_noise_control": rate(-0.1, 0.05)},
+    }
+    text = results_page({"made": metrics})
+    assert "above zero): the gac_vanilla on extended images over its control." in text
+    assert "Shown to lose: the gac_vanilla on extended images over its noise control." in text
+
+
+def test_a_bar_within_a_cell_does_not_end_it() -> None:
+    assert markdown(["a"], [["b|c"]]).splitlines()[-1] == r"| b\|c |"
+
+
+def test_no_name_of_a_user_is_code_in_the_index() -> None:
+    metrics = made_metrics({"mine": ["mine"]})
+    metrics["labels"]["mine"] = "<script>"
+    assert "<script>" not in render_index({"one": metrics})

@@ -1,0 +1,111 @@
+"""Verdicts on both sides of their thresholds, and numbers as they are written."""
+
+import numpy as np
+import pytest
+
+from pipeline.reporting.adaptive import standing
+from pipeline.reporting.detection import contest
+from pipeline.reporting.formats import in_words, length_of, number, percent, points, rate, unbroken
+from pipeline.reporting.heatmaps import extremes
+from pipeline.reporting.paper_numbers import reported
+from pipeline.reporting.perturbation_figures import averaged_targets
+from pipeline.reporting.predicates import better, gains, looks_cut, loses, same_effort, size_against
+from tests.made_study import made_metrics
+
+
+def interval(low: float, high: float) -> dict[str, float]:
+    return {"value": (low + high) / 2, "low": low, "high": high}
+
+
+@pytest.mark.parametrize(("one", "is_better"), [(0.51, True), (0.5, False), (0.49, False)])
+def test_better_wants_the_intervals_apart(one: float, is_better: bool) -> None:
+    assert better(interval(one, 0.9), interval(0.1, 0.5)) is is_better
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "gain", "loss"),
+    [(0.001, 0.1, True, False), (0.0, 0.1, False, False), (-0.1, 0.0, False, False), (-0.1, -0.001, False, True)],
+)
+def test_a_difference_that_touches_zero_is_neither_gain_nor_loss(
+    low: float, high: float, gain: bool, loss: bool
+) -> None:
+    assert gains(interval(low, high)) is gain
+    assert loses(interval(low, high)) is loss
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(0.009, "less than"), (0.01, "within"), (0.03, "within"), (0.031, "more than")],
+)
+def test_a_gain_against_a_claimed_range(value: float, words: str) -> None:
+    assert size_against({"value": value}, (0.01, 0.03)) == words
+
+
+def test_effort_is_the_same_whatever_the_draws() -> None:
+    one = {"settings": {"ascent": {"steps": 20, "draws": 1}, "scored_draws": 1}}
+    other = {"settings": {"ascent": {"steps": 20, "draws": 5}, "scored_draws": 100}}
+    assert same_effort(one, other)
+    other["settings"]["ascent"]["steps"] = 10
+    assert not same_effort(one, other)
+
+
+def test_a_whole_number_looks_cut() -> None:
+    assert looks_cut(2.00)
+    assert not looks_cut(1.94)
+
+
+def test_standing_is_above_below_or_not_shown() -> None:
+    metrics = made_metrics({name: [name] for name in ("high", "low", "near")})
+    for name, place in (("undefended", (0.2, 0.4)), ("high", (0.41, 0.6)), ("low", (0.0, 0.19)), ("near", (0.4, 0.5))):
+        metrics["adaptive"][name]["every_attack"] = interval(*place)
+    found = standing(metrics)
+    assert {where: [name for name, _ in of] for where, of in found.items()} == {
+        "above": ["the high"],
+        "below": ["the low"],
+        "not shown": ["the near"],
+    }
+
+
+def test_the_best_score_of_each_ensemble_stands_against_the_best_of_one_pass() -> None:
+    metrics = made_metrics({"dropout_ensemble": ["dropout_ensemble"], "mine": ["mine"]})
+    best = {"auc": 0.99, "auc_low": 0.98, "auc_high": 1.0}
+    metrics["detection"]["undefended"]["logit_margin"]["minimal"]["clean_all"] = best
+    found = contest(metrics, "minimal")
+    assert found["one"]["score"] == "logit margin"
+    assert found["one"]["area"] == {"value": 0.99, "low": 0.98, "high": 1.0}
+    assert [entry["label"] for entry in found["many"]] == ["the dropout_ensemble"]  # mine makes one pass
+
+
+def test_the_pairs_of_the_largest_and_smallest_values() -> None:
+    values = np.arange(900, dtype=float).reshape(30, 30)
+    values[np.arange(30), np.arange(30)] = np.nan
+    found = extremes(values)
+    assert len(found) == 20
+    assert found[0] == (29, 28)
+    assert found[-1] == (0, 1)
+    assert all(a != b for a, b in found)
+    few = np.array([[np.nan, 1.0], [2.0, np.nan]])
+    assert extremes(few) == [(1, 0), (0, 1)]
+
+
+@pytest.mark.parametrize(("classes", "targets"), [(2, (1,)), (3, (1, 2)), (9, (1, 8)), (10, (5, 9)), (100, (5, 9))])
+def test_figure_3_has_the_papers_targets_where_there_are_any(classes: int, targets: tuple[int, ...]) -> None:
+    assert averaged_targets(classes) == targets
+
+
+def test_what_the_paper_reports_goes_by_the_source_of_the_images() -> None:
+    metrics = made_metrics()
+    assert reported(metrics).table_1 == {}
+    metrics["run"] |= {"study": "my study", "source_key": "mnist"}
+    assert reported(metrics).table_1["minimal"]["l2"]["mean"] == 1.35
+    assert reported({"run": {"dataset": "cifar10"}}).autoencoder_clean == (0.6, 0.7)  # the earlier protocol
+
+
+def test_numbers_as_they_are_written() -> None:
+    assert percent(0.1234) == "12.3 %"
+    assert rate(interval(0.1, 0.2)) == "15.0 % [10.0, 20.0]"
+    assert points(interval(-0.0001, 0.0001)) == "+0.0 points [+0.0, +0.0]"
+    assert length_of({"value": 0.5, "low": 0.25, "high": None}) == "0.5 [0.25, ∞]"
+    assert [number(value) for value in (0.0, 0.00012, 1.2345)] == ["0", "1.20e-04", "1.23"]
+    assert in_words({"a": {"b": 1, "c": [2]}, "d": 3}) == "a: b = 1; c = [2]; d = 3"
+    assert unbroken("15.0 % [10.0, 20.0], more") == "15.0\N{NO-BREAK SPACE}% [10.0,\N{NO-BREAK SPACE}20.0], more"

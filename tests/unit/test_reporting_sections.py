@@ -1,0 +1,189 @@
+"""Which sections a report has, and that they stand studies of every shape."""
+
+import re
+
+import jinja2
+import matplotlib
+import pytest
+
+from pipeline.reporting.adaptive import adaptive_section
+from pipeline.reporting.detection import detection_section
+from pipeline.reporting.other_attacks import other_attacks_section
+from pipeline.reporting.outcomes import overview_section
+from pipeline.reporting.page import render_page
+from pipeline.reporting.report import sections
+from pipeline.reporting.section import Drawn, Section, draw, draw_all
+from tests.made_study import made_metrics, made_results, rate
+
+DROPOUT = {"dropout_ensemble": ["dropout_ensemble", "gaussian_noise_ensemble"]}
+AUTOENCODER = {"autoencoder_ensemble": ["autoencoder_ensemble"]}
+GAC = {"gac_vanilla": ["gac_vanilla", "gac_vanilla_control"]}
+ROBUST = {"adversarial_training": ["adversarial_training"]}
+METHODS = {"gac_vanilla": "gac"}
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are made and not drawn, which takes the longest."""
+    monkeypatch.setattr("pipeline.reporting.section.as_png", lambda figure: b"\x89PNG")
+
+
+def drawn(metrics: dict, **shape: object) -> list[Drawn]:
+    return draw_all([*sections(metrics, made_results(metrics, **shape)).values()])
+
+
+def names(metrics: dict) -> list[str]:
+    return list(sections(metrics, made_results(metrics)))
+
+
+def made(metrics: dict, name: str) -> Section:
+    return sections(metrics, made_results(metrics))[name]()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_study_with_every_family_has_every_section() -> None:
+    metrics = made_metrics({**DROPOUT, **AUTOENCODER, **GAC, **ROBUST}, METHODS)
+    found = drawn(metrics)
+    titles = [section.title for section in found]
+    assert len(titles) == 11
+    for section in found:  # every figure is shown once
+        assert section.html.count("<img ") == len(section.pictures), section.title
+    assert [title for title in titles if title.startswith("Defense")] == [
+        "Defense 1: dropout ensemble",
+        "Defense 2: dropout-enabled autoencoder ensemble",
+        "Defense 3: Generative Adversarial Classifier",
+    ]
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(
+    ("families", "template"),
+    [(DROPOUT, "dropout"), (AUTOENCODER, "autoencoder"), (GAC, "gac"), (ROBUST, "adversarial_training")],
+)
+def test_a_section_appears_for_its_family_alone(families: dict, template: str) -> None:
+    own = {"dropout", "autoencoder", "gac", "adversarial_training"}
+    metrics = made_metrics(families, METHODS)
+    assert set(names(metrics)) & own == {template}
+    assert not set(names(made_metrics())) & own
+    assert draw(made(metrics, template)).html
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_two_families_of_one_method_share_a_section_and_the_papers_is_told_apart() -> None:
+    families = {**AUTOENCODER, "deeper": ["deeper"]}
+    metrics = made_metrics(families, {"deeper": "autoencoder_ensemble"})
+    section = made(metrics, "autoencoder")
+    assert {"figure_8_thwarted", "deeper_thwarted", "restored_deeper"} <= set(section.figures)
+    assert "the deeper" in draw(section).html
+    metrics = made_metrics({"deeper": ["deeper"]}, {"deeper": "autoencoder_ensemble"})
+    section = made(metrics, "autoencoder")
+    assert "figure_8_thwarted" not in section.figures
+    draw(section)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_users_own_defense_is_in_every_table_of_all_defenses() -> None:
+    metrics = made_metrics({"mine": ["mine", "mine_too"]})
+    results = made_results(metrics)
+    for section in (
+        overview_section(metrics),
+        adaptive_section(metrics),
+        detection_section(metrics, results.detection, results.detection_curves),
+        other_attacks_section(metrics, results.sets, results.success, results.class_names),
+    ):
+        html = draw(section).html
+        assert "<th>the mine" in html
+        assert "<th>the mine_too" in html
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_defense_without_a_label_is_called_by_its_key() -> None:
+    metrics = made_metrics({"mine_too": ["mine_too"]})
+    del metrics["labels"]
+    assert "mine too" in draw(overview_section(metrics)).html
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_names_of_a_user_are_escaped() -> None:
+    metrics = made_metrics({"mine": ["mine"]})
+    metrics["labels"]["mine"] = "<script>alert(1)</script>"
+    metrics["run"]["source"] = "<b>bold</b>"
+    page = render_page("<i>study</i>", [draw(made(metrics, name)) for name in ("classifier", "overview", "detection")])
+    for tag in ("<script>", "<b>", "<i>"):
+        assert tag not in page
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_without_a_yardstick_nothing_is_said_of_it() -> None:
+    metrics = made_metrics(others=("fgsm", "foolbox_x"), yardsticks=("minimal",))
+    section = made(metrics, "other_attacks")
+    assert "yardstick" not in draw(section).html
+    metrics = made_metrics()
+    section = made(metrics, "other_attacks")
+    assert "ddn looks for the smallest perturbation" in draw(section).html
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_without_other_attacks_sizes_or_whole_attacks_the_rest_stands() -> None:
+    metrics = made_metrics(others=(), yardsticks=("minimal",))
+    metrics["sizes"]["models"] = {}
+    metrics["adaptive"] = {}
+    assert names(metrics) == ["classifier", "attacks", "detection", "overview"]
+    assert len(drawn(metrics)) == 4
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"class_names": ("no", "yes")},
+        {"class_names": tuple(f"a class of a very long name {i}" for i in range(25)), "channels": 3},
+        {"class_names": ("a", "b", "c"), "height": 4, "width": 9},
+        {"class_names": ("a", "b", "c"), "channels": 3, "height": 9, "width": 4},
+    ],
+    ids=["two classes", "25 classes", "wide", "tall and colored"],
+)
+def test_images_and_classes_of_any_shape(shape: dict) -> None:
+    metrics = made_metrics({**DROPOUT, **AUTOENCODER, **GAC}, METHODS)
+    makers = sections(metrics, made_results(metrics, **shape))
+    for name in ("attacks", "dropout", "autoencoder", "gac", "other_attacks"):  # those that show images or classes
+        assert all(picture.startswith(b"\x89PNG") for picture in draw(makers[name]()).pictures.values())
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_template_that_asks_for_more_than_its_data_hold_is_an_error() -> None:
+    section = overview_section(made_metrics())
+    with pytest.raises(jinja2.UndefinedError):
+        draw(Section(section.template, {}))
+
+
+def test_processes_side_by_side_make_the_same_sections() -> None:
+    metrics = made_metrics(DROPOUT)
+    results = made_results(metrics)
+    makers = [sections(metrics, results)[name] for name in ("overview", "adaptive", "sizes")]
+    assert draw_all(makers, workers=2) == draw_all(makers, workers=1)
+
+
+def test_an_error_in_a_process_of_its_own_comes_out() -> None:
+    with pytest.raises(jinja2.TemplateNotFound):
+        draw_all([lambda: Section("nothing", {})] * 2, workers=2)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_verdicts_of_the_rival_are_both_ways_and_never_a_null() -> None:
+    words = {}
+    for its in (0.3, 0.4, 0.5):
+        metrics = made_metrics(DROPOUT)
+        for attack in ("minimal", "extended"):
+            metrics["defenses"]["gaussian_noise_ensemble"][attack]["recovered"] = rate(its, 0.01)
+            metrics["defenses"]["dropout_ensemble"][attack]["recovered"] = rate(0.4, 0.02)
+        section = made(metrics, "dropout")
+        html = draw(section).html
+        words[its] = re.findall(r"(the rival does better|does better|no difference shown)\.", html)
+    assert words[0.3] == ["does better"] * 2
+    assert words[0.4] == ["no difference shown"] * 2
+    assert words[0.5] == ["the rival does better"] * 2
+
+
+def test_the_palette_is_not_a_persons() -> None:
+    assert matplotlib.rcParams["font.size"] == 9
+    assert matplotlib.rcParams["axes.facecolor"] == "white"

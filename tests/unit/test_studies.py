@@ -1,0 +1,335 @@
+"""What is wrong in a study is one line: file and key, what was expected, what was found; and nothing is written."""
+
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from pipeline.errors import PipelineError
+from pipeline.new_study import make_study
+from pipeline.stages.check_params import words
+from pipeline.stages.prepare_images import read_raw
+from pipeline.studies import BLOCKS, INNER, Study
+from tests.root import ROOT
+
+START = "demo"
+EVIL = ("x$(touch hacked)", "digits;touch hacked", "../../x", "a b", "A", "x'y", "", "a.b", "x\n")
+Change = Callable[[dict[str, Any]], object]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project of one study, for scripts of the package that is here."""
+    (tmp_path / "studies" / START).mkdir(parents=True)
+    shutil.copy(ROOT / "studies/pipeline.yaml", tmp_path / "studies")
+    for file in ("params.yaml", "dvc.yaml"):
+        shutil.copy(ROOT / f"studies/{START}/{file}", tmp_path / f"studies/{START}")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def change(folder: Path, edit: Change) -> None:
+    file, yaml = folder / f"studies/{START}/params.yaml", YAML()
+    params = yaml.load(file)
+    edit(params)
+    yaml.dump(params, file)
+
+
+def put(key: str, value: Any) -> Change:
+    """Set what stands at a dotted key."""
+
+    def edit(params: dict[str, Any]) -> None:
+        *path, last = key.split("/")
+        for name in path:
+            params = params[name]
+        params[last] = value
+
+    return edit
+
+
+def refused(folder: Path, *command: str, cwd: str = "", **environment: str) -> str:
+    """Run a script that must fail: its one line. Nothing is there that was not before."""
+    before = files(folder)
+    done = subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=folder / cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        check=False,
+    )
+    errors = done.stderr.decode()
+    assert done.returncode == 1, errors
+    assert errors.startswith("error: "), errors
+    assert errors.count("\n") == 1, errors
+    assert not done.stdout
+    assert files(folder) == before
+    return errors.removeprefix("error: ").rstrip("\n")
+
+
+def files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+
+
+def test_a_good_study_is_read(folder: Path) -> None:
+    study = Study(START)
+    assert study.families["dropout_ensemble"] == ["dropout_ensemble", "gaussian_noise_ensemble"]
+    assert study.attacks[:2] == ["minimal", "extended"]
+    assert str(study.path("set", "fgsm")) == f"data/adversarial/{START}/fgsm.h5"
+
+
+PLACES = {
+    "other_attacks": "other_attacks: ",
+    "defenses": "defenses: ",
+    "defenses/undefended/variants": "defenses.undefended.variants: ",
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("name", EVIL)
+def test_names_are_letters_digits_and_lines(folder: Path, place: str, name: str) -> None:
+    change(folder, put(f"{place}/NAME", {}))
+    file = folder / f"studies/{START}/params.yaml"
+    params = YAML(typ="safe").load(file)
+    block = params
+    for part in place.split("/"):
+        block = block[part]
+    block[name] = {"learn": {}, "predict": {}, "variants": {}} if place == "defenses" else {}
+    del block["NAME"]
+    YAML().dump(params, file)
+    with pytest.raises(PipelineError) as caught:
+        Study(START)
+    expected = (
+        f"studies/{START}/params.yaml: {PLACES[place]}expected a name of the letters a-z, digits, _ and -, found "
+    )
+    assert str(caught.value) == f"{expected}{name!r}"
+
+
+@pytest.mark.parametrize("name", EVIL)
+def test_a_study_is_called_as_its_folder(folder: Path, name: str) -> None:
+    with pytest.raises(PipelineError, match="study: expected a name of the letters a-z, digits, _ and -, found "):
+        Study(name)
+    with pytest.raises(PipelineError, match="NAME: expected a name of the letters a-z, digits, _ and -, found "):
+        make_study(name, START)
+    change(folder, put("study", name))
+    with pytest.raises(PipelineError) as caught:
+        Study(START)
+    assert (
+        str(caught.value) == f"studies/{START}/params.yaml: study: expected the folder's name '{START}', found {name!r}"
+    )
+
+
+def test_a_new_study_has_a_new_name_and_a_start(folder: Path) -> None:
+    make_study("mine", START)
+    assert Study("mine").params == {**Study(START).params, "study": "mine"}
+    with pytest.raises(PipelineError, match=r"studies/mine: expected a new name, found a study of that name"):
+        make_study("mine", START)
+    with pytest.raises(PipelineError, match=r"studies/gone: no such study; expected one of: demo, mine"):
+        make_study("yours", "gone")
+
+
+def test_what_is_not_there_is_named(folder: Path) -> None:
+    with pytest.raises(PipelineError, match=r"studies/svhn: no such study; expected one of: demo"):
+        Study("svhn")
+    (folder / "studies/empty").mkdir()
+    with pytest.raises(PipelineError, match=r"studies/empty/params\.yaml: no such file"):
+        Study("empty")
+
+
+@pytest.mark.parametrize("key", BLOCKS)
+def test_every_block_is_needed(folder: Path, key: str) -> None:
+    change(folder, lambda params: params.pop(key))
+    with pytest.raises(PipelineError, match=rf"studies/demo/params\.yaml: no '{key}' in the file: expected one of: "):
+        Study(START)
+
+
+def test_a_key_that_no_stage_reads_is_refused(folder: Path) -> None:
+    change(folder, put("atacks", {}))
+    with pytest.raises(PipelineError, match=r"params\.yaml: atacks: no stage reads it; expected one of: study, seed"):
+        Study(START)
+
+
+@pytest.mark.parametrize("block", [*INNER, "defenses/undefended"])
+def test_inner_keys_that_no_stage_reads_are_refused(folder: Path, block: str) -> None:
+    change(folder, put(f"{block}/stepsize", 1))
+    key = block.replace("/", r"\.")
+    with pytest.raises(PipelineError, match=rf"params\.yaml: {key}\.stepsize: unknown parameter; expected one of: \w+"):
+        Study(START)
+
+
+@pytest.mark.parametrize("block", [*INNER, "defenses", "other_attacks", "defenses/undefended/learn"])
+@pytest.mark.parametrize("value", [3, None, "x", [1]])
+def test_blocks_are_blocks(folder: Path, block: str, value: Any) -> None:
+    change(folder, put(block, value))
+    key = block.replace("/", r"\.")
+    with pytest.raises(PipelineError, match=rf"params\.yaml: {key}: expected a block of parameters, found "):
+        Study(START)
+
+
+def test_a_name_stands_once(folder: Path) -> None:
+    change(folder, put("defenses/undefended/variants/gaussian_blur", {}))
+    with pytest.raises(
+        PipelineError, match=r"params\.yaml: defenses: expected each name once, found gaussian_blur twice"
+    ):
+        Study(START)
+
+
+def test_a_dvc_yaml_of_its_own_is_refused(folder: Path) -> None:
+    with open(folder / f"studies/{START}/dvc.yaml", "a") as file:
+        file.write("# mine\n")
+    with pytest.raises(
+        PipelineError, match=r"studies/demo/dvc\.yaml: expected a copy of studies/pipeline\.yaml, found"
+    ):
+        Study(START)
+
+
+def test_auto_needs_a_rule(folder: Path) -> None:
+    study = Study(START)
+    block = {"passes": "auto"}
+    with pytest.raises(
+        PipelineError, match=r"a\.b\.passes: expected a number, found 'auto': no rule chooses this parameter"
+    ):
+        study.resolved(block, "a.b", {"rate": 1})
+    with pytest.raises(PipelineError, match=r"a\.b\.passes: 'auto': no setting that was tried meets the rule; give a"):
+        study.resolved(block, "a.b", {"passes": None})
+    assert study.resolved(block, "a.b", {"passes": 3}) == {"passes": 3}
+    assert study.resolved(block, "a.b", {"x.passes": 4}, "x.") == {"passes": 4}
+
+
+NUMBERS: dict[str, tuple[Any, str]] = {
+    "images/test_share": (0.9, "images.test_share: expected a number in [0.05, 0.5], found 0.9"),
+    "images/source": ("svhn", "images.source: expected one of: digits, mnist, cifar10, idx, found 'svhn'"),
+    "seed": ("x", "seed: expected a whole number, found 'x'"),
+}
+
+
+@pytest.mark.parametrize("key", NUMBERS)
+def test_where_images_come_from_is_checked(folder: Path, key: str) -> None:
+    """All other numbers: tests/unit/test_params.py."""
+    value, message = NUMBERS[key]
+    change(folder, put(key, value))
+    with pytest.raises(PipelineError) as caught:
+        read_raw(Study(START))
+    assert str(caught.value) == f"studies/{START}/params.yaml: {message}"
+
+
+# Each through a script in a process of its own: exit code, streams, no output.
+SCRIPTS: dict[str, tuple[str, Change, str]] = {
+    "unknown study": ("svhn", lambda _: None, "studies/svhn: no such study; expected one of: demo"),
+    "name of a study": ("../x", lambda _: None, "study: expected a name of the letters"),
+    "unknown block": (START, put("x", 1), "studies/demo/params.yaml: x: no stage reads it"),
+    "no such attack": (
+        START,
+        put("other_attacks/nonsense", {}),
+        "studies/demo/params.yaml: other_attacks.nonsense: expected a file pipeline/attacks/nonsense.py, found none",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SCRIPTS)
+def test_scripts_say_it_in_one_line(folder: Path, case: str) -> None:
+    name, edit, message = SCRIPTS[case]
+    change(folder, edit)
+    (folder / "pipeline").symlink_to(ROOT / "pipeline")
+    assert message in refused(folder, "pipeline.stages.fingerprint_code", name)
+
+
+@pytest.mark.parametrize("name", EVIL[:4])
+def test_names_are_checked_before_anything_else(folder: Path, name: str) -> None:
+    (folder / "pipeline").symlink_to(ROOT / "pipeline")
+    change(folder, put("study", name))
+    message = refused(folder, "pipeline.stages.check_params", cwd=f"studies/{START}")
+    assert message == f"studies/{START}/params.yaml: study: expected the folder's name 'demo', found {name!r}"
+
+
+def test_no_name_of_the_params_reaches_a_shell_or_a_path_before_it_is_checked() -> None:
+    """check_params has none in what DVC reads of it; fingerprint_code waits for its output, all others for its."""
+    stages = YAML(typ="safe").load(ROOT / "studies/pipeline.yaml")["stages"]
+    assert "${" not in str(stages["check_params"])
+    assert "wdir" not in stages["check_params"]
+    assert "wdir" not in stages["fingerprint_code"]
+    assert set(stages["check_params"]["outs"]) <= set(stages["fingerprint_code"]["deps"])
+    for name, stage in list(stages.items())[2:]:
+        body = stage.get("do", stage)
+        assert body["wdir"] == "../.."
+        own = "${key}" if "foreach" in stage and name not in ("attack",) else ""
+        deps = [path for path in body["deps"] if path.startswith("data/code/${study}/")]
+        assert deps, name
+        assert any("${key}" in path for path in deps) or not own, name
+
+
+def test_the_words_are_all_that_names_code(folder: Path) -> None:
+    """A number changes none of them; a method, a variant, another attack does."""
+    before = words(Study(START))
+    change(folder, put("adaptive/all/ascent/steps", 3))
+    change(folder, put("other_attacks/ddn/steps", 3))
+    assert words(Study(START)) == before
+    found = [before]
+    for key, value in {
+        "other_attacks/foolbox_mi_fgsm/method": "fgsm",
+        "other_attacks/jsma": {},
+        "defenses/undefended/variants/copy": {"learned": "x"},
+        "defenses/undefended/variants/copy/learned": "y",
+        "defenses/gac_vanilla/method": "undefended",
+        "adaptive/all/ascent/method": "pgd_linf",
+        "adaptive/all/others/jsma": {},
+    }.items():
+        change(folder, put(key, value))
+        found.append(words(Study(START)))
+        assert found[-1] not in found[:-1], key
+
+
+@pytest.mark.parametrize("locale", ["en_US.ISO-8859-1", "C", "POSIX"])
+def test_a_locale_of_another_encoding_changes_nothing(folder: Path, locale: str) -> None:
+    """What is read is UTF-8, and so is what is said."""
+    change(folder, put("defenses/undefended/größe", 1))
+    message = refused(
+        folder, "pipeline.stages.fingerprint_code", START, LC_ALL=locale, PYTHONUTF8="0", PYTHONCOERCECLOCALE="0"
+    )
+    assert message.startswith(f"studies/{START}/params.yaml: defenses.undefended.größe: unknown parameter; expected")
+
+
+def test_the_backend_of_a_notebook_is_no_matter() -> None:
+    program = (
+        "from pipeline.reporting import style\nfrom io import BytesIO\nfrom matplotlib.figure import Figure\n"
+        "page = BytesIO()\nFigure().savefig(page)\nprint(len(page.getvalue()) > 100)"
+    )
+    environment = {**os.environ, "MPLBACKEND": "module://matplotlib_inline.nowhere"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+
+
+def test_a_full_disk_is_one_line(folder: Path) -> None:
+    """Weights are written whole or not at all."""
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom pipeline.stages.command import command\n"
+        "from pipeline.artifacts.weights import save_model\nfrom pipeline.models.classifier import Classifier\n"
+        "model = Classifier(channels=[32, 64], dropout=0.1, input_shape=(1, 8, 8), class_count=10)\n"
+        "command(lambda: save_model(Path('out/model.safetensors'), model), False, [])"
+    )
+
+    def little() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
+
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=little,
+    )
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert "File too large" in done.stderr
+    assert not list((folder / "out").glob("*"))
