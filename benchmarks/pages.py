@@ -105,7 +105,7 @@ QUESTIONS = (
     ),
     Question(
         "What do gradients in bfloat16 gain on a CPU?",
-        "`precision: bfloat16`: gradients in bfloat16, every decision in float32, by a pass more where an image comes near the boundary. Both in turns, on one core, classifiers trained short; "
+        "`precision: bfloat16`: gradients in bfloat16, every decision in float32, by a pass more where an image comes near the boundary. Both in turns, on one core, by the process' own time, classifiers trained short; "
         "an image that is not fooled in float32 does not count (`benchmarks/precision.py`).",
         "precision",
         gpu_tables.precision,
