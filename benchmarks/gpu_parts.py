@@ -1,6 +1,6 @@
 """The parts of benchmarks/on_gpu.py: what each measures, as a record.
 
-    PYTHONPATH=. python -m benchmarks.gpu_parts OUT WORK [--small] [--epochs N] read | PART...
+    PYTHONPATH=. python -m benchmarks.gpu_parts OUT WORK [--small] [--training SHARE] read | PART...
 
 Cards are timed with the device drained before and after. What a part leaves for later ones (raw images, weights, the
 minimal set) lies in WORK.
@@ -79,7 +79,9 @@ WORKLOADS = {
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is done. originals : of each split, attacked towards every other class. seconds : of one measurement."""
+    """How much is done. originals : of each split, attacked towards every other class. seconds : of one measurement.
+    training : share of the epochs. turns : of float32 and bfloat16.
+    """
 
     train: int | None
     epochs: int | None
@@ -92,10 +94,12 @@ class Scale:
     peers: int
     peer_batches: tuple[int, ...]
     robust_epochs: int
+    turns: int
+    training: float = 1.0
 
 
-FULL = Scale(None, None, None, 5000, 0.1, (512, 1024, 2048, 4096), (2048, 4096), 1000, 1250, (1024, 2048), 2)
-SMALL = Scale(1500, 3, 60, 10, 0.05, (64,), (64, 256), 10, 3, (27,), 1)
+FULL = Scale(None, None, None, 5000, 0.1, (512, 1024, 2048, 4096), (2048,), 1000, 1250, (1024, 2048), 2, 1)
+SMALL = Scale(1500, 3, 60, 10, 0.05, (64,), (64, 256), 10, 3, (27,), 1, 2)
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,7 @@ class Context:
     work: Path
     scale: Scale
     device: torch.device
+    clock: Callable[[], float] = time.perf_counter
 
     def wait(self) -> None:
         if self.device.type == "cuda":
@@ -112,10 +117,10 @@ class Context:
     def seconds(self, run: Callable[[], object]) -> float:
         """How long a call takes, on the device too."""
         self.wait()
-        started = time.perf_counter()
+        started = self.clock()
         run()
         self.wait()
-        return time.perf_counter() - started
+        return self.clock() - started
 
     def rate(self, run: Callable[[], object], size: int) -> float:
         """Rows per second of a call that works on `size` of them: the better of two measurements."""
@@ -136,10 +141,10 @@ class Context:
     @contextmanager
     def timing(self, times: dict[str, float], what: str) -> Iterator[None]:
         self.wait()
-        started = time.perf_counter()
+        started = self.clock()
         yield
         self.wait()
-        times[what] = times.get(what, 0.0) + time.perf_counter() - started
+        times[what] = times.get(what, 0.0) + self.clock() - started
 
     def peak_mib(self) -> int | None:
         return round(torch.cuda.max_memory_allocated() / 2**20) if self.device.type == "cuda" else None
@@ -152,7 +157,7 @@ def read(context: Context) -> None:
     """Raw images of all datasets to arrays in WORK, with the seconds that took."""
     for name in WORKLOADS:
         started = time.perf_counter()
-        folder = Path(os.environ["DATASETS_DIR"]) / name
+        folder = Path(os.environ.get("DATASETS_DIR", "data/raw")) / name
         if (folder / f"{name}.npz").exists():
             source = f"{name}.npz"
             with np.load(folder / f"{name}.npz") as file:
@@ -190,7 +195,8 @@ def fitted(context: Context, name: str, times: dict[str, float]) -> tuple[Classi
         model = Classifier(shape, 10, **architecture)  # type: ignore[arg-type]
         model.load_state_dict(torch.load(path, weights_only=True))
         return model.eval().to(device), {}
-    training = {**workload.training, "epochs": context.scale.epochs or workload.training["epochs"]}
+    epochs = context.scale.epochs or max(1, round(context.scale.training * workload.training["epochs"]))
+    training = {**workload.training, "epochs": epochs}
     if context.small:  # a few steps that lead somewhere
         training["batch_size"] = 32
     with context.timing(times, "train"):
@@ -269,7 +275,7 @@ def generation(context: Context, name: str) -> dict[str, Any]:
 
 
 def in_turns(context: Context, name: str) -> dict[str, Any]:
-    """The sets in float32 and in bfloat16, in turns: twice the minimal ones, then the extended ones of the last."""
+    """The sets in float32 and in bfloat16, in turns: the minimal ones, then the extended ones of the last."""
     workload, times = WORKLOADS[name], {}
     model, about = fitted(context, name, times)
     model = for_inference(model, context.device)
@@ -278,9 +284,9 @@ def in_turns(context: Context, name: str) -> dict[str, Any]:
     bare = {precision: bare_rate(context, model, shape, size, precision) for precision in ("float32", "bfloat16")}
     step = {"step_size": workload.step_size}
     records: list[dict[str, Any]] = []
+    first = ("minimal", minimal, {"max_steps": context.scale.max_steps or workload.max_steps})
     for kind, attack, more in (
-        ("minimal", minimal, {"max_steps": context.scale.max_steps or workload.max_steps}),
-        ("minimal", minimal, {"max_steps": context.scale.max_steps or workload.max_steps}),
+        *[first] * context.scale.turns,
         ("extended", extended, {"extra_steps": workload.extra_steps}),
     ):
         for precision, passes in bare.items():
@@ -380,7 +386,7 @@ def make_set(
 
     identity = Identity(name, kind, parameters, tuple("0123456789"), 0)
     handle = model.register_forward_hook(seen)
-    started = time.perf_counter()
+    started = context.clock()
     try:
         shards = shards_of(context, {"set": kind, "dataset": name}, start)
         if shards is None:
@@ -397,7 +403,7 @@ def make_set(
             shards.clear()
     finally:
         handle.remove()
-    times["all"] = time.perf_counter() - started
+    times["all"] = context.clock() - started
     with open_adversarial(path) as set_:
         fooled, steps = set_.is_adversarial, set_.steps
         l2 = []
@@ -408,7 +414,7 @@ def make_set(
     if start:
         with open_adversarial(start) as set_:
             own = own - set_.steps
-    needed = int(own.sum()) + count
+    needed = int(own.sum()) + (0 if start else count)  # one more, to see the success
     return {
         "images": count,
         "success_rate": float(fooled.mean()),
@@ -417,7 +423,7 @@ def make_set(
         "l2_mean": float(np.concatenate(l2)[fooled].mean()),
         "seconds": {key: round(value, 3) for key, value in times.items()},
         "attack_images_per_second": round(count / times["attack"]),
-        "images_per_second_stored": round(count / times["all"]),
+        "images_per_second_stored": round(count / times["all"], 0 if count > 1000 * times["all"] else 2),
         "needed_passes": needed,
         "passes": passes["climbed"],
         "asked_per_image": round(passes["asked"] / count, 2),
@@ -530,9 +536,6 @@ def ceiling_of(context: Context, name: str, record: dict[str, list[dict[str, Any
     arguments = {"step_size": workload.step_size, "max_steps": context.scale.max_steps or workload.max_steps}
     tried = [(pairs, size, {}) for size in context.scale.engine_batches]
     tried += [(pairs, size, {"precision": "bfloat16"}) for size in context.scale.engine_batches]
-    # What a block's end costs: the same in a smaller block.
-    few = replace(pairs, rows=pairs.rows[:22500], targets=pairs.targets[:22500])
-    tried += [(pairs, table.attack, {}), (few, table.attack, {})] if cuda else []
     for some, size, more in tried:
         found = guarded(partial(engine_at, context, some, size, arguments | more, best))
         record["engine"].append({"dataset": name, "precision": "float32", **more, **found})
@@ -686,7 +689,7 @@ def robust(context: Context, name: str) -> dict[str, Any]:
         generator=generator(device, 0, name, "robust", "adversary"), norm="linf", epsilon=workload.epsilon, steps=7,
         relative_step_size=0.25, warmup=0.5, trades=0.0,
     )  # fmt: skip
-    training = {**workload.training, "epochs": context.scale.robust_epochs}
+    training = {**workload.training, "epochs": max(1, round(context.scale.training * context.scale.robust_epochs))}
     with context.timing(times, "train"):
         draws = generator(device, 0, name, "robust", "training")
         epochs = list(fit_classifier(model, *division, draws, objective=adversary, **training))
@@ -779,7 +782,7 @@ def main() -> None:
     out, work, *words = sys.argv[1:]
     options = argparse.ArgumentParser()
     options.add_argument("--small", action="store_true")
-    options.add_argument("--epochs", type=int)
+    options.add_argument("--training", type=float, default=1)
     options.add_argument("parts", nargs="+")
     given = options.parse_args(words)
     small, parts = given.small, given.parts
@@ -788,7 +791,7 @@ def main() -> None:
     device = torch.device("cpu") if small or parts == ["read"] else choose_device()
     devices.fix_numerics()
     scale = FULL if device.type == "cuda" else SMALL
-    context = Context(Path(out), Path(work), replace(scale, epochs=given.epochs or scale.epochs), device)
+    context = Context(Path(out), Path(work), replace(scale, training=given.training), device)
     if parts == ["read"]:
         read(context)
         return
