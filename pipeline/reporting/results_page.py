@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.reporting.adaptive import one_table, standing
+from pipeline.reporting.adaptive import median_needed, one_table, standing
 from pipeline.reporting.adversarial_training import METHOD as ADVERSARIAL_TRAINING
 from pipeline.reporting.autoencoder import controls, knowing
 from pipeline.reporting.comparison import compared, with_names
@@ -46,6 +46,7 @@ def study_results(metrics: Metrics) -> dict[str, Any]:
         "lossy": "lossy" in metrics["run"]["source"],
         "structure": metrics["attacks"]["minimal"]["class_correlation_mean"],
         "one_table": one_table(metrics) if adaptive else [],
+        "needed_right": any("l2_median_right" in entry for entry in adaptive.values()),
         "budget": next((budget(entry["settings"]) for entry in adaptive.values()), None),
         "originals": next((entry["originals"] for entry in adaptive.values()), None),
         "undefended": adaptive["undefended"]["every_attack"] if adaptive else None,
@@ -100,14 +101,15 @@ def _judged(metrics: Metrics, name: str) -> dict[str, Any] | None:
 def _easiest(metrics: Metrics) -> dict[str, Any] | None:
     """Of the families' main defenses the one that an attacker needs the shortest perturbation for."""
     found = {
-        name: metrics["adaptive"][name]["l2_median"]
+        name: needs
         for name in families(metrics)
-        if name != "undefended" and name in metrics["adaptive"] and metrics["adaptive"][name]["l2_median"]["value"]
+        if name != "undefended" and name in metrics["adaptive"]
+        if (needs := median_needed(metrics["adaptive"][name]))["value"]
     }
     if not found:
         return None
     name = min(found, key=lambda key: found[key]["value"])
-    return {"label": label(metrics, name), "needs": found[name], "undefended": metrics["adaptive"]["undefended"]["l2_median"]}  # fmt: skip
+    return {"label": label(metrics, name), "needs": found[name], "undefended": median_needed(metrics["adaptive"]["undefended"])}  # fmt: skip
 
 
 def _tripwires(metrics: Metrics) -> list[str]:
