@@ -207,6 +207,13 @@ def _gac() -> dict[str, Any]:
         "interval": "over originals",
         "accuracy": {attack: {"unseen": accuracy, "test": accuracy} for attack in ("clean", *PAPER)},
         "gain": dict.fromkeys(("clean", *PAPER), gain),
+        "gain_on": {
+            attack: {over: {**found, "trainings": 1, "originals": originals} for over in gain}
+            for attack, found, originals in (
+                *((name, rate(0.0), 30) for name in ("clean", *PAPER)),
+                ("fgsm", rate(-0.3), 10),
+            )
+        },
         "generator": {
             "unseen": {"perturbation_l2": 0.1, "fooled": 0.1},
             "test": {"perturbation_l2": 0.1, "fooled": 0.1},

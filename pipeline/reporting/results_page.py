@@ -11,6 +11,7 @@ from pipeline.reporting.comparison import compared, with_names
 from pipeline.reporting.detection import contest
 from pipeline.reporting.dropout import ENSEMBLE, rivals
 from pipeline.reporting.formats import budget, number, percent, points
+from pipeline.reporting.gac import gains_everywhere
 from pipeline.reporting.gac_figures import MODELS
 from pipeline.reporting.names import families, families_of, label, of_earlier_protocol
 from pipeline.reporting.other_attacks import distances, label_of, yardsticks
@@ -68,7 +69,9 @@ def study_results(metrics: Metrics) -> dict[str, Any]:
                 "label": label(metrics, version),
                 "setting": entry["interval"],
                 "trainings": entry["trainings"],
-                **{attack: entry["gain"][attack] for attack in entry["gain"]},
+                "gains": gains_everywhere(metrics, version),
+                "alone": entry["trainings"] > 1 and "gain_on" in entry,  # one training, on other attacks
+                "originals": metrics["defenses"][version]["originals"],
             }
             for version, entry in metrics["gac"].items()
         ],
