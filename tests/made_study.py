@@ -174,6 +174,8 @@ def made_metrics(
                 "linf": {"0": rate(0.9), "0.05": rate(0.5), "0.1": rate(0.1), "0.2": rate(0.0)},
                 "every_attack": rate(0.1),
                 "l2_median": {"value": 0.5, "low": 0.4, "high": None},
+                "l2_median_right": {"value": 0.6, "low": 0.5, "high": None},
+                "l2_curve": {"l2": [0.0, 0.3, 0.5], "broken": [0.1, 0.3, 0.6]},
                 "sanity": {"adaptive": rate(0.1), "lead": lead, **lead},
                 "detection": {"score": "logit_margin", "static_auc": 0.9, "adaptive": None},
                 "cost": passes[name],
@@ -205,6 +207,13 @@ def _gac() -> dict[str, Any]:
         "interval": "over originals",
         "accuracy": {attack: {"unseen": accuracy, "test": accuracy} for attack in ("clean", *PAPER)},
         "gain": dict.fromkeys(("clean", *PAPER), gain),
+        "gain_on": {
+            attack: {over: {**found, "trainings": 1, "originals": originals} for over in gain}
+            for attack, found, originals in (
+                *((name, rate(0.0), 30) for name in ("clean", *PAPER)),
+                ("fgsm", rate(-0.3), 10),
+            )
+        },
         "generator": {
             "unseen": {"perturbation_l2": 0.1, "fooled": 0.1},
             "test": {"perturbation_l2": 0.1, "fooled": 0.1},

@@ -13,6 +13,7 @@ from pipeline.metrics.intervals import RESAMPLES, difference_with_interval, mean
 
 ZERO_GRADIENTS = 0.1  # share of images from which on the tripwire is raised
 SURE = 0.05  # exact p of a McNemar test below which a difference raises a wire
+POINTS = 60  # of a curve
 FEWEST = 10  # adversarial images that an AUC is measured on
 
 
@@ -46,13 +47,28 @@ def median_with_interval(values: NDArray[np.floating[Any]]) -> dict[str, float |
     return {name: value if np.isfinite(value) else None for name, value in found.items()}
 
 
+def broken_against_length(needed: NDArray[np.floating[Any]]) -> dict[str, list[float]]:
+    """`l2` and the share `broken` within it, from 0, where that is the error rate, to the longest that was needed.
+
+    needed : by original, 0 where it is wrong as it is, infinite where nothing was found. A step at each length that was
+    needed, or, of more than POINTS originals, at as many quantiles of them.
+    """
+    lengths = np.unique(needed[np.isfinite(needed) & (needed > 0)])
+    if len(lengths) > POINTS:
+        lengths = np.unique(np.quantile(lengths, np.linspace(0, 1, POINTS), method="higher"))
+    at = [0.0, *map(float, lengths)]
+    return {"l2": at, "broken": [float((needed <= length).mean()) for length in at]}
+
+
 def summarize_adaptive(
     examples: pd.DataFrame, settings: Mapping[str, Any], check: Mapping[str, float], static: pd.DataFrame
 ) -> dict[str, Any]:
-    """adaptive.<defense>: <norm>.<epsilon>, every_attack, l2_median, sanity, detection, tripwires, cost.
+    """adaptive.<defense>: <norm>.<epsilon>, every_attack, l2_*, sanity, detection, tripwires, cost.
 
     <norm>.<epsilon> : robust accuracy under projected gradient ascent; every_attack : at the budget, each original
-    broken by whichever attack within it.
+    broken by whichever attack within it. l2_median : of the L2 norm needed over all originals, of which one that is
+    wrong as it is needs 0; l2_median_right : over the others, None if there are none; l2_curve : of
+    `broken_against_length`.
 
     examples : a row per original and attack, columns as `data/README.md` describes. settings : as `AdaptiveSettings`
     describes them.
@@ -68,13 +84,16 @@ def summarize_adaptive(
     others = tuple(settings["others"])
     every |= _broken_by(examples, ("quiet", "transfer", *others), len(every))
     every |= _broken_by(examples[examples[settings["norm"]] <= budget], ("shortest",), len(every))
+    needed = _needed(examples)
     summary: dict[str, Any] = {
         "setting": "adaptive",
         "originals": len(every),
         "settings": dict(settings),
         settings["norm"]: {f"{epsilon:g}": mean_with_interval(~broken).as_dict() for epsilon, broken in curve.items()},
         "every_attack": mean_with_interval(~every).as_dict(),
-        "l2_median": median_with_interval(_needed(examples)),
+        "l2_median": median_with_interval(needed),
+        "l2_median_right": median_with_interval(needed[needed > 0]) if (needed > 0).any() else None,
+        "l2_curve": broken_against_length(needed),
         "doubled": {
             "robust_accuracy": mean_with_interval(~doubled).as_dict(),
             "change": difference_with_interval(curve[budget].astype(float) - doubled).as_dict(),

@@ -62,6 +62,8 @@ def rounded(value: Any, digits: int = 6) -> Any:
     """Floats of a nested structure to `digits` significant digits, so that the text is short and stable."""
     if isinstance(value, dict):
         return {key: rounded(entry, digits) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [rounded(entry, digits) for entry in value]
     if isinstance(value, float):
         return float(f"{value:.{digits}g}")
     return value

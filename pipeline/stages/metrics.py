@@ -24,7 +24,8 @@ from pipeline.machine import describe_machine
 from pipeline.metrics.adaptive import summarize_adaptive
 from pipeline.metrics.calibration import PAPER_RATIO
 from pipeline.metrics.detection import area_gain, detect
-from pipeline.metrics.gac_summary import summarize_gac
+from pipeline.metrics.gac_summary import gains_on, summarize_gac
+from pipeline.metrics.gains import CONTROLS
 from pipeline.metrics.restorations import BLUR, summarize_restorations
 from pipeline.metrics.summary import (
     compare_evaluations,
@@ -50,16 +51,22 @@ def main(study: Study) -> None:
     attacks = _attacks(study)
     evaluations = {name: read_evaluation(path) for name, path in _evaluation_paths(study).items()}
     scores, chosen = _detect(study, {name: frame for name, (frame, _) in evaluations.items()})
-    defenses = {}
+    defenses, everything = {}, {}
     for family, names in study.families.items():
         for name in names:
             frame, about = evaluations[name]
             other = study.path("other_evaluation", family) / f"{name}.parquet"
             if other.is_file():
                 frame = pd.concat([frame, read_evaluation(other)[0]], ignore_index=True)
+            everything[name] = frame
             defenses[name] = {"arguments": about["arguments"], **summarize_evaluation(frame)}
     choices = _choices(study, attacks, {name: about["arguments"] for name, (_, about) in evaluations.items()})
-    gac = _gains(study, defenses, choices)
+    comparisons = {
+        f"{one}_minus_{other}": compare_evaluations(everything[one], everything[other])
+        for names in study.families.values()
+        for one, other in combinations(names, 2)
+    }
+    gac = _gains(study, defenses, choices, comparisons)
     adaptive = _adaptive(study, chosen)
     metrics = {
         "run": {
@@ -80,11 +87,7 @@ def main(study: Study) -> None:
         "defenses": defenses,
         **_learning(study, choices),
         "gac": gac,
-        "comparisons": {
-            f"{one}_minus_{other}": compare_evaluations(evaluations[one][0], evaluations[other][0])
-            for names in study.families.values()
-            for one, other in combinations(names, 2)
-        },
+        "comparisons": comparisons,
         "restorations": _restorations(study, choices),
         "sizes": summarize_sizes(
             *(
@@ -186,7 +189,9 @@ def stated_at(block: Any, parameter: str) -> Any:
     return next((found for part in block.values() if (found := stated_at(part, parameter)) is not None), None)
 
 
-def _gains(study: Study, defenses: dict[str, Any], choices: dict[str, Any]) -> dict[str, Any]:
+def _gains(
+    study: Study, defenses: dict[str, Any], choices: dict[str, Any], comparisons: dict[str, Any]
+) -> dict[str, Any]:
     """What a defense that was trained beside its controls gains over them."""
     gains = {}
     for family in study.families:
@@ -210,6 +215,15 @@ def _gains(study: Study, defenses: dict[str, Any], choices: dict[str, Any]) -> d
                 statuses[statuses["status"] != "ok"],
             ),
         }
+        variants = study.value(f"defenses.{family}.variants")
+        controls = {
+            block["learned"]: comparisons[f"{family}_minus_{name}"]
+            for name, block in variants.items()
+            if block.get("learned") in CONTROLS
+        }
+        gains[family]["gain_on"] = gains_on(
+            gains[family]["gain"], controls, gains[family]["trainings"], defenses[family]["originals"]
+        )
         if gains[family]["lambda"]:
             defenses[family]["lambda"] = gains[family]["lambda"]["used"]
         for over, key in (("over_control", "gain"), ("over_noise_control", "gain_over_noise")):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.reporting.adaptive import standing
+from pipeline.reporting.adaptive import median_needed, one_table, standing
 from pipeline.reporting.detection import contest
 from pipeline.reporting.formats import in_words, length_of, number, percent, points, rate, unbroken
 from pipeline.reporting.heatmaps import extremes
@@ -64,6 +64,17 @@ def test_standing_is_above_below_or_not_shown() -> None:
         "below": ["the low"],
         "not shown": ["the near"],
     }
+
+
+def test_the_norm_needed_is_told_of_all_and_of_the_right_originals() -> None:
+    metrics = made_metrics()
+    entry = metrics["adaptive"]["undefended"]
+    assert "0.5 [0.4, ∞]; 0.6 [0.5, ∞]" in one_table(metrics)[0]
+    assert median_needed(entry)["value"] == 0.6
+    del entry["l2_median_right"]  # the earlier protocol
+    assert "0.5 [0.4, ∞]" in one_table(metrics)[0]
+    assert median_needed(entry)["value"] == 0.5
+    assert median_needed(entry)["over"] == "all originals, a wrong one needing 0"
 
 
 def test_the_best_score_of_each_ensemble_stands_against_the_best_of_one_pass() -> None:
