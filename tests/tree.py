@@ -1,101 +1,168 @@
-"""A copy of the tree with small params, that DVC runs in."""
+"""A project of its own: a copy of the tree with one study in it, in git and in DVC."""
 
 import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from ruamel.yaml import YAML
 
 from tests.root import ROOT
 
-TARGET = "render_report@digits"
-STAGES = 50
+TINY = ROOT / "tests/tiny.yaml"
+COPIED = ("pipeline", "studies/pipeline.yaml", "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore")
+CONFIG = {"core.analytics": "false", "core.check_update": "false", "cache.type": "hardlink,copy"}
 
 
 class Tree:
-    """A working copy that DVC runs in."""
+    """A working copy that DVC runs in.
 
-    def __init__(self, folder: Path) -> None:
+    params : the params file of its study, which is called as its line `study:` says.
+    """
+
+    def __init__(self, folder: Path, params: Path = TINY) -> None:
         self.folder = folder
-        for name in ("pipeline", "dvc.yaml", ".dvcignore", ".gitignore"):
-            source = ROOT / name
-            ignore = shutil.ignore_patterns("__pycache__")
-            (
-                shutil.copytree(source, folder / name, ignore=ignore)
-                if source.is_dir()
-                else shutil.copy(source, folder / name)
-            )
-        # Small blocks, so that an interrupted run has some to keep.
-        self.edit("pipeline/artifacts/adversarial.py", "BLOCK = 4500", "BLOCK = 90")
-        params = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
-        params["sources"]["digits"] = {"train": 40, "test": 30}
-        params["classifier"]["digits"]["training"]["epochs"] = 8
-        params["calibration"]["digits"]["originals"] = 5
-        for defense in ("dropout_ensemble", "gaussian_noise_ensemble"):
-            params["defenses"][defense]["digits"]["arguments"]["passes"] = 5
-        for defense in ("autoencoder_ensemble", "autoencoder_ensemble_tuned"):
-            params["defenses"][defense]["digits"]["arguments"]["passes"] = 3
-            params["trainings"][defense]["digits"]["training"]["epochs"] = 2
-        trials = params["autoencoder_trials"]["digits"]
-        trials["originals"] = 10
-        for family in trials["families"].values():
-            family["training"]["epochs"] = 1
-        params["traces"]["dropout_ensemble"]["digits"] = {"originals": 20, "passes": [1, 5], "extra_steps": [1, 3]}
-        params["other_sources"]["digits"] = {"train": 0, "test": 20, "curve": 20}
-        others = {name: params["other_attacks"][name] for name in ("pgd_linf", "ddn", "foolbox_mi_fgsm")}
-        others["ddn"]["digits"] = {"steps": 20}
-        others["pgd_linf"]["digits"]["budgets"] = [0.1, 0.4]
-        params["other_attacks"] = others
-        for version in params["gac"].values():
-            version["digits"] |= {"seeds": 2 if version is params["gac"]["gac_vanilla"] else 1, "lambdas": [0.3, 3]}
-            version["digits"]["trial_epochs"] = version["digits"]["training"]["epochs"] = 2
-        params["gac_robustness"]["digits"]["originals"] = 5
-        params["robust"]["adversarial_training"]["digits"]["training"]["epochs"] = 2
-        names = ("undefended", "autoencoder_ensemble", "gac_vanilla", "adversarial_training")
-        params["attacked"] = {key: entry for key, entry in params["attacked"].items() if entry["defense"] in names}
-        for block in (params["adaptive"]["undefended"], params["adaptive"]["dropout_ensemble"]):
-            few = {"originals": 12, "sanity_originals": 4, "scored_draws": 9, "epsilons": [0.05, 0.2], "draws": 3}
-            block["digits"] |= few
-            block["digits"]["ascent"]["steps"] = block["digits"]["shortest"]["steps"] = 4
-            block["digits"]["others"] = {"square": {"queries": 5}, "autoattack": {"steps": 4, "queries": 5}}
-        sizes = params["sizes"]["digits"]
-        sizes["classifiers"] = {name: sizes["classifiers"][name] for name in ("narrow", "standard")}
-        sizes["training"]["epochs"] = 2
-        sizes["originals"] = 10
-        self.write_params(params)
-        self.run("git", "init", "--quiet")
+        self.study: str = YAML(typ="safe").load(params)["study"]
+        for name in COPIED:
+            copy(ROOT / name, folder / name)
+        home = folder / "studies" / self.study
+        home.mkdir()
+        shutil.copy(params, home / "params.yaml")
+        shutil.copy(folder / "studies/pipeline.yaml", home / "dvc.yaml")
+        (folder / "params.yaml").write_text(f"studies: [{self.study}]\n")
+        self.run("git", "init", "--quiet", "--initial-branch", "main")
+        self.run("git", "config", "user.name", "tests")
+        self.run("git", "config", "user.email", "tests@example.org")
         self.dvc("init", "--quiet")
+        for name, value in CONFIG.items():
+            self.dvc("config", "--quiet", name, value)
+        self.commit("The tree")
 
-    def write_params(self, params: object) -> None:
-        with open(self.folder / "params.yaml", "w") as handle:
-            YAML().dump(params, handle)
+    @classmethod
+    def at(cls, folder: Path, study: str) -> "Tree":
+        """One that is there already."""
+        tree = cls.__new__(cls)
+        tree.folder, tree.study = folder, study
+        return tree
 
-    def run(self, *command: str) -> str:
-        environment = {
+    def copied(self, folder: Path) -> "Tree":
+        """A copy that may be changed. DVC's cache is shared by hard links, which nothing writes through."""
+        shutil.copytree(self.folder / ".dvc/cache", folder / ".dvc/cache", copy_function=os.link)
+        ignored = shutil.ignore_patterns("cache", "tmp", "__pycache__")
+        shutil.copytree(self.folder, folder, symlinks=True, dirs_exist_ok=True, ignore=lambda at, names: (
+            ignored(at, names) if Path(at) == self.folder / ".dvc" else {"__pycache__"} & set(names)
+        ))  # fmt: skip
+        return Tree.at(folder, self.study)
+
+    # --- running things ---------------------------------------------------------------------------------------------
+    def environment(self, **more: str) -> dict[str, str]:
+        return {
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "DVC_NO_ANALYTICS": "1",
+            "HYDRA_FULL_ERROR": "1",
+            **more,
         }
-        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
+
+    def start(self, *command: str, cwd: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run a command, whatever its exit code."""
+        return subprocess.run(
+            command,
+            cwd=self.folder / cwd,
+            env=self.environment(**environment),
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            check=False,
+        )
+
+    def run(self, *command: str, cwd: str = "", **environment: str) -> str:
+        """What a command that must succeed says."""
+        done = self.start(*command, cwd=cwd, **environment)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    def dvc(self, *arguments: str) -> str:
-        return self.run(sys.executable, "-m", "dvc", *arguments)
+    def dvc(self, *arguments: str, **environment: str) -> str:
+        return self.run(sys.executable, "-m", "dvc", *arguments, **environment)
 
-    def repro(self, *arguments: str) -> set[str]:
-        """Run the pipeline; returns the stages that ran."""
-        return set(re.findall(r"Running stage '(.+?)'", self.dvc("repro", TARGET, *arguments)))
+    def stage(self, stage: str, *key: str) -> str:
+        """A stage's script, without DVC."""
+        return self.run(sys.executable, "-m", f"pipeline.stages.{stage}", self.study, *key)
+
+    def repro(self, *arguments: str, **environment: str) -> set[str]:
+        """Run the study's pipeline, or with a stage's name that stage and those above; returns the stages that ran."""
+        targets = [self.target(argument) if not argument.startswith("-") else argument for argument in arguments]
+        if not any(not target.startswith("-") for target in targets):
+            targets.append(f"studies/{self.study}/dvc.yaml")
+        return ran(self.dvc("repro", *targets, **environment))
+
+    def target(self, stage: str) -> str:
+        return f"studies/{self.study}/dvc.yaml:{stage}"
+
+    def commit(self, message: str) -> None:
+        self.run("git", "add", "--all")
+        self.run("git", "commit", "--quiet", "--message", message)
+
+    # --- what is in it ----------------------------------------------------------------------------------------------
+    @property
+    def params_file(self) -> Path:
+        return self.folder / f"studies/{self.study}/params.yaml"
+
+    def params(self) -> Any:
+        """As they stand, comments and all."""
+        return yaml().load(self.params_file)
+
+    def write_params(self, params: Any) -> None:
+        with open(self.params_file, "w", encoding="utf-8") as file:
+            yaml().dump(params, file)
+
+    def change(self, edit: Callable[[Any], object]) -> None:
+        """Edit the params in place."""
+        params = self.params()
+        edit(params)
+        self.write_params(params)
+
+    def lock(self) -> Mapping[str, Any]:
+        """By stage what DVC has locked."""
+        path = self.folder / f"studies/{self.study}/dvc.lock"
+        found: Mapping[str, Any] = YAML(typ="safe").load(path)["stages"]
+        return found
 
     def hashes(self) -> dict[str, str]:
-        stages = YAML(typ="safe").load((self.folder / "dvc.lock").read_text())["stages"]
-        return {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
+        """By path the checksum of each output."""
+        return {out["path"]: out["md5"] for stage in self.lock().values() for out in stage["outs"]}
 
     def edit(self, path: str, old: str, new: str) -> None:
+        """Replace a text that stands in a file."""
         file = self.folder / path
-        text = file.read_text()
+        text = file.read_text(encoding="utf-8")
         assert old in text
-        file.write_text(text.replace(old, new, 1))
+        file.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+    def changed(self) -> set[str]:
+        """What git sees that is not committed."""
+        return {line[3:] for line in self.run("git", "status", "--short", "--untracked-files=all").splitlines()}
+
+
+def yaml() -> YAML:
+    found = YAML()
+    found.width = 1000
+    return found
+
+
+def ran(output: str) -> set[str]:
+    """The stages that DVC says it ran, without their file."""
+    return {name.rpartition(":")[2] for name in re.findall(r"Running stage '(.+?)'", output)}
+
+
+def copy(source: Path, target: Path) -> None:
+    """A file or a folder, without compiled sources."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+    else:
+        shutil.copy(source, target)

@@ -2,7 +2,7 @@
 
 Reads:  what was chosen, learned, evaluated and measured; labels of the defenses.
 Writes: the tables of AUC and true positive rates, of every score and of the chosen one; the ROC curves; the metrics.
-Params: seed, images, classifier, training, sources, other_attacks, defenses: shown beside the results.
+Params: seed, images, classifier, training, sources, threat, other_attacks, defenses: shown beside the results.
 """
 
 from itertools import combinations
@@ -57,7 +57,9 @@ def main(study: Study) -> None:
             frame, about = evaluations[name]
             other = study.path("other_evaluation", family) / f"{name}.parquet"
             if other.is_file():
-                frame = pd.concat([frame, read_evaluation(other)[0]], ignore_index=True)
+                others, _ = read_evaluation(other)
+                listed = others[others["attack"].isin(study.other_attacks)]  # one that was taken out is still there
+                frame = pd.concat([frame, listed], ignore_index=True)
             everything[name] = frame
             defenses[name] = {"arguments": about["arguments"], **summarize_evaluation(frame)}
     choices = _choices(study, attacks, {name: about["arguments"] for name, (_, about) in evaluations.items()})
