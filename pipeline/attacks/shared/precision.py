@@ -53,10 +53,10 @@ def reached(model: nn.Module, climbed: nn.Module, images: Tensor, logits: Tensor
         return goal.reached(logits)
     near = (goal.lead(logits) > -NEAR * logits.flatten(1).abs().amax(1)).nonzero()[:, 0]
     found = torch.zeros(len(logits), dtype=torch.bool, device=logits.device)
-    if len(near):
+    if count := len(near):
+        asked = near
         if near.device.type == "cuda":  # there every new shape costs: asked by powers of two
-            count = 1 << (len(near) - 1).bit_length()
-            near = near[torch.arange(count, device=near.device) % len(near)]
+            asked = near[torch.arange(1 << (count - 1).bit_length(), device=near.device) % count]
         with torch.no_grad():
-            found[near] = goal.at(near).reached(model(images[near]))
+            found[near] = goal.at(asked).reached(model(images[asked]))[:count]
     return found
