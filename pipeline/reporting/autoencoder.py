@@ -98,6 +98,7 @@ def controls(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
         "training": training,
         "dropout": dropout,
         "passes": metrics["defenses"][METHOD]["passes"],
+        "originals": metrics["defenses"][METHOD]["originals"],
         "blur": label(metrics, BLUR),
         "blur_clean_accuracy": metrics["defenses"][BLUR]["clean_accuracy"],
         "error_ratio": errors[BLUR]["clean"] / errors[METHOD]["clean"],

@@ -13,6 +13,7 @@ from pipeline.reporting.gac_figures import MODELS, GeneratedImages
 from pipeline.reporting.names import families_of, label
 from pipeline.reporting.outcomes import outcome_table
 from pipeline.reporting.paper_numbers import GAC_GAIN, reported
+from pipeline.reporting.predicates import verdict
 from pipeline.reporting.section import Section
 
 METHOD = "gac"
@@ -147,8 +148,8 @@ def _claims(entry: Mapping[str, Any], words: str) -> list[list[str]]:
                 [
                     f"{words}: {attack}",
                     claim if attack == "minimal" else "not given",
-                    points(gains["over_control"]),
-                    points(gains["over_noise_control"]),
+                    _against(gains["over_control"], attack),
+                    _against(gains["over_noise_control"], attack),
                     *(percent(accuracy[model]) for model in MODELS),
                 ]
             )
@@ -163,6 +164,11 @@ def _claims(entry: Mapping[str, Any], words: str) -> list[list[str]]:
             *(percent(clean[model], 2) for model in MODELS),
         ],
     ]
+
+
+def _against(gain: Mapping[str, float], attack: str) -> str:
+    """A gain, and of minimal images whether the paper's claim holds: at least its smallest."""
+    return points(gain) + (f": {verdict(gain, (GAC_GAIN[0], 1.0))}" if attack == "minimal" else "")
 
 
 def _parts(entry: Mapping[str, Any], words: str) -> list[list[str]]:

@@ -9,7 +9,7 @@ from pipeline.reporting.formats import in_words, length_of, number, percent, poi
 from pipeline.reporting.heatmaps import extremes
 from pipeline.reporting.paper_numbers import reported
 from pipeline.reporting.perturbation_figures import averaged_targets
-from pipeline.reporting.predicates import better, gains, looks_cut, loses, same_effort, size_against
+from pipeline.reporting.predicates import better, gains, looks_cut, loses, same_effort, size_against, stands, verdict
 from tests.made_study import made_metrics
 
 
@@ -39,6 +39,30 @@ def test_a_difference_that_touches_zero_is_neither_gain_nor_loss(
 )
 def test_a_gain_against_a_claimed_range(value: float, words: str) -> None:
     assert size_against({"value": value}, (0.01, 0.03)) == words
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (0.01, 0.03, "holds"), (0.009, 0.03, "partly"), (0.02, 1.2, "partly"), (-0.01, 0.0101, "not shown"),
+        (-0.01, 0.01, "not shown"), (-0.01, 0.0099, "fails"), (1.01, 1.2, "fails"),
+    ],
+)  # fmt: skip
+def test_a_claim_holds_partly_is_not_shown_or_fails(low: float, high: float, words: str) -> None:
+    assert verdict(interval(low, high), (0.01, 1.0)) == words
+
+
+@pytest.mark.parametrize(
+    ("difference", "words"), [((0.001, 0.1), "better"), ((0.0, 0.1), "not shown"), ((-0.1, -0.001), "worse")]
+)
+def test_the_difference_on_the_same_images_decides_and_without_it_intervals_apart(
+    difference: tuple[float, float], words: str
+) -> None:
+    near = interval(0.4, 0.5), interval(0.4, 0.5)
+    assert stands(interval(*difference), *near) == words
+    assert stands(None, *near) == "not shown"
+    assert stands(None, interval(0.6, 0.7), interval(0.4, 0.5)) == "better"
+    assert stands(None, interval(0.4, 0.5), interval(0.6, 0.7)) == "worse"
 
 
 def test_effort_is_the_same_whatever_the_draws() -> None:
@@ -83,9 +107,9 @@ def test_the_best_score_of_each_ensemble_stands_against_the_best_of_one_pass() -
     assert found["held_out"]
     assert [(entry["label"], entry["stands"]) for entry in found["many"]] == [("the dropout_ensemble", "not shown")]
     ours = metrics["chosen_detection"]["dropout_ensemble"]["minimal"]["clean_all"]
-    for low, high, stands in ((0.0, 0.2, "not shown"), (0.001, 0.2, "above"), (-0.2, -0.001, "below")):
+    for low, high, where in ((0.0, 0.2, "not shown"), (0.001, 0.2, "above"), (-0.2, -0.001, "below")):
         ours |= {"gain_low": low, "gain_high": high}
-        assert contest(metrics, "minimal")["many"][0]["stands"] == stands
+        assert contest(metrics, "minimal")["many"][0]["stands"] == where
     # The earlier protocol: the best of all, on all originals.
     del metrics["chosen_detection"]
     best = {"auc": 0.99, "auc_low": 0.98, "auc_high": 1.0}
