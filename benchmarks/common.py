@@ -17,12 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline.artifacts.checkpoint import load_classifier
-from pipeline.artifacts.images import read_split
 from pipeline.devices import choose_device, describe_device, keep_freed_memory
 from pipeline.metrics.sources import every_target
 from pipeline.models.inference import for_inference, predict, unit_interval
-from pipeline.studies import Study
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks/results"
@@ -46,6 +43,11 @@ class Pairs:
 
 def load_pairs(name: str, originals: int) -> Pairs:
     """Of a study, by its name; originals are repeated if it has too few."""
+    # Not on a machine that has only what attacks need, see on_gpu.sh.
+    from pipeline.artifacts.checkpoint import load_classifier
+    from pipeline.artifacts.images import read_split
+    from pipeline.studies import Study
+
     keep_freed_memory()
     study, device = Study(name), choose_device()
     model = for_inference(load_classifier(study.path("classifier")), device)

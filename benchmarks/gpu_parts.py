@@ -1,13 +1,13 @@
 """The parts of benchmarks/on_gpu.py: what each measures, as a record.
 
-    PYTHONPATH=. python -m benchmarks.gpu_parts OUT WORK [--small] read | PART...
+    PYTHONPATH=. python -m benchmarks.gpu_parts OUT WORK [--small] [--training SHARE] read | PART...
 
 Cards are timed with the device drained before and after. What a part leaves for later ones (raw images, weights, the
 minimal set) lies in WORK.
 """
 
+import argparse
 import copy
-import itertools
 import json
 import os
 import sys
@@ -18,21 +18,24 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pipeline.attacks.ascent import target_score_gradients
-from pipeline.attacks.engine import run_attack
-from pipeline.attacks.goals import Evasion, Goal
-from pipeline.attacks.projected_gradient import BALLS, projected_gradient_descent
 from torch import Tensor, nn
 
 from pipeline import devices
 from pipeline.artifacts.adversarial import TEST, Identity, Sources, open_adversarial, write_adversarial
-from pipeline.attacks import extended, minimal
+from pipeline.attacks.extended import attack as extended
+from pipeline.attacks.minimal import attack as minimal
+from pipeline.attacks.shared.ascent import score_gradients
+from pipeline.attacks.shared.balls import BALLS
+from pipeline.attacks.shared.engine import run_attack
+from pipeline.attacks.shared.goals import Evasion, Goal
+from pipeline.attacks.shared.precision import Lowered
+from pipeline.attacks.shared.projected_gradient import projected_gradient_descent
+from pipeline.attacks.shared.protocol import Attack
 from pipeline.defenses.adversarial_training import Adversary
 from pipeline.defenses.dropout_ensemble import dropout_ensemble
 from pipeline.devices import batching, choose_device, describe_device, keep_freed_memory
@@ -76,7 +79,9 @@ WORKLOADS = {
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is done. originals : of each split, attacked towards every other class. seconds : of one measurement."""
+    """How much is done. originals : of each split, attacked towards every other class. seconds : of one measurement.
+    training : share of the epochs. turns : of float32 and bfloat16.
+    """
 
     train: int | None
     epochs: int | None
@@ -89,10 +94,12 @@ class Scale:
     peers: int
     peer_batches: tuple[int, ...]
     robust_epochs: int
+    turns: int
+    training: float = 1.0
 
 
-FULL = Scale(None, None, None, 5000, 0.1, (1024, 4096, 16384), (1024, 2048, 4096, 8192), 1000, 1250, (4096, 11250), 2)
-SMALL = Scale(1500, 3, 60, 10, 0.05, (64,), (64, 256), 10, 3, (27,), 1)
+FULL = Scale(None, None, None, 5000, 0.1, (512, 1024, 2048, 4096), (2048,), 1000, 1250, (1024, 2048), 2, 1)
+SMALL = Scale(1500, 3, 60, 10, 0.05, (64,), (64, 256), 10, 3, (27,), 1, 2)
 
 
 @dataclass(frozen=True)
@@ -101,6 +108,7 @@ class Context:
     work: Path
     scale: Scale
     device: torch.device
+    clock: Callable[[], float] = time.perf_counter
 
     def wait(self) -> None:
         if self.device.type == "cuda":
@@ -109,10 +117,10 @@ class Context:
     def seconds(self, run: Callable[[], object]) -> float:
         """How long a call takes, on the device too."""
         self.wait()
-        started = time.perf_counter()
+        started = self.clock()
         run()
         self.wait()
-        return time.perf_counter() - started
+        return self.clock() - started
 
     def rate(self, run: Callable[[], object], size: int) -> float:
         """Rows per second of a call that works on `size` of them: the better of two measurements."""
@@ -126,13 +134,17 @@ class Context:
 
         return size * repeats / min(self.seconds(often) for _ in range(2))
 
+    @property
+    def small(self) -> bool:
+        return self.scale.train is not None
+
     @contextmanager
     def timing(self, times: dict[str, float], what: str) -> Iterator[None]:
         self.wait()
-        started = time.perf_counter()
+        started = self.clock()
         yield
         self.wait()
-        times[what] = times.get(what, 0.0) + time.perf_counter() - started
+        times[what] = times.get(what, 0.0) + self.clock() - started
 
     def peak_mib(self) -> int | None:
         return round(torch.cuda.max_memory_allocated() / 2**20) if self.device.type == "cuda" else None
@@ -145,7 +157,7 @@ def read(context: Context) -> None:
     """Raw images of all datasets to arrays in WORK, with the seconds that took."""
     for name in WORKLOADS:
         started = time.perf_counter()
-        folder = Path(os.environ["DATASETS_DIR"]) / name
+        folder = Path(os.environ.get("DATASETS_DIR", "data/raw")) / name
         if (folder / f"{name}.npz").exists():
             source = f"{name}.npz"
             with np.load(folder / f"{name}.npz") as file:
@@ -183,9 +195,10 @@ def fitted(context: Context, name: str, times: dict[str, float]) -> tuple[Classi
         model = Classifier(shape, 10, **architecture)  # type: ignore[arg-type]
         model.load_state_dict(torch.load(path, weights_only=True))
         return model.eval().to(device), {}
-    training = workload.training
-    if context.scale is SMALL:  # a few steps that lead somewhere
-        training = {**training, "epochs": context.scale.epochs, "batch_size": 32}
+    epochs = context.scale.epochs or max(1, round(context.scale.training * workload.training["epochs"]))
+    training = {**workload.training, "epochs": epochs}
+    if context.small:  # a few steps that lead somewhere
+        training["batch_size"] = 32
     with context.timing(times, "train"):
         division = divide(images, labels, validation_mask(labels, 0, name), device)
         model = new_classifier(division.images, 10, (0, name, "classifier"), **architecture)
@@ -253,12 +266,51 @@ def generation(context: Context, name: str) -> dict[str, Any]:
     made = sum(record["images"] for record in records.values())
     spent = sum(record["seconds"]["all"] for record in records.values())
     return {
-        "dataset": name, "read": read_in, "classifier": about, "batching": vars(settings),
+        "dataset": name, "read": read_in, "classifier": about, "batching": described(context),
         "seconds": {key: round(value, 2) for key, value in times.items()},
         "bare_passes_per_second": round(bare), "sets": records,
         "images_generated_and_stored": made, "seconds_generating_and_storing": round(spent, 2),
         "images_per_second": round(made / spent), "peak_memory_mib": context.peak_mib(),
     }  # fmt: skip
+
+
+def in_turns(context: Context, name: str) -> dict[str, Any]:
+    """The sets in float32 and in bfloat16, in turns: the minimal ones, then the extended ones of the last."""
+    workload, times = WORKLOADS[name], {}
+    model, about = fitted(context, name, times)
+    model = for_inference(model, context.device)
+    sources = select(context, name, model)
+    size, shape = batching(context.device).attack, sources.originals.shape[1:]
+    bare = {precision: bare_rate(context, model, shape, size, precision) for precision in ("float32", "bfloat16")}
+    step = {"step_size": workload.step_size}
+    records: list[dict[str, Any]] = []
+    first = ("minimal", minimal, {"max_steps": context.scale.max_steps or workload.max_steps})
+    for kind, attack, more in (
+        *[first] * context.scale.turns,
+        ("extended", extended, {"extra_steps": workload.extra_steps}),
+    ):
+        for precision, passes in bare.items():
+            start = context.work / f"{name}_minimal_{precision}.h5" if kind == "extended" else None
+            path = context.work / f"{name}_{kind}_{precision}.h5"
+            given = {**step, **more, **({"precision": precision} if precision != "float32" else {})}
+            made = make_set(context, name, attack, model, sources, start, path, given, passes)
+            records.append({"set": kind, "precision": precision, **made})
+            save(context, f"precision_{name}", {"dataset": name, "sets": records})
+    # For the part `defenses`.
+    (context.work / f"{name}_minimal_float32.h5").replace(context.work / f"{name}_minimal.h5")
+    return {
+        "dataset": name, "classifier": about, "batching": described(context),
+        "seconds": {key: round(value, 2) for key, value in times.items()},
+        "bare_passes_per_second": {precision: round(passes) for precision, passes in bare.items()},
+        "sets": records, "peak_memory_mib": context.peak_mib(),
+    }  # fmt: skip
+
+
+def described(context: Context) -> dict[str, Any]:
+    """The table's row, for a record."""
+    return {
+        key: value if isinstance(value, int) else str(value) for key, value in vars(batching(context.device)).items()
+    }
 
 
 def select(context: Context, name: str, model: nn.Module) -> Sources:
@@ -288,7 +340,7 @@ def select(context: Context, name: str, model: nn.Module) -> Sources:
 def make_set(
     context: Context,
     name: str,
-    attack: ModuleType,
+    attack: Attack,
     model: nn.Module,
     sources: Sources,
     start: Path | None,
@@ -300,11 +352,12 @@ def make_set(
     device, settings, times = context.device, batching(context.device), {}
     count = len(sources.labels)
     blocks = [slice(at, min(at + settings.block, count)) for at in range(0, count, settings.block)]
-    kind = attack.__name__.rpartition(".")[2]
-    passes = [0]
+    kind = attack.name
+    passes = {"climbed": 0, "asked": 0}  # in bfloat16 the model itself is only asked, near the boundary
+    low = parameters.get("precision") == "bfloat16"
 
     def seen(module: nn.Module, inputs: object, output: Tensor) -> None:
-        passes[0] += len(output)
+        passes["asked" if low and module is model else "climbed"] += len(output)
 
     def attack_block(index: int) -> dict[str, NDArray[Any]]:
         rows = blocks[index]
@@ -320,7 +373,7 @@ def make_set(
             about = (
                 torch.from_numpy(images).to(device),
                 torch.from_numpy(image_rows).to(device, torch.int64),
-                torch.from_numpy(sources.target_labels[rows]).to(device, torch.int64),
+                Goal(torch.from_numpy(sources.target_labels[rows]).to(device, torch.int64)),
             )
         with context.timing(times, "attack"):
             found, steps = run_attack(attack, model, *about, settings.attack, **parameters)
@@ -333,7 +386,7 @@ def make_set(
 
     identity = Identity(name, kind, parameters, tuple("0123456789"), 0)
     handle = model.register_forward_hook(seen)
-    started = time.perf_counter()
+    started = context.clock()
     try:
         shards = shards_of(context, {"set": kind, "dataset": name}, start)
         if shards is None:
@@ -350,7 +403,7 @@ def make_set(
             shards.clear()
     finally:
         handle.remove()
-    times["all"] = time.perf_counter() - started
+    times["all"] = context.clock() - started
     with open_adversarial(path) as set_:
         fooled, steps = set_.is_adversarial, set_.steps
         l2 = []
@@ -361,7 +414,7 @@ def make_set(
     if start:
         with open_adversarial(start) as set_:
             own = own - set_.steps
-    needed = int(own.sum()) + count
+    needed = int(own.sum()) + (0 if start else count)  # one more, to see the success
     return {
         "images": count,
         "success_rate": float(fooled.mean()),
@@ -370,9 +423,10 @@ def make_set(
         "l2_mean": float(np.concatenate(l2)[fooled].mean()),
         "seconds": {key: round(value, 3) for key, value in times.items()},
         "attack_images_per_second": round(count / times["attack"]),
-        "images_per_second_stored": round(count / times["all"]),
+        "images_per_second_stored": round(count / times["all"], 0 if count > 1000 * times["all"] else 2),
         "needed_passes": needed,
-        "passes": passes[0],
+        "passes": passes["climbed"],
+        "asked_per_image": round(passes["asked"] / count, 2),
         "needed_passes_per_second": round(needed / times["attack"]),
         "share_of_bare_passes": round(needed / times["attack"] / bare, 3),
         "bytes": path.stat().st_size,
@@ -407,23 +461,19 @@ def bare_rate(
     shape: tuple[int, ...],
     size: int,
     precision: str = "float32",
-    memory_format: torch.memory_format = torch.channels_last,
+    memory_format: torch.memory_format | None = None,
     graph: bool = False,
-    compiled: bool = False,
 ) -> float:
-    """Forward and input-gradient passes a second, over one batch."""
+    """Forward and input-gradient passes a second, over one batch; in the table's order of memory if none is given."""
+    memory_format = memory_format or batching(context.device).memory_format
     own = copy.deepcopy(model).to(memory_format=memory_format)
-    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
-    own = own.to(dtype)
-    images = torch.rand(size, *shape, device=context.device).to(dtype).contiguous(memory_format=memory_format)
-    targets = torch.randint(10, (size,), device=context.device)
-    half = precision == "autocast"
+    own = Lowered(own) if precision == "bfloat16" else own
+    images = torch.rand(size, *shape, device=context.device).contiguous(memory_format=memory_format)
+    goal = Goal(torch.randint(10, (size,), device=context.device))
     with frozen(own), tf32(precision == "tf32") if precision == "tf32" else nullcontext():
-        called = torch.compile(own, dynamic=False) if compiled else own
 
         def step() -> None:
-            with torch.autocast(context.device.type, torch.bfloat16, enabled=half):
-                target_score_gradients(called, images, targets)
+            score_gradients(own, images, goal.raised)
 
         return context.rate(graphed(step) if graph else step, size)
 
@@ -484,28 +534,21 @@ def ceiling_of(context: Context, name: str, record: dict[str, list[dict[str, Any
             best = max(best, found)
         save(context, "ceiling", record)
     arguments = {"step_size": workload.step_size, "max_steps": context.scale.max_steps or workload.max_steps}
-    tried = [(pairs, size) for size in context.scale.engine_batches]
-    # What a block's end costs: the same in a block of the CPU's size.
-    few = replace(pairs, rows=pairs.rows[:4500], targets=pairs.targets[:4500])
-    tried += [(few, table.attack)] if cuda else []
-    for some, size in tried:
-        found = guarded(partial(engine_at, context, some, size, arguments, best))
-        record["engine"].append({"dataset": name, **found})
+    tried = [(pairs, size, {}) for size in context.scale.engine_batches]
+    tried += [(pairs, size, {"precision": "bfloat16"}) for size in context.scale.engine_batches]
+    for some, size, more in tried:
+        found = guarded(partial(engine_at, context, some, size, arguments | more, best))
+        record["engine"].append({"dataset": name, "precision": "float32", **more, **found})
         save(context, "ceiling", record)
 
 
 def bare_trials(sizes: tuple[int, ...], usual: int, cuda: bool) -> Iterator[tuple[int, str, str, bool]]:
     """Batch size, precision, memory format, whether as a CUDA graph."""
     for size in sizes:
-        for precision, layout in itertools.product(("float32", "bfloat16"), ("channels_last", "contiguous")):
+        for precision, layout in (("float32", "channels_last"), ("float32", "contiguous"), ("bfloat16", "contiguous")):
             yield size, precision, layout, False
-        if cuda:
-            yield size, "tf32", "channels_last", False
-            if size <= usual:
-                yield size, "float32", "channels_last", True
-                yield size, "bfloat16", "channels_last", True
-        if size == usual or not cuda:
-            yield size, "autocast", "channels_last", False
+            if cuda and size == usual:
+                yield size, precision, layout, True
 
 
 def engine_at(context: Context, pairs: Pairs, size: int, arguments: dict[str, Any], best: float) -> dict[str, Any]:
@@ -513,7 +556,7 @@ def engine_at(context: Context, pairs: Pairs, size: int, arguments: dict[str, An
 
     def run(count: int) -> None:
         found[:] = run_attack(
-            minimal, pairs.model, pairs.originals, pairs.rows[:count], pairs.targets[:count], size, **arguments
+            minimal, pairs.model, pairs.originals, pairs.rows[:count], Goal(pairs.targets[:count]), size, **arguments
         )
 
     count = len(pairs.targets)
@@ -525,28 +568,6 @@ def engine_at(context: Context, pairs: Pairs, size: int, arguments: dict[str, An
         "needed_passes_per_second": round(needed / spent), "share_of_best_bare": round(needed / spent / best, 3),
         "steps_mean": round(needed / count - 1, 2), "steps_max": int(found[1].max()),
     }  # fmt: skip
-
-
-def compiling(context: Context) -> dict[str, Any]:
-    """Does `torch.compile` gain anything? Bare passes at the table's batch, the compilation's time beside."""
-    records = []
-    if context.device.type != "cuda":
-        return {"skipped": "tried on a GPU only"}
-    size = batching(context.device).attack
-    for name in WORKLOADS:
-        pairs = pairs_of(context, name, 10)
-        shape = tuple(pairs.originals.shape[1:])
-        for precision in ("float32", "bfloat16"):
-            started = time.perf_counter()
-            found = guarded(
-                lambda a=(pairs.model, shape, size, precision): round(bare_rate(context, *a, compiled=True))
-            )
-            records.append(
-                {"dataset": name, "precision": precision, "batch_size": size, "passes_per_second": found,
-                 "seconds_with_compilation": round(time.perf_counter() - started, 1)}
-            )  # fmt: skip
-            save(context, "compile", {"compiled": records})
-    return {"compiled": records}
 
 
 # Defenses
@@ -665,10 +686,10 @@ def robust(context: Context, name: str) -> dict[str, Any]:
     division = divide(images, labels, validation_mask(labels, 0, name), device)
     model = new_classifier(division.images, 10, (0, name, "robust"), channels=workload.channels, dropout=0.0)
     adversary = Adversary(
-        generator(device, 0, name, "robust", "adversary"), norm="linf", epsilon=workload.epsilon, steps=7,
+        generator=generator(device, 0, name, "robust", "adversary"), norm="linf", epsilon=workload.epsilon, steps=7,
         relative_step_size=0.25, warmup=0.5, trades=0.0,
     )  # fmt: skip
-    training = {**workload.training, "epochs": context.scale.robust_epochs}
+    training = {**workload.training, "epochs": max(1, round(context.scale.training * context.scale.robust_epochs))}
     with context.timing(times, "train"):
         draws = generator(device, 0, name, "robust", "training")
         epochs = list(fit_classifier(model, *division, draws, objective=adversary, **training))
@@ -701,7 +722,7 @@ def peers(context: Context) -> dict[str, Any]:
         return {"skipped": f"no peers here: {error}"}
     records: list[dict[str, Any]] = []
     steps_of: dict[str, int] = {}
-    datasets = ["mnist"] if context.scale is SMALL else WORKLOADS  # a poor classifier asks for too many steps
+    datasets = ["mnist"] if context.small else WORKLOADS  # a poor classifier asks for too many steps
     for name in datasets:
         workload = WORKLOADS[name]
         own = pairs_of(context, name, context.scale.peers)
@@ -731,17 +752,18 @@ def peers(context: Context) -> dict[str, Any]:
 PARTS: dict[str, Callable[[Context], dict[str, Any]]] = {
     "generation_mnist": lambda context: generation(context, "mnist"),
     "generation_cifar10": lambda context: generation(context, "cifar10"),
+    "precision_mnist": lambda context: in_turns(context, "mnist"),
+    "precision_cifar10": lambda context: in_turns(context, "cifar10"),
     "ceiling": ceiling,
     "defenses": defenses,
     "peers": peers,
-    "compile": compiling,
 }
 
 
 def header(context: Context) -> dict[str, Any]:
     about = {
         "device": describe_device(context.device), "torch": torch.__version__, "numpy": np.__version__,
-        "small": context.scale is SMALL,
+        "small": context.small,
     }  # fmt: skip
     if context.device.type == "cuda":
         about |= {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
@@ -758,13 +780,18 @@ def save(context: Context, part: str, record: dict[str, Any], finished: bool = F
 
 def main() -> None:
     out, work, *words = sys.argv[1:]
-    small = "--small" in words
-    parts = [word for word in words if word != "--small"]
+    options = argparse.ArgumentParser()
+    options.add_argument("--small", action="store_true")
+    options.add_argument("--training", type=float, default=1)
+    options.add_argument("parts", nargs="+")
+    given = options.parse_args(words)
+    small, parts = given.small, given.parts
     torch.set_num_threads(min(16, torch.get_num_threads()))
     keep_freed_memory()
     device = torch.device("cpu") if small or parts == ["read"] else choose_device()
     devices.fix_numerics()
-    context = Context(Path(out), Path(work), FULL if device.type == "cuda" else SMALL, device)
+    scale = FULL if device.type == "cuda" else SMALL
+    context = Context(Path(out), Path(work), replace(scale, training=given.training), device)
     if parts == ["read"]:
         read(context)
         return

@@ -20,21 +20,22 @@ from pathlib import Path
 LIMITS = {
     "generation_mnist": 90,
     "generation_cifar10": 120,
+    "precision_mnist": 70,
+    "precision_cifar10": 110,
     "ceiling": 90,
-    "defenses": 80,
     "peers": 80,
-    "compile": 75,
+    "defenses": 80,
 }
 TESTS = 100  # seconds
 POLL = 0.1
 
 
 class Runner:
-    def __init__(self, out: Path, work: Path, seconds: float, small: bool) -> None:
+    def __init__(self, out: Path, work: Path, seconds: float, small: bool, training: float) -> None:
         self.out, self.work = out, work
         self.started = time.monotonic()
         self.deadline = self.started + seconds
-        self.small = small
+        self.small, self.training = small, training
         self.log = open(out / "log.txt", "a", buffering=1)  # noqa: SIM115
 
     def say(self, text: str) -> None:
@@ -47,6 +48,7 @@ class Runner:
 
     def start(self, *words: str) -> subprocess.Popen[bytes]:
         flags = ["--small"] if self.small else []
+        flags += ["--training", str(self.training)]
         command = [sys.executable, "-m", "benchmarks.gpu_parts", str(self.out), str(self.work), *flags, *words]
         return subprocess.Popen(command, stdout=self.log, stderr=subprocess.STDOUT)
 
@@ -129,6 +131,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=330, help="all parts together; default: %(default)s")
     parser.add_argument("--parts", default=",".join(["tests", *LIMITS]), help="default: %(default)s")
     parser.add_argument("--small", action="store_true", help="as without a GPU")
+    parser.add_argument("--training", type=float, default=1, help="share of each training's epochs; default: 1")
     arguments = parser.parse_args()
     parts = arguments.parts.split(",")
     unknown = set(parts) - {"tests", *LIMITS}
@@ -140,7 +143,7 @@ def main() -> None:
         (out / f"{part}.json").unlink(missing_ok=True)
     (out / "log.txt").unlink(missing_ok=True)
     work = Path(tempfile.mkdtemp(prefix="on_gpu_"))
-    runner = Runner(out, work, arguments.seconds, arguments.small)
+    runner = Runner(out, work, arguments.seconds, arguments.small, arguments.training)
     try:
         reader = runner.start("read")  # decodes images while the tests run
         if "tests" in parts:

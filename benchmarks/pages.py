@@ -12,18 +12,21 @@ from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
-from benchmarks import tables
+from benchmarks import gpu_tables, tables
 
 ROOT = Path(__file__).parents[1]
 HEAD = """# Speed
 
 What the engine, the attacks and the defenses take, beside what else there is; one question, one table. Written by `make results` from
-`benchmarks/results/`, which `make bench` measures after a run of the studies. `python -m benchmarks.<name> --help` tells how each does it.
+`benchmarks/results/`, which `make bench` measures after a run of the studies, and `benchmarks/on_gpu.sh` on a GPU. `python -m benchmarks.<name> --help` tells how each does it.
 """
 
 
 class Question(NamedTuple):
-    """A chapter: its title, how the answer is measured, the result that its table is made of, and a figure's words."""
+    """A chapter: its title, how the answer is measured, the result that its table is made of, and a figure's words.
+
+    A result `gpu/<part>` stands for all parts that were measured on a GPU: its table is made of these.
+    """
 
     title: str
     words: str
@@ -100,6 +103,57 @@ QUESTIONS = (
         "dropout_ensemble",
         tables.ensemble_table,
     ),
+    Question(
+        "What do gradients in bfloat16 gain on a CPU?",
+        "`precision: bfloat16`: gradients in bfloat16, every decision in float32, by a pass more where an image comes near the boundary. Both in turns, on one core, by the process' own time, classifiers trained short; "
+        "an image that is not fooled in float32 does not count (`benchmarks/precision.py`).",
+        "precision",
+        gpu_tables.precision,
+    ),
+    Question(
+        "And on a GPU?",
+        "The same, on the card (`benchmarks/on_gpu.sh`, part `precision`).",
+        "gpu/precision_mnist",
+        gpu_tables.precision_on_gpu,
+    ),
+    Question(
+        "GPU: does it compute the same there?",
+        "Tests on the card: float64 gives the CPU's images, float32 its flags and norms, a repeat the same bytes; the host waits for the device once a step at most (`tests/gpu`).",
+        "gpu/tests",
+        gpu_tables.tests,
+    ),
+    Question(
+        "GPU: how fast are the paper's sets made?",
+        "From raw images to the stored file. The share is that of needed passes in bare ones at the table's batch; extended images need no decisions, and their last batches are as full as the first "
+        "(`benchmarks/on_gpu.sh`, part `generation`).",
+        "gpu/generation_mnist",
+        gpu_tables.generation,
+    ),
+    Question(
+        "GPU: what does the card give, by batch, precision and order of memory?",
+        "Bare forward and input-gradient passes a second. From this the row of `pipeline/devices.py` is made: in float32 large batches of CIFAR-10 run at about half the speed, and MNIST wants the contiguous order. "
+        "CUDA graphs gain less than a tenth and are not used.",
+        "gpu/ceiling",
+        gpu_tables.ceiling,
+    ),
+    Question(
+        "GPU: how near is the engine?",
+        "A block alone: at its end the batch empties to its slowest image, whose steps are launches of a millisecond or two.",
+        "gpu/ceiling",
+        gpu_tables.engine,
+    ),
+    Question(
+        "GPU: and the attack libraries?",
+        "The same rule as above, each at its faster batch: what is left is the steps of the slowest image over the mean; and the walks to the nearest image.",
+        "gpu/peers",
+        gpu_tables.peers,
+    ),
+    Question(
+        "GPU: is an ensemble faster folded into the batch?",
+        "All passes of an image in one batch, or one after the other; the ratio is above 1 where folding gains.",
+        "gpu/defenses",
+        gpu_tables.defenses,
+    ),
 )
 FIGURES: dict[str, Callable[[Any], Figure]] = {
     "generation": tables.generation_figure,
@@ -113,15 +167,18 @@ def benchmarks_page(results: dict[str, Any]) -> str:
     for question in QUESTIONS:
         body = "Not measured yet."
         if question.result in results:
-            body = question.table(results[question.result])
+            on_gpu = {name.removeprefix("gpu/"): result for name, result in results.items() if name.startswith("gpu/")}
+            body = question.table(on_gpu if question.result.startswith("gpu/") else results[question.result])
             body += f"\n\n![{question.figure}](results/{question.result}.png)" if question.figure else ""
         chapters.append(f"## {question.title}\n{question.words}\n\n{body}\n")
     return "\n".join(chapters)
 
 
 def results(root: Path = ROOT) -> dict[str, Any]:
-    """The benchmarks' results by name."""
-    return _of_json(sorted((root / "benchmarks/results").glob("*.json")))
+    """The benchmarks' results by name; those of a GPU as `gpu/<part>`."""
+    folder = root / "benchmarks/results"
+    on_gpu = {f"gpu/{name}": result for name, result in _of_json(sorted((folder / "gpu").glob("*.json"))).items()}
+    return _of_json(sorted(folder.glob("*.json"))) | on_gpu
 
 
 def metrics(root: Path = ROOT) -> dict[str, Any]:

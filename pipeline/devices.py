@@ -1,8 +1,13 @@
-"""Which device the work runs on, in which batches, and by which arithmetic; channels_last everywhere.
+"""Which device the work runs on, in which batches and order of memory, and by which arithmetic.
 
 The table is committed and not measured at run time, because floating-point results depend on the
-batch's shape: same table, same bytes. The CPU's row was the fastest of 16 to 256 on 2 cores (AMD EPYC);
-the GPU's is not measured yet.
+batch's shape: same table, same bytes. The CPU's row was the fastest of 16 to 256 on 2 cores (AMD EPYC).
+The GPU's comes from an H100 (benchmarks/results/gpu), float32, forward and backward passes a second:
+
+- attack: CIFAR-10 falls from 210,000 at 1,024 to 113,000 at 4,096; MNIST gains 9 % (contiguous) from 1,024 to 4,096.
+- memory_format: contiguous is 20 % (1,024) to 41 % (4,096) faster on MNIST, and 4 % slower on CIFAR-10 at 1,024.
+- block: each one ends with its slowest image alone, 629 steps on CIFAR-10, a millisecond or two each.
+- folded: an ensemble of as many passes as images fill a batch; past 1,024 images it has the fall of `attack`.
 """
 
 import ctypes
@@ -12,6 +17,8 @@ from dataclasses import dataclass
 
 import torch
 
+from pipeline.errors import PipelineError
+
 
 @dataclass(frozen=True)
 class Batching:
@@ -19,18 +26,20 @@ class Batching:
 
     attack, predict : images per pass, with input gradients and without. block : rows of an adversarial set that are
     made, kept and resumed together; at a block's end the batch drains to its slowest image. folded : images per pass
-    when the passes of an ensemble are put into one batch; 0: a pass at a time.
+    when the passes of an ensemble are put into one batch; 0: a pass at a time. memory_format : of images and
+    convolutions.
     """
 
     attack: int
     predict: int
     block: int
     folded: int
+    memory_format: torch.memory_format
 
 
 TABLE = {
-    "cpu": Batching(attack=256, predict=256, block=4500, folded=0),
-    "cuda": Batching(attack=4096, predict=8192, block=22500, folded=16384),
+    "cpu": Batching(attack=256, predict=256, block=4500, folded=0, memory_format=torch.channels_last),
+    "cuda": Batching(attack=1024, predict=8192, block=45000, folded=1024, memory_format=torch.contiguous_format),
 }
 
 
@@ -59,6 +68,17 @@ def fix_numerics() -> None:
         torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
+
+
+def check_bfloat16(device: torch.device) -> None:
+    """Raise PipelineError where the device computes in bfloat16 no faster than in float32."""
+    if device.type == "cuda":
+        able, wanted = torch.cuda.is_bf16_supported(including_emulation=False), "a GPU with bfloat16 (Ampere or newer)"
+    else:
+        found = torch.cpu.get_capabilities()
+        able, wanted = found.get("amx_bf16") or found.get("avx512_bf16"), "a CPU with AMX or AVX512-BF16, or a GPU"
+    if not able:
+        raise PipelineError(f"precision: bfloat16: expected {wanted}, found {describe_device(device)}; use float32")
 
 
 def numerics(device: torch.device) -> dict[str, str]:

@@ -148,6 +148,10 @@ def made_metrics(
             }
             for name in names
         },
+        "chosen_detection": {
+            name: {attack: dict.fromkeys(("clean", "clean_all", "noise"), _chosen(name, auc)) for attack in PAPER}
+            for name in names
+        },
         "robust": {
             name: {
                 "adversary": {"norm": "linf", "epsilon": 0.1, "steps": 5, "warmup": 0.3, "trades": 0},
@@ -170,6 +174,8 @@ def made_metrics(
                 "linf": {"0": rate(0.9), "0.05": rate(0.5), "0.1": rate(0.1), "0.2": rate(0.0)},
                 "every_attack": rate(0.1),
                 "l2_median": {"value": 0.5, "low": 0.4, "high": None},
+                "l2_median_right": {"value": 0.6, "low": 0.5, "high": None},
+                "l2_curve": {"l2": [0.0, 0.3, 0.5], "broken": [0.1, 0.3, 0.6]},
                 "sanity": {"adaptive": rate(0.1), "lead": lead, **lead},
                 "detection": {"score": "logit_margin", "static_auc": 0.9, "adaptive": None},
                 "cost": passes[name],
@@ -178,6 +184,11 @@ def made_metrics(
             for name in names
         },
     }
+
+
+def _chosen(name: str, auc: dict[str, float]) -> dict[str, Any]:
+    gain = {} if name == "undefended" else {"gain": 0.0, "gain_low": -0.1, "gain_high": 0.1}
+    return {"score": "logit_margin", "held_out": True, "originals": 15, "chosen_auc": 0.9, **auc, **gain}
 
 
 def _gac() -> dict[str, Any]:
@@ -196,6 +207,13 @@ def _gac() -> dict[str, Any]:
         "interval": "over originals",
         "accuracy": {attack: {"unseen": accuracy, "test": accuracy} for attack in ("clean", *PAPER)},
         "gain": dict.fromkeys(("clean", *PAPER), gain),
+        "gain_on": {
+            attack: {over: {**found, "trainings": 1, "originals": originals} for over in gain}
+            for attack, found, originals in (
+                *((name, rate(0.0), 30) for name in ("clean", *PAPER)),
+                ("fgsm", rate(-0.3), 10),
+            )
+        },
         "generator": {
             "unseen": {"perturbation_l2": 0.1, "fooled": 0.1},
             "test": {"perturbation_l2": 0.1, "fooled": 0.1},

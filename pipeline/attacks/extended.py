@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from pipeline.attacks.shared.ascent import ascend_steps
 from pipeline.attacks.shared.goals import Goal
+from pipeline.attacks.shared.precision import Precision, for_gradients
 from pipeline.attacks.shared.protocol import Attack
 from pipeline.ranges import Range
 
@@ -18,13 +19,15 @@ def extended(
     *,
     step_size: Annotated[float, Range(0, 1000, low_open=True)],
     extra_steps: Annotated[int, Range(0, 15000)],
+    precision: Precision = "float32",
 ) -> tuple[Tensor, Tensor]:
     """Continue the trajectory of `minimal` by `extra_steps` steps of the same `step_size`.
 
     Takes and returns what `minimal` does; `images` are the minimal images, and the returned steps
     are those taken here: `extra_steps` for each.
     """
-    found = ascend_steps(model, images, goal, step_size=step_size, steps=extra_steps)
+    climbed = for_gradients(model, precision)
+    found = ascend_steps(climbed, images, goal, step_size=step_size, steps=extra_steps)
     return found, torch.full_like(goal.labels, extra_steps)
 
 

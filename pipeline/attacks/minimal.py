@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from pipeline.attacks.shared.ascent import ascend, score_gradients
 from pipeline.attacks.shared.goals import Goal
+from pipeline.attacks.shared.precision import Precision, for_gradients, reached
 from pipeline.attacks.shared.protocol import Attack
 from pipeline.models.modes import frozen
 from pipeline.ranges import Range
@@ -19,6 +20,7 @@ def minimal(
     *,
     step_size: Annotated[float, Range(0, 1000, low_open=True)],
     max_steps: Annotated[int, Range(1, 15000)],
+    precision: Precision = "float32",
 ) -> tuple[Tensor, Tensor]:
     """Raise each image's target logit by its gradient itself until the target is predicted; untargeted, the lead.
 
@@ -30,6 +32,7 @@ def minimal(
     images : float (n, c, h, w) in [0, 1]; left as they are.
     step_size : factor on the gradient, in pixels squared per logit.
     max_steps : steps after which an image is given up and returned as it then is, not fooled.
+    precision : of the gradients; whether an image has reached its goal is decided in the model's own.
 
     Returns
     -------
@@ -38,9 +41,10 @@ def minimal(
     """
     steps = torch.zeros_like(goal.labels)
     with frozen(model):
+        climbed = for_gradients(model, precision)
         for _ in range(max_steps):
-            logits, gradients = score_gradients(model, images, goal.raised)
-            active = ~goal.reached(logits)
+            logits, gradients = score_gradients(climbed, images, goal.raised)
+            active = ~reached(model, climbed, images, logits, goal)
             if not active.any():
                 break
             raised = ascend(images, gradients, step_size=step_size)

@@ -1,4 +1,4 @@
-"""Generative Adversarial Classifier (GAC)
+"""GAC (Generative Adversarial Classifier)
 
 Trained against a generator of adversarial images (paper, Section 3.3); alone it predicts, in one pass. Version
 "vanilla" is fully connected, after the vanilla GAN, "dcgan" convolutional, after DC-GAN. Its family has the paper's

@@ -90,5 +90,8 @@ class PixelHistogram:
     def add(self, values: Floats) -> None:
         """Add values of any shape, each in [-1, 1]."""
         bins = len(self.counts)
-        index = np.floor((values.ravel() + 1) * np.float32(bins / 2)).astype(np.int64)
-        self.counts += np.bincount(np.clip(index, 0, bins - 1), minlength=bins)
+        flat = values.ravel().astype(np.float64)  # in float32 values next to an edge end up on its other side
+        index = np.clip(((flat + 1) * (bins / 2)).astype(np.int64), 0, bins - 1)
+        index -= flat < self.edges[index]
+        index += (flat >= self.edges[index + 1]) & (index < bins - 1)
+        self.counts += np.bincount(index, minlength=bins)

@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.metrics.detection import MANY_PASSES, ONE_PASS, detection
-from pipeline.metrics.intervals import RESAMPLES, bootstrap_mean
+from pipeline.metrics.detection import SCORES, detection
+from pipeline.metrics.intervals import RESAMPLES, difference_with_interval, mean_with_interval
 
 ZERO_GRADIENTS = 0.1  # share of images from which on the tripwire is raised
+SURE = 0.05  # exact p of a McNemar test below which a difference raises a wire
+POINTS = 60  # of a curve
 FEWEST = 10  # adversarial images that an AUC is measured on
 
 
@@ -45,18 +47,32 @@ def median_with_interval(values: NDArray[np.floating[Any]]) -> dict[str, float |
     return {name: value if np.isfinite(value) else None for name, value in found.items()}
 
 
+def broken_against_length(needed: NDArray[np.floating[Any]]) -> dict[str, list[float]]:
+    """`l2` and the share `broken` within it, from 0, where that is the error rate, to the longest that was needed.
+
+    needed : by original, 0 where it is wrong as it is, infinite where nothing was found. A step at each length that was
+    needed, or, of more than POINTS originals, at as many quantiles of them.
+    """
+    lengths = np.unique(needed[np.isfinite(needed) & (needed > 0)])
+    if len(lengths) > POINTS:
+        lengths = np.unique(np.quantile(lengths, np.linspace(0, 1, POINTS), method="higher"))
+    at = [0.0, *map(float, lengths)]
+    return {"l2": at, "broken": [float((needed <= length).mean()) for length in at]}
+
+
 def summarize_adaptive(
     examples: pd.DataFrame, settings: Mapping[str, Any], check: Mapping[str, float], static: pd.DataFrame
 ) -> dict[str, Any]:
-    """adaptive.<defense>: <norm>.<epsilon>, every_attack, l2_median, sanity, detection, tripwires, cost.
+    """adaptive.<defense>: <norm>.<epsilon>, every_attack, l2_*, sanity, detection, tripwires, cost.
 
     <norm>.<epsilon> : robust accuracy under projected gradient ascent; every_attack : at the budget, each original
-    broken by whichever attack within it.
+    broken by whichever attack within it. l2_median : of the L2 norm needed over all originals, of which one that is
+    wrong as it is needs 0; l2_median_right : over the others, None if there are none; l2_curve : of
+    `broken_against_length`.
 
     examples : a row per original and attack, columns as `data/README.md` describes. settings : as `AdaptiveSettings`
     describes them.
-    check : of `Check`. static : this defense's rows of the detection table, of which the score that does best on
-    static minimal images is taken.
+    check : of `Check`. static : this defense's rows of `Detected.chosen`: which score it detects static images by.
     """
     budget = settings["budget"]
     curve = {0.0: broken_within(examples, 0.0)}
@@ -68,16 +84,19 @@ def summarize_adaptive(
     others = tuple(settings["others"])
     every |= _broken_by(examples, ("quiet", "transfer", *others), len(every))
     every |= _broken_by(examples[examples[settings["norm"]] <= budget], ("shortest",), len(every))
+    needed = _needed(examples)
     summary: dict[str, Any] = {
         "setting": "adaptive",
         "originals": len(every),
         "settings": dict(settings),
-        settings["norm"]: {f"{epsilon:g}": bootstrap_mean(~broken).as_dict() for epsilon, broken in curve.items()},
-        "every_attack": bootstrap_mean(~every).as_dict(),
-        "l2_median": median_with_interval(_needed(examples)),
+        settings["norm"]: {f"{epsilon:g}": mean_with_interval(~broken).as_dict() for epsilon, broken in curve.items()},
+        "every_attack": mean_with_interval(~every).as_dict(),
+        "l2_median": median_with_interval(needed),
+        "l2_median_right": median_with_interval(needed[needed > 0]) if (needed > 0).any() else None,
+        "l2_curve": broken_against_length(needed),
         "doubled": {
-            "robust_accuracy": bootstrap_mean(~doubled).as_dict(),
-            "change": bootstrap_mean(curve[budget].astype(float) - doubled, signed=True).as_dict(),
+            "robust_accuracy": mean_with_interval(~doubled).as_dict(),
+            "change": difference_with_interval(curve[budget].astype(float) - doubled).as_dict(),
         },
         "sanity": _sanity(examples, curve[budget], settings["sanity_originals"], others),
         "detection": _detection(examples, static),
@@ -113,30 +132,31 @@ def _sanity(
     first = examples[examples["original"] < count]
     wrong = broken_within(first, 0.0)
     ours = at_budget[: len(wrong)]
-    rates: dict[str, Any] = {"adaptive": bootstrap_mean(~ours).as_dict(), "lead": {}}
+    rates: dict[str, Any] = {"adaptive": mean_with_interval(~ours).as_dict(), "lead": {}}
     for attack in ("transfer", *others):
         if (first["attack"] == attack).any() or wrong.all():
             broken = wrong | _broken_by(first, (attack,), len(wrong))
-            rates[attack] = bootstrap_mean(~broken).as_dict()
-            rates["lead"][attack] = bootstrap_mean(broken.astype(float) - ours, signed=True).as_dict()
+            rates[attack] = mean_with_interval(~broken).as_dict()
+            rates["lead"][attack] = difference_with_interval(broken.astype(float) - ours).as_dict()
     return rates
 
 
 def _detection(examples: pd.DataFrame, static: pd.DataFrame) -> dict[str, Any]:
-    """The score that is best on static minimal images, with the AUC there, and on images made to evade it.
+    """The score that was chosen on static minimal images, with its AUC there, and on images made to evade it.
+
+    static : of `Detected.chosen`: the AUC is of other originals than those that the score was chosen on.
 
     `adaptive` is None where fewer than FEWEST of those are misclassified. Either way the negatives are originals that
     the defense gets right.
     """
-    rows = static[(static["attack"] == "minimal") & (static["negatives"] == "clean")]
-    best = rows.loc[rows["auc"].idxmax()]
-    score = str(best["score"])
-    found: dict[str, Any] = {"score": score, "static_auc": float(best["auc"]), "adaptive": None}
+    chosen = static[(static["attack"] == "minimal") & (static["negatives"] == "clean")].iloc[0]
+    score = str(chosen["score"])
+    found: dict[str, Any] = {"score": score, "static_auc": float(chosen["auc"]), "adaptive": None}
     quiet = examples[(examples["attack"] == "quiet") & examples["broken"]]
     clean = examples[(examples["attack"] == "none") & ~examples["broken"]]
     if len(quiet) < FEWEST:
         return found
-    sign = {**ONE_PASS, **MANY_PASSES}[score]
+    sign = SCORES[score]
     measured = detection(
         sign * quiet[score].to_numpy(), sign * clean[score].to_numpy(), quiet["original"].to_numpy(),
         clean["original"].to_numpy(), True,
@@ -154,9 +174,10 @@ def _tripwires(
     free = settings["gradient_free"]
 
     def outdone(*names: str) -> dict[str, Any]:
-        """Whether one of these other attacks leaves less than ours, and by how much at most."""
+        """Whether one of these other attacks surely leaves less than ours, and by how much at most."""
         leads = [sanity["lead"][name] for name in names if name in sanity["lead"]]
-        return _wire(max((lead["value"] for lead in leads), default=0.0), any(lead["low"] > 0 for lead in leads))
+        surely = any(lead["value"] > 0 and lead["p"] < SURE for lead in leads)
+        return _wire(max((lead["value"] for lead in leads), default=0.0), surely)
 
     return {
         "zero_gradients": _wire(check["zero_gradients"], check["zero_gradients"] > ZERO_GRADIENTS),
@@ -165,7 +186,7 @@ def _tripwires(
         "black_box": outdone("transfer", *free),
         **{name: outdone(name) for name in settings["others"] if name not in free},
         "largest_epsilon": _wire(largest["value"], largest["value"] > 0),
-        "doubled": _wire(abs(change["value"]), change["low"] > 0 or change["high"] < 0),
+        "doubled": _wire(abs(change["value"]), change["p"] < SURE),
     }
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.metrics.intervals import bootstrap_mean
+from pipeline.metrics.intervals import mean_with_interval
 
 POINTS = 40  # of a curve that is read off the perturbations' norms
 
@@ -18,7 +18,7 @@ def success_curve(
     """A row per budget: `norm, budget, images, attack_success_rate, low, high` (95 %, over originals)."""
     rows = []
     for budget, values in sorted(fooled.items()):
-        rate = bootstrap_mean(values, original_row)
+        rate = mean_with_interval(values, original_row)
         rows.append(
             {
                 "norm": norm,

@@ -1,5 +1,6 @@
 """Tables of the Generative Adversarial Classifier's trainings, averaged (paper, Section 3.3)."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,23 @@ def over_trainings(values: NDArray[np.floating[Any]], originals: Rate | None = N
         else (np.hypot(half, originals.value - originals.low), np.hypot(half, originals.high - originals.value))
     )
     return Rate(mean, mean - float(low), mean + float(high))
+
+
+def gains_on(
+    gain: Mapping[str, Mapping[str, Any]], one_training: Mapping[str, Mapping[str, Any]], trainings: int, originals: int
+) -> dict[str, dict[str, Any]]:
+    """<attack>.over_<control>: the gain on every attack's images, {value, low, high, trainings, originals}.
+
+    gain : of `summarize_gac`, mean over `trainings`, on images of so many `originals`. one_training : by control, what
+    `compare_evaluations` says of the first training over it; used where the former has nothing.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for attack, by in gain.items():
+        found[attack] = {over: {**rate, "trainings": trainings, "originals": originals} for over, rate in by.items()}
+    for control, by in one_training.items():
+        for attack, outcomes in by.items():
+            found.setdefault(attack, {}).setdefault(f"over_{control}", {**outcomes["recovered"], "trainings": 1})
+    return found
 
 
 def summarize_gac(accuracies: pd.DataFrame, robustness: pd.DataFrame, failed: pd.DataFrame) -> dict[str, Any]:

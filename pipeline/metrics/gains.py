@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.metrics.intervals import bootstrap_mean
+from pipeline.metrics.intervals import difference_with_interval
 
 MEAN = -1  # number of "all trainings together"
 EACH_CLASS = 2  # generated images that are shown of every class
@@ -92,7 +92,7 @@ def compare_accuracy(
     for model, correct in right.items():
         gain: tuple[float, float, float] | tuple[None, None, None] = (None, None, None)
         if model != GAC:
-            difference = bootstrap_mean(right[GAC] * 1.0 - correct, originals, signed=True)
+            difference = difference_with_interval(right[GAC] * 1.0 - correct, originals)
             gain = difference.value, difference.low, difference.high
         rows.append(Accuracy(seed, model, attack, part, len(correct), float(correct.mean()), *gain))
     return rows

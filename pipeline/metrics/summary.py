@@ -1,12 +1,13 @@
 """Per-example measurements averaged into the numbers of `reports/metrics/<dataset>.json`."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from pipeline.errors import PipelineError
-from pipeline.metrics.intervals import bootstrap_mean
+from pipeline.metrics.intervals import difference_with_interval, mean_with_interval
 
 
 def summarize_attack(
@@ -21,8 +22,8 @@ def summarize_attack(
     return {
         "params": params,
         "examples": len(examples),
-        "success_rate": bootstrap_mean(examples["is_adversarial"].to_numpy(), originals).as_dict(),
-        "uint8_success_rate": bootstrap_mean(examples["is_adversarial_uint8"].to_numpy(), originals).as_dict(),
+        "success_rate": mean_with_interval(examples["is_adversarial"].to_numpy(), originals).as_dict(),
+        "uint8_success_rate": mean_with_interval(examples["is_adversarial_uint8"].to_numpy(), originals).as_dict(),
         "steps_mean": float(fooled["steps"].mean()) if examples["steps"].any() else None,  # Foolbox does not tell
         "pixel": _pooled(fooled["pixel_mean"], fooled["pixel_std"], fooled["pixel_min"], fooled["pixel_max"]),
         **{norm: _moments(fooled[norm]) for norm in ("l1", "l2", "linf")},
@@ -61,6 +62,8 @@ def rounded(value: Any, digits: int = 6) -> Any:
     """Floats of a nested structure to `digits` significant digits, so that the text is short and stable."""
     if isinstance(value, dict):
         return {key: rounded(entry, digits) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [rounded(entry, digits) for entry in value]
     if isinstance(value, float):
         return float(f"{value:.{digits}g}")
     return value
@@ -73,15 +76,15 @@ def summarize_evaluation(evaluation: pd.DataFrame) -> dict[str, Any]:
     metrics: dict[str, Any] = {
         "originals": len(clean),
         "passes": int(clean["passes"].iloc[0]),
-        "test_accuracy": bootstrap_mean(groups["clean_all"]["recovered"].to_numpy()).as_dict(),
-        "clean_accuracy": bootstrap_mean(clean["recovered"].to_numpy()).as_dict(),
+        "test_accuracy": mean_with_interval(groups["clean_all"]["recovered"].to_numpy()).as_dict(),
+        "clean_accuracy": mean_with_interval(clean["recovered"].to_numpy()).as_dict(),
     }
     for name, group in groups.items():
         if group["target_label"].notna().all():
             originals = group["original_row"].to_numpy()
             metrics[str(name)] = {
-                "thwarted": bootstrap_mean(group["thwarted"].to_numpy(bool), originals).as_dict(),
-                "recovered": bootstrap_mean(group["recovered"].to_numpy(bool), originals).as_dict(),
+                "thwarted": mean_with_interval(group["thwarted"].to_numpy(bool), originals).as_dict(),
+                "recovered": mean_with_interval(group["recovered"].to_numpy(bool), originals).as_dict(),
                 "setting": str(group["setting"].iloc[0]),
                 "vote_variance_mean": float(group["vote_variance"].mean()),
             }
@@ -118,23 +121,21 @@ def compare_evaluations(one: pd.DataFrame, other: pd.DataFrame) -> dict[str, Any
             raise PipelineError(f"evaluations to compare: expected the same images of '{name}', found others")
         outcomes = ("recovered",) if name == "clean" else ("thwarted", "recovered")
         compared[str(name)] = {
-            outcome: bootstrap_mean(
+            outcome: difference_with_interval(
                 group[outcome].to_numpy(float) - same[outcome].to_numpy(float),
                 group["original_row"].to_numpy(),
-                signed=True,
             ).as_dict()
             for outcome in outcomes
         }
     return compared
 
 
-def summarize_detection(table: pd.DataFrame) -> dict[str, Any]:
-    """detection.<defense>.<score>.<attack>.<negatives>: {auc, tpr_at_fpr_0.01, tpr_at_fpr_0.05}."""
+def nested_detection(table: pd.DataFrame, keys: Sequence[str]) -> dict[str, Any]:
+    """A table of detection as a nested structure by its `keys`: what else is in a row under the last of them."""
     nested: dict[str, Any] = {}
-    keys = ["defense", "score", "attack", "negatives"]
     for row in table.to_dict("records"):
         inner = nested
         for key in keys:
             inner = inner.setdefault(row[key], {})
-        inner.update({name: row[name] for name in row if name not in keys})
+        inner.update({name: row[name] for name in row if name not in keys and row[name] == row[name]})  # no NaN
     return nested

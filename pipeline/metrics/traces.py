@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipeline.metrics.intervals import bootstrap_mean
+from pipeline.metrics.intervals import mean_with_interval
 from pipeline.metrics.votes import summarize_passes
 
 
@@ -33,7 +33,7 @@ def outcome_rates(logits: Tensor, labels: Tensor, target_labels: Tensor) -> dict
     predicted = summarize_passes(logits)["predicted"]
     rates: dict[str, float] = {}
     for name, outcome in (("thwarted", predicted != target_labels), ("recovered", predicted == labels)):
-        rate = bootstrap_mean(outcome.cpu().numpy())
+        rate = mean_with_interval(outcome.cpu().numpy())
         rates |= {name: rate.value, f"{name}_low": rate.low, f"{name}_high": rate.high}
     return rates
 

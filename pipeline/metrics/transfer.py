@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.errors import PipelineError
-from pipeline.metrics.intervals import bootstrap_mean
+from pipeline.metrics.intervals import mean_with_interval
 from pipeline.metrics.norms import example_statistics
 
 
@@ -53,8 +53,8 @@ def measure_transfer(
     original_row: NDArray[np.integer[Any]],
 ) -> Transfer:
     """The rates of one pair of classifiers, from int (n,) predictions of `tried_on`."""
-    target = bootstrap_mean(predicted == target_labels, original_row)
-    error = bootstrap_mean(predicted != labels, original_row)
+    target = mean_with_interval(predicted == target_labels, original_row)
+    error = mean_with_interval(predicted != labels, original_row)
     return Transfer(
         attack,
         made_on,

@@ -8,21 +8,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval
 
+from pipeline.devices import batching
+
 Model = TypeVar("Model", bound=nn.Module)
 
 
 def place(model: Model, device: torch.device) -> Model:
-    """The model on `device`, its convolutions in channels_last, the faster format on CPU and GPU alike."""
-    model.to(memory_format=torch.channels_last)
+    """The model on `device`, its convolutions in the memory format that is faster there."""
+    model.to(memory_format=batching(device).memory_format)
     return model.to(device)
 
 
 def for_inference(model: Model, device: torch.device) -> Model:
     """The trained model made ready to be attacked or evaluated: changed in place, and returned.
 
-    In evaluation mode, on `device`, in channels_last, its weights without gradients, and each batch normalization of
-    a `Sequential` folded into the convolution before it: the same function up to rounding, in fewer passes over memory
-    (8 to 23 % more forward and backward passes a second on a CPU). Its weights are no longer those of its file.
+    In evaluation mode, on `device`, in its memory format, its weights without gradients, and each batch normalization
+    of a `Sequential` folded into the convolution before it: the same function up to rounding, in fewer passes over
+    memory (8 to 23 % more forward and backward passes a second on a CPU). Its weights are no longer those of its file.
     """
     model.eval()
     for sequence in [module for module in model.modules() if isinstance(module, nn.Sequential)]:
@@ -51,14 +53,14 @@ def _unit_values(dtype: torch.dtype, device: torch.device) -> Tensor:
 
 
 def to_unit_interval(images: Tensor, model: nn.Module) -> Tensor:
-    """Images (n, c, h, w) in [0, 1], in channels_last, on the model's device and of its type.
+    """Images (n, c, h, w) in [0, 1], on the model's device, in the memory format for it, and of the model's type.
 
     uint8 images are divided by 255; floating-point ones are taken to be in [0, 1] already.
     """
     parameter = next(model.parameters())
     moved = images.to(parameter.device)  # as bytes: a fourth of the way's load
     scaled = unit_interval(moved, parameter.dtype) if images.dtype == torch.uint8 else moved.to(parameter.dtype)
-    return scaled.contiguous(memory_format=torch.channels_last)
+    return scaled.contiguous(memory_format=batching(parameter.device).memory_format)
 
 
 def predict(model: nn.Module, images: Tensor, batch_size: int) -> Tensor:

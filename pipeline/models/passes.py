@@ -27,6 +27,6 @@ def make_passes(run: Callable[..., Tensor], passes: int, *values: Tensor) -> Ten
 
 
 def _repeat(values: Tensor, copies: int) -> Tensor:
-    """Each row `copies` times, (n * copies, ...): dense, in channels_last where there are channels."""
+    """Each row `copies` times, (n * copies, ...): dense, images in the device's memory format."""
     repeated = values[:, None].expand(-1, copies, *values.shape[1:]).flatten(0, 1)
-    return repeated.contiguous(memory_format=torch.channels_last) if values.ndim == 4 else repeated
+    return repeated.contiguous(memory_format=batching(values.device).memory_format) if values.ndim == 4 else repeated

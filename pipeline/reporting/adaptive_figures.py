@@ -13,7 +13,7 @@ STYLES = [(color, style) for style in ("-", "--", ":") for color in COLORS]
 
 def robust_accuracy(entries: Mapping[str, Any], labels: Mapping[str, str]) -> Figure:
     """Robust accuracy against the budget, a line per defense."""
-    figure, axes = new_figure(7.4, 4.2)
+    figure, axes = new_figure(7.4, 3.4 + 0.09 * len(entries))
     plot = axes[0, 0]
     for index, (name, entry) in enumerate(entries.items()):
         color, style = STYLES[index % len(STYLES)]
@@ -34,28 +34,23 @@ def robust_accuracy(entries: Mapping[str, Any], labels: Mapping[str, str]) -> Fi
     plot.set_ylim(0, 1.02)
     plot.set_xlabel(f"epsilon ({NORMS.get(settings['norm'], settings['norm'])})")
     plot.set_ylabel("robust accuracy")
-    figure.legend(loc="outside lower center", ncols=3, fontsize=7, handlelength=4)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=7, handlelength=4)
     return figure
 
 
-def shortest(entries: Mapping[str, Any], labels: Mapping[str, str]) -> Figure:
-    """The median L2 norm that an attack on each defense needed, a bar per defense."""
-    figure, axes = new_figure(7.4, 0.9 + 0.26 * len(entries))
+def broken(entries: Mapping[str, Any], labels: Mapping[str, str]) -> Figure:
+    """The share of originals that is wrong as it is or was broken within an L2 norm, a line per defense."""
+    figure, axes = new_figure(7.4, 3.4 + 0.09 * len(entries))
     plot = axes[0, 0]
-    for position, entry in enumerate(found["l2_median"] for found in entries.values()):
-        if entry["value"] is None:
-            plot.text(0, position, " none found for half of the originals", va="center", fontsize=7)
-            continue
-        plot.barh(position, entry["value"], color=COLORS[0])
-        high = entry["value"] if entry["high"] is None else entry["high"]
-        if entry["high"] is None:
-            plot.text(entry["value"], position, "  interval without upper end", va="center", fontsize=7)
-        plot.errorbar(
-            entry["value"], position, xerr=[[entry["value"] - entry["low"]], [high - entry["value"]]], color="black",
-            capsize=2, linewidth=1,
-        )  # fmt: skip
-    plot.set_yticks(range(len(entries)), [labels[name] for name in entries], fontsize=7)
-    plot.invert_yaxis()
-    plot.set_xlim(left=0)
-    plot.set_xlabel("median L2 needed")
+    longest = max(entry["l2_curve"]["l2"][-1] for entry in entries.values())
+    for index, (name, entry) in enumerate(entries.items()):
+        color, style = STYLES[index % len(STYLES)]
+        at, shares = entry["l2_curve"]["l2"], entry["l2_curve"]["broken"]
+        plot.step([*at, longest], [*shares, shares[-1]], where="post", color=color, linestyle=style, label=labels[name])
+    plot.axhline(0.5, color="#bbbbbb", linestyle=":", linewidth=0.8)
+    plot.set_xlim(0, longest or 1)
+    plot.set_ylim(0, 1.02)
+    plot.set_xlabel("L2 norm of the perturbation")
+    plot.set_ylabel("share of originals wrong")
+    figure.legend(loc="outside lower center", ncols=2, fontsize=7, handlelength=4)
     return figure

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline.reporting import autoencoder_figures as figures
+from pipeline.reporting.adaptive import median_needed
 from pipeline.reporting.autoencoder_figures import VARIED, RestoredExamples, class_accuracy
 from pipeline.reporting.formats import number, percent, rate
 from pipeline.reporting.heatmaps import outcome_figure
@@ -97,6 +98,7 @@ def controls(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
         "training": training,
         "dropout": dropout,
         "passes": metrics["defenses"][METHOD]["passes"],
+        "originals": metrics["defenses"][METHOD]["originals"],
         "blur": label(metrics, BLUR),
         "blur_clean_accuracy": metrics["defenses"][BLUR]["clean_accuracy"],
         "error_ratio": errors[BLUR]["clean"] / errors[METHOD]["clean"],
@@ -106,7 +108,9 @@ def controls(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
 def knowing(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
     """What an attacker who knows of the autoencoder leaves, with dropout and without; None unless both were attacked."""
     on, off = (metrics["adaptive"].get(name) for name in (METHOD, WITHOUT))
-    return {"on": on, "off": off} if on and off else None
+    if not (on and off):
+        return None
+    return {"on": on, "off": off, "on_needs": median_needed(on), "off_needs": median_needed(off)}
 
 
 def _configuration(metrics: Mapping[str, Any], name: str) -> list[Any]:

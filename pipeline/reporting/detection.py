@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from pipeline.reporting.formats import area, percent
 from pipeline.reporting.names import label, transferred
 from pipeline.reporting.outcomes import PAPER_ATTACKS, names_of_heads
+from pipeline.reporting.predicates import better, gains, loses
 from pipeline.reporting.section import Section
 from pipeline.reporting.style import LINES, new_figure
 
@@ -20,10 +21,11 @@ SCORES = {
     "max_probability": "maximum probability",
     "logit_margin": "logit margin",
 }
+GAIN = {"value": "gain", "low": "gain_low", "high": "gain_high"}
 NEGATIVES = ("clean", "clean_all", "noise")
 LIMITS = ("0.01", "0.05")  # false alarms
 # The curves that are drawn, of one pass and of several: the plainest score, and the one that does better as a rule.
-DRAWN = {False: ("max_probability", "logit_margin"), True: ("vote_variance", "mutual_information")}
+DRAWN = {False: ("max_probability", "logit_margin"), True: ("vote_variance", "logit_margin")}
 
 
 def detection_section(metrics: Mapping[str, Any], detection: pd.DataFrame, curves: pd.DataFrame) -> Section:
@@ -41,23 +43,45 @@ def detection_section(metrics: Mapping[str, Any], detection: pd.DataFrame, curve
 
 
 def contest(metrics: Mapping[str, Any], attack: str) -> dict[str, Any]:
-    """The best score of one undefended pass, and of each defense of several passes; whole test split as negatives.
+    """The chosen score of one undefended pass, and of each defense of several passes; whole test split as negatives.
 
-    `one` and each of `many`: label, passes, score, area {value, low, high}.
+    `one` and each of `many`: label, passes, score, area {value, low, high}, originals that it is measured on, and how it
+    stands against `one`: "above", "below" (the interval of the paired difference leaves out zero) or "not shown".
+    `held_out`: whether scores were chosen on other originals. Metrics of the earlier protocol have no chosen score: there
+    it is the best on all originals, and intervals that lie apart.
     """
-    best = {}
-    for name, scores in metrics["detection"].items():
-        found = {score: by[attack]["clean_all"] for score, by in scores.items() if attack in by}
-        if found:
-            score = max(found, key=lambda key: found[key]["auc"])
-            auc = found[score]
-            best[name] = {
+    chosen = metrics.get("chosen_detection")
+    found = {}
+    for name in metrics["detection"]:
+        entry = chosen[name][attack]["clean_all"] if chosen else _best(metrics, name, attack)
+        if entry:
+            found[name] = {
                 "label": label(metrics, name),
                 "passes": metrics["defenses"][name]["passes"],
-                "score": SCORES.get(score, score),
-                "area": {"value": auc["auc"], "low": auc["auc_low"], "high": auc["auc_high"]},
+                "score": SCORES.get(entry["score"], entry["score"]),
+                "area": {"value": entry["auc"], "low": entry["auc_low"], "high": entry["auc_high"]},
+                "originals": entry.get("originals", metrics["defenses"][name]["originals"]),
+                "held_out": entry.get("held_out", False),
+                "gain": {end: entry[key] for end, key in GAIN.items()} if "gain" in entry else None,
             }
-    return {"one": best.get("undefended"), "many": [entry for entry in best.values() if entry["passes"] > 1]}
+    one = found.get("undefended")
+    many = [entry for entry in found.values() if entry["passes"] > 1]
+    if one:
+        for entry in many:
+            entry["stands"] = _stands(entry, one)
+    return {"one": one, "many": many, "held_out": all(entry["held_out"] for entry in found.values())}
+
+
+def _best(metrics: Mapping[str, Any], name: str, attack: str) -> dict[str, Any] | None:
+    by = {score: by[attack]["clean_all"] for score, by in metrics["detection"][name].items() if attack in by}
+    return max(({"score": score, **found} for score, found in by.items()), key=lambda one: one["auc"], default=None)
+
+
+def _stands(ours: Mapping[str, Any], one: Mapping[str, Any]) -> str:
+    if ours["gain"] is not None:
+        return "above" if gains(ours["gain"]) else "below" if loses(ours["gain"]) else "not shown"
+    area_, other = ours["area"], one["area"]
+    return "above" if better(area_, other) else "below" if better(other, area_) else "not shown"
 
 
 def _rows(metrics: Mapping[str, Any], detection: pd.DataFrame) -> list[list[str]]:

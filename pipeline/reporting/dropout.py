@@ -76,6 +76,11 @@ def rivals(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
         {
             "label": label(metrics, name),
             "clean_accuracy": metrics["defenses"][name]["clean_accuracy"],
+            "originals": ours["originals"],
+            "differences": {
+                attack: metrics["comparisons"].get(f"{ENSEMBLE}_minus_{name}", {}).get(attack, {}).get("recovered")
+                for attack in attacks_on(metrics, ENSEMBLE)
+            },
             "recovered": {
                 attack: (ours[attack]["recovered"], metrics["defenses"][name][attack]["recovered"])
                 for attack in attacks_on(metrics, ENSEMBLE)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -161,6 +162,32 @@ def generators(curves: Mapping[str, pd.DataFrame], labels: Mapping[str, str]) ->
     axes[0, 0].set_ylabel("mean L2 of G(x) - x")
     axes[0, 1].set_ylabel("share of right images fooled")
     axes[0, 1].legend(fontsize=7)
+    return figure
+
+
+def gains(everywhere: Mapping[str, Mapping[str, Mapping[str, Any]]], labels: Mapping[str, str]) -> Figure:
+    """What each version gains over each control, a row per kind of image; a hollow dot is of one training."""
+    kinds = list(dict.fromkeys(kind for by in everywhere.values() for found in by.values() for kind in found))
+    figure, axes = new_figure(7.4, 1.1 + 0.3 * len(kinds), 1, len(everywhere))
+    for plot, (version, by_control) in zip(axes[0], everywhere.items(), strict=True):
+        plot.axvline(0, color="#999999", linewidth=0.8)
+        plot.axvspan(
+            100 * GAC_GAIN[0], 100 * GAC_GAIN[1], color="#999999", alpha=0.3, linewidth=0, label="the paper, minimal"
+        )
+        for index, (control, found) in enumerate(by_control.items()):
+            color = COLORS[(0, 4)[index % 2]]
+            for kind, gain in found.items():
+                errors = [[100 * (gain["value"] - gain["low"])], [100 * (gain["high"] - gain["value"])]]
+                plot.errorbar(
+                    100 * gain["value"], kinds.index(kind) + 0.3 * index - 0.15, xerr=errors, color=color, marker="o",
+                    markersize=4, capsize=2, linewidth=1, markerfacecolor=color if gain.get("trainings", 1) > 1 else "white",
+                )  # fmt: skip
+            plot.plot([], [], color=color, marker="o", markersize=4, label=f"over the {control}")
+        plot.set_ylim(len(kinds) - 0.4, -0.6)
+        plot.set_yticks(range(len(kinds)), kinds if plot is axes[0, 0] else [""] * len(kinds), fontsize=8)
+        plot.set_title(labels[version], fontsize=8)
+        plot.set_xlabel("gain, points")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=7)
     return figure
 
 

@@ -29,6 +29,30 @@ def loses(difference: Interval) -> bool:
     return difference["high"] < 0
 
 
+def stands(difference: Interval | None, one: Interval, other: Interval) -> str:
+    """Whether `one` is "better", "worse" or "not shown": by the difference on the same images, if there is one.
+
+    Without it (metrics of the earlier protocol) the two intervals must lie apart.
+    """
+    if difference is not None:
+        return "better" if gains(difference) else "worse" if loses(difference) else "not shown"
+    return "better" if better(one, other) else "worse" if better(other, one) else "not shown"
+
+
+def verdict(found: Interval, claim: tuple[float, float]) -> str:
+    """Whether what was found "holds", "partly", is "not shown" or "fails", against a claimed range, its ends included.
+
+    holds : the whole interval lies within the claim. partly : only the value does. not shown : the value does not, but
+    the interval reaches into the claim. fails : the whole interval lies outside.
+    """
+    low, high = claim
+    if low <= found["low"] and found["high"] <= high:
+        return "holds"
+    if low <= found["value"] <= high:
+        return "partly"
+    return "fails" if found["high"] < low or found["low"] > high else "not shown"
+
+
 def same_effort(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Two defenses were attacked with the same numbers but for those of their randomness."""
 

@@ -4,13 +4,14 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.reporting.adaptive import one_table, standing
+from pipeline.reporting.adaptive import median_needed, one_table, standing
 from pipeline.reporting.adversarial_training import METHOD as ADVERSARIAL_TRAINING
 from pipeline.reporting.autoencoder import controls, knowing
 from pipeline.reporting.comparison import compared, with_names
 from pipeline.reporting.detection import contest
 from pipeline.reporting.dropout import ENSEMBLE, rivals
 from pipeline.reporting.formats import budget, number, percent, points
+from pipeline.reporting.gac import gains_everywhere
 from pipeline.reporting.gac_figures import MODELS
 from pipeline.reporting.names import families, families_of, label, of_earlier_protocol
 from pipeline.reporting.other_attacks import distances, label_of, yardsticks
@@ -46,6 +47,7 @@ def study_results(metrics: Metrics) -> dict[str, Any]:
         "lossy": "lossy" in metrics["run"]["source"],
         "structure": metrics["attacks"]["minimal"]["class_correlation_mean"],
         "one_table": one_table(metrics) if adaptive else [],
+        "needed_right": any("l2_median_right" in entry for entry in adaptive.values()),
         "budget": next((budget(entry["settings"]) for entry in adaptive.values()), None),
         "originals": next((entry["originals"] for entry in adaptive.values()), None),
         "undefended": adaptive["undefended"]["every_attack"] if adaptive else None,
@@ -67,7 +69,9 @@ def study_results(metrics: Metrics) -> dict[str, Any]:
                 "label": label(metrics, version),
                 "setting": entry["interval"],
                 "trainings": entry["trainings"],
-                **{attack: entry["gain"][attack] for attack in entry["gain"]},
+                "gains": gains_everywhere(metrics, version),
+                "alone": entry["trainings"] > 1 and "gain_on" in entry,  # one training, on other attacks
+                "originals": metrics["defenses"][version]["originals"],
             }
             for version, entry in metrics["gac"].items()
         ],
@@ -100,14 +104,15 @@ def _judged(metrics: Metrics, name: str) -> dict[str, Any] | None:
 def _easiest(metrics: Metrics) -> dict[str, Any] | None:
     """Of the families' main defenses the one that an attacker needs the shortest perturbation for."""
     found = {
-        name: metrics["adaptive"][name]["l2_median"]
+        name: needs
         for name in families(metrics)
-        if name != "undefended" and name in metrics["adaptive"] and metrics["adaptive"][name]["l2_median"]["value"]
+        if name != "undefended" and name in metrics["adaptive"]
+        if (needs := median_needed(metrics["adaptive"][name]))["value"]
     }
     if not found:
         return None
     name = min(found, key=lambda key: found[key]["value"])
-    return {"label": label(metrics, name), "needs": found[name], "undefended": metrics["adaptive"]["undefended"]["l2_median"]}  # fmt: skip
+    return {"label": label(metrics, name), "needs": found[name], "undefended": median_needed(metrics["adaptive"]["undefended"])}  # fmt: skip
 
 
 def _tripwires(metrics: Metrics) -> list[str]:

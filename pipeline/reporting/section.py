@@ -90,6 +90,6 @@ def environment() -> jinja2.Environment:
                      formats.times, formats.budget, formats.in_words, formats.unbroken,
         formats.sentence):  # fmt: skip
         found.filters[function.__name__] = function
-    for predicate in (predicates.better, predicates.gains, predicates.loses, predicates.same_effort, predicates.looks_cut, predicates.size_against):  # fmt: skip
+    for predicate in (predicates.better, predicates.gains, predicates.loses, predicates.same_effort, predicates.looks_cut, predicates.stands, predicates.size_against):  # fmt: skip
         found.globals[predicate.__name__] = predicate
     return found

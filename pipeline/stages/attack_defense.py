@@ -28,7 +28,7 @@ from pipeline.attacks.shared.defended import Target, check_gradients, multiply_a
 from pipeline.devices import batching
 from pipeline.errors import PipelineError
 from pipeline.metrics.adaptive import Check
-from pipeline.metrics.detection import MANY_PASSES, ONE_PASS
+from pipeline.metrics.detection import SCORES
 from pipeline.models.inference import for_inference, to_unit_interval
 from pipeline.progress import bar
 from pipeline.randomness import derive_seed, generator
@@ -168,10 +168,7 @@ def _rows(attempt: Attempt, originals: Tensor, labels: Tensor, source_index: Any
             "broken": attempt.broken.cpu().numpy(),
             "l2": difference.norm(dim=1).cpu().numpy(),
             "linf": difference.abs().amax(1).cpu().numpy(),
-            **{
-                score: attempt.scores[score].cpu().numpy() if attempt.scores else np.nan
-                for score in {**ONE_PASS, **MANY_PASSES}
-            },
+            **{score: attempt.scores[score].cpu().numpy() if attempt.scores else np.nan for score in SCORES},
         }
     )
 

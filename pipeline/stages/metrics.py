@@ -1,7 +1,7 @@
 """Measure how well each defense's passes detect adversarial images, and average everything into one small file.
 
 Reads:  what was chosen, learned, evaluated and measured; labels of the defenses.
-Writes: the table of AUC and true positive rates, and the ROC curves; the metrics.
+Writes: the tables of AUC and true positive rates, of every score and of the chosen one; the ROC curves; the metrics.
 Params: seed, images, classifier, training, sources, threat, other_attacks, defenses: shown beside the results.
 """
 
@@ -9,6 +9,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from pipeline.artifacts.choices import read_choices
@@ -22,15 +23,16 @@ from pipeline.errors import PipelineError
 from pipeline.machine import describe_machine
 from pipeline.metrics.adaptive import summarize_adaptive
 from pipeline.metrics.calibration import PAPER_RATIO
-from pipeline.metrics.detection import detect
-from pipeline.metrics.gac_summary import summarize_gac
+from pipeline.metrics.detection import area_gain, detect
+from pipeline.metrics.gac_summary import gains_on, summarize_gac
+from pipeline.metrics.gains import CONTROLS
 from pipeline.metrics.restorations import BLUR, summarize_restorations
 from pipeline.metrics.summary import (
     compare_evaluations,
     l2_ratio,
+    nested_detection,
     rounded,
     summarize_attack,
-    summarize_detection,
     summarize_evaluation,
 )
 from pipeline.metrics.transfer import summarize_sizes
@@ -48,8 +50,8 @@ def main(study: Study) -> None:
     description = read_description(study.path("images"))
     attacks = _attacks(study)
     evaluations = {name: read_evaluation(path) for name, path in _evaluation_paths(study).items()}
-    static = _detect(study, {name: frame for name, (frame, _) in evaluations.items()})
-    defenses = {}
+    scores, chosen = _detect(study, {name: frame for name, (frame, _) in evaluations.items()})
+    defenses, everything = {}, {}
     for family, names in study.families.items():
         for name in names:
             frame, about = evaluations[name]
@@ -58,10 +60,16 @@ def main(study: Study) -> None:
                 others, _ = read_evaluation(other)
                 listed = others[others["attack"].isin(study.other_attacks)]  # one that was taken out is still there
                 frame = pd.concat([frame, listed], ignore_index=True)
+            everything[name] = frame
             defenses[name] = {"arguments": about["arguments"], **summarize_evaluation(frame)}
     choices = _choices(study, attacks, {name: about["arguments"] for name, (_, about) in evaluations.items()})
-    gac = _gains(study, defenses, choices)
-    adaptive = _adaptive(study, static)
+    comparisons = {
+        f"{one}_minus_{other}": compare_evaluations(everything[one], everything[other])
+        for names in study.families.values()
+        for one, other in combinations(names, 2)
+    }
+    gac = _gains(study, defenses, choices, comparisons)
+    adaptive = _adaptive(study, chosen)
     metrics = {
         "run": {
             "study": study.name,
@@ -81,11 +89,7 @@ def main(study: Study) -> None:
         "defenses": defenses,
         **_learning(study, choices),
         "gac": gac,
-        "comparisons": {
-            f"{one}_minus_{other}": compare_evaluations(evaluations[one][0], evaluations[other][0])
-            for names in study.families.values()
-            for one, other in combinations(names, 2)
-        },
+        "comparisons": comparisons,
         "restorations": _restorations(study, choices),
         "sizes": summarize_sizes(
             *(
@@ -93,7 +97,8 @@ def main(study: Study) -> None:
                 for name, schema in (("sizes", "sizes"), ("examples", "size_examples"), ("transfer", "transfer"))
             )
         ),
-        "detection": summarize_detection(static),
+        "detection": nested_detection(scores, ("defense", "score", "attack", "negatives")),
+        "chosen_detection": nested_detection(chosen, ("defense", "attack", "negatives")),
         "adaptive": adaptive,
     }
     write_metrics(study.path("metrics"), rounded(metrics))
@@ -124,19 +129,35 @@ def _evaluation_paths(study: Study) -> dict[str, Path]:
     }
 
 
-def _detect(study: Study, evaluations: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    tables, curves = [], []
+def _detect(study: Study, evaluations: dict[str, pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Detection by every score, and by the chosen ones, with what those gain over the first defense's."""
+    examples, _ = read_frame(study.path("statistics", "minimal") / "examples.parquet", "examples")
+    test_rows = np.zeros(examples["original_row"].max() + 1, np.int64)
+    test_rows[examples["original_row"]] = examples["source_index"]
+    found = {}
     for name, frame in each(evaluations.items(), f"detect {study.name}", "defense", len(evaluations)):
-        table, curve = detect(frame)
-        for found in (table, curve):
-            found.insert(0, "defense", name)
-        tables.append(table)
-        curves.append(curve)
-    folder, about = study.path("detection"), {"dataset": study.name}
-    scores = pd.concat(tables, ignore_index=True)
-    write_frame(folder / "scores.parquet", scores, "detection", about)
-    write_frame(folder / "curves.parquet", pd.concat(curves, ignore_index=True), "roc", about)
-    return scores
+        try:
+            found[name] = detect(frame, test_rows)
+        except PipelineError as error:
+            raise PipelineError(f"evaluation of '{name}' in {study.name}: {error}") from None
+    first = next(iter(found))
+    keys = ["attack", "negatives"]
+    tables = {
+        "scores": {name: one.scores for name, one in found.items()},
+        "curves": {name: one.curves for name, one in found.items()},
+        "chosen": {
+            name: one.chosen if name == first else one.chosen.merge(area_gain(one, found[first]), on=keys, how="left")
+            for name, one in found.items()
+        },
+    }
+    whole = {
+        kind: pd.concat([table.assign(defense=name) for name, table in by.items()], ignore_index=True)
+        for kind, by in tables.items()
+    }
+    for kind, schema in (("scores", "detection"), ("curves", "roc"), ("chosen", "chosen_detection")):
+        frame = whole[kind][["defense", *(column for column in whole[kind] if column != "defense")]]
+        write_frame(study.path("detection") / f"{kind}.parquet", frame, schema, {"dataset": study.name})
+    return whole["scores"], whole["chosen"]
 
 
 def _choices(study: Study, attacks: dict[str, Any], arguments: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -170,7 +191,9 @@ def stated_at(block: Any, parameter: str) -> Any:
     return next((found for part in block.values() if (found := stated_at(part, parameter)) is not None), None)
 
 
-def _gains(study: Study, defenses: dict[str, Any], choices: dict[str, Any]) -> dict[str, Any]:
+def _gains(
+    study: Study, defenses: dict[str, Any], choices: dict[str, Any], comparisons: dict[str, Any]
+) -> dict[str, Any]:
     """What a defense that was trained beside its controls gains over them."""
     gains = {}
     for family in study.families:
@@ -194,6 +217,15 @@ def _gains(study: Study, defenses: dict[str, Any], choices: dict[str, Any]) -> d
                 statuses[statuses["status"] != "ok"],
             ),
         }
+        variants = study.value(f"defenses.{family}.variants")
+        controls = {
+            block["learned"]: comparisons[f"{family}_minus_{name}"]
+            for name, block in variants.items()
+            if block.get("learned") in CONTROLS
+        }
+        gains[family]["gain_on"] = gains_on(
+            gains[family]["gain"], controls, gains[family]["trainings"], defenses[family]["originals"]
+        )
         if gains[family]["lambda"]:
             defenses[family]["lambda"] = gains[family]["lambda"]["used"]
         for over, key in (("over_control", "gain"), ("over_noise_control", "gain_over_noise")):
@@ -247,7 +279,7 @@ def _learning(study: Study, choices: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _adaptive(study: Study, static: pd.DataFrame) -> dict[str, Any]:
+def _adaptive(study: Study, chosen: pd.DataFrame) -> dict[str, Any]:
     adaptive = {}
     for family, names in study.families.items():
         for name in names:
@@ -256,7 +288,7 @@ def _adaptive(study: Study, static: pd.DataFrame) -> dict[str, Any]:
             check = (
                 read_curves(folder / "checks.csv", ("zero_gradients", "softmax", "random", "cost")).iloc[0].to_dict()
             )
-            own = static[static["defense"] == name]
+            own = chosen[chosen["defense"] == name]
             adaptive[name] = summarize_adaptive(attempts, about["settings"], check, own)
     budgets = {name: {key: entry["settings"][key] for key in ("norm", "budget")} for name, entry in adaptive.items()}
     first, wanted = next(iter(budgets.items()))

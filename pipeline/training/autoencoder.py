@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipeline.devices import batching
 from pipeline.errors import PipelineError
 from pipeline.models.autoencoder import Autoencoder
 from pipeline.models.dropout import sampling
@@ -192,7 +193,7 @@ def _judge(
 
 def _mirror(images: Tensor, mirrored: Tensor) -> Tensor:
     mixed = torch.where(mirrored.bool()[:, None, None, None], images.flip(3), images)
-    return mixed.contiguous(memory_format=torch.channels_last)
+    return mixed.contiguous(memory_format=batching(images.device).memory_format)
 
 
 def _errors(

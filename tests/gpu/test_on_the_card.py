@@ -150,6 +150,20 @@ def test_a_repeat_gives_the_same_bytes(card: torch.device, weights: dict[str, Te
     assert torch.equal(one[1], two[1])
 
 
+def test_bfloat16_gives_as_good_images_and_the_same_bytes(
+    card: torch.device, weights: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, steps, lead, l2 = attacked("minimal", card, weights, torch.float32)
+    monkeypatch.setitem(ATTACKS, "minimal", {**ATTACKS["minimal"], "precision": "bfloat16"})
+    low, again = (attacked("minimal", card, weights, torch.float32) for _ in range(2))
+    assert torch.equal(low[0], again[0])
+    print("bfloat16 flags", (low[2] > 0).float().mean(), "steps", low[1].float().mean(), steps.float().mean())
+    fooled = (lead > 0) & (low[2] > 0)
+    assert (low[2] > -1e-4)[low[1] < 300].all()  # decided in float32, in another batch
+    assert fooled.float().mean() > 0.99 * (lead > 0).float().mean()
+    torch.testing.assert_close(low[3][fooled].mean(), l2[fooled].mean(), rtol=0.02, atol=0)
+
+
 def test_a_repeated_training_gives_the_same_bytes(card: torch.device) -> None:
     one, two = (trained(card).state_dict() for _ in range(2))
     assert all(torch.equal(one[name], two[name]) for name in one)

@@ -37,7 +37,7 @@ from pipeline.defenses.adversarial_training import Adversary
 from pipeline.defenses.gaussian_blur import blur
 from pipeline.defenses.undefended import undefended
 from pipeline.errors import PipelineError
-from pipeline.metrics.adaptive import median_with_interval, summarize_adaptive
+from pipeline.metrics.adaptive import broken_against_length, median_with_interval, summarize_adaptive
 from pipeline.models.autoencoder import Autoencoder
 from pipeline.models.classifier import Classifier, FullyConnectedClassifier
 from pipeline.models.inference import for_inference
@@ -392,13 +392,16 @@ def test_summary_carries_success_on_and_raises_the_tripwires() -> None:
     found = summarize_adaptive(attempts_frame(rows), settings, check, static)
     assert [found["linf"][e]["value"] for e in ("0", "0.1", "0.2")] == pytest.approx([0.9, 0.7, 0.4])
     assert found["l2_median"]["value"] is None  # four found, one wrong as it is: the median is never reached
+    assert found["l2_median_right"]["value"] is None
+    assert found["l2_curve"]["broken"][0] == pytest.approx(0.1)  # the error rate
     assert found["sanity"]["adaptive"]["value"] == pytest.approx(0.4)
     assert found["sanity"]["square"]["value"] == 0
     assert found["sanity"]["transfer"]["value"] == pytest.approx(0.9)
     assert found["every_attack"]["value"] == 0
     assert found["doubled"]["change"]["value"] == pytest.approx(-0.4)
     raised = {name for name, wire in found["tripwires"].items() if wire["raised"]}
-    assert raised == {"zero_gradients", "black_box", "largest_epsilon", "doubled"}
+    assert raised == {"zero_gradients", "largest_epsilon"}  # four to none of ten: p is 0.125
+    assert found["doubled"]["change"]["p"] == found["sanity"]["lead"]["square"]["p"] == 0.125
     assert found["sanity"]["lead"]["square"]["value"] == pytest.approx(0.4)
     assert found["sanity"]["lead"]["autoattack"]["value"] == pytest.approx(-0.5)
     assert found["detection"] == {"score": "logit_margin", "static_auc": 0.9, "adaptive": None}  # nine are too few
@@ -430,11 +433,11 @@ def test_the_settings_say_which_other_attacks_there_are() -> None:
 
 
 def test_tripwires_compare_the_same_originals() -> None:
-    """Six of a hundred are within the interval of a rate, and beyond that of the difference; two are not."""
+    """Six to none are within the interval of a rate, and beyond chance as a difference; four to none are not."""
     check = {"zero_gradients": 0.0, "softmax": 0.0, "random": 0.0, "cost": 1.0}
     settings = {"norm": "linf", "epsilons": (0.1, 0.2), "budget": 0.1, "sanity_originals": 100, **OTHERS}
     static = pd.DataFrame({"score": ["logit_margin"], "attack": ["minimal"], "negatives": ["clean"], "auc": [0.9]})
-    for more, expected in ((6, {"black_box", "autoattack", "doubled"}), (2, set())):
+    for more, expected in ((6, {"black_box", "autoattack", "doubled"}), (4, set())):
         rows = [("none", np.nan, i, False) for i in range(100)]
         rows += [("pgd", 0.1, i, i < 50) for i in range(100)] + [("pgd", 0.2, i, True) for i in range(50, 100)]
         rows += [
@@ -565,6 +568,33 @@ def test_a_median_may_be_infinite() -> None:
     found = median_with_interval(np.array([1.0, np.inf, np.inf]))
     assert found["value"] is None
     assert found["low"] == 1
+
+
+def test_a_wrong_original_needs_nothing_and_is_told_apart() -> None:
+    """Half of ten are wrong as they are: the median over all is near 0, over the right ones it is not."""
+    check = {"zero_gradients": 0.0, "softmax": 0.0, "random": 0.0, "cost": 1.0}
+    settings = {"norm": "linf", "epsilons": (0.1,), "budget": 0.1, "sanity_originals": 10, **OTHERS}
+    static = pd.DataFrame({"score": ["logit_margin"], "attack": ["minimal"], "negatives": ["clean"], "auc": [0.9]})
+    rows = [("none", np.nan, i, i < 6) for i in range(10)] + [("pgd", 0.1, i, True) for i in range(6, 10)]
+    rows += [("shortest", np.nan, i, True) for i in range(6, 10)]
+    examples = attempts_frame(rows).assign(l2=2.0)
+    found = summarize_adaptive(examples, settings, check, static)
+    assert found["l2_median"]["value"] == 0
+    assert found["l2_median_right"]["value"] == 2
+    assert found["l2_curve"] == {"l2": [0.0, 2.0], "broken": [0.6, 1.0]}
+    wrong = examples[examples["attack"] == "none"].assign(broken=True)
+    assert summarize_adaptive(wrong, settings, check, static)["l2_median_right"] is None
+
+
+def test_the_curve_of_lengths_starts_at_the_error_rate_and_rises_to_what_was_found() -> None:
+    needed = np.r_[0, 0, np.linspace(1, 2, 197), np.inf]
+    found = broken_against_length(needed)
+    assert found["broken"][0] == pytest.approx(0.01)
+    assert found["broken"][-1] == pytest.approx(0.995)
+    assert found["broken"] == sorted(found["broken"])
+    assert len(found["l2"]) == len(found["broken"]) <= 61
+    for length, share in zip(found["l2"], found["broken"], strict=True):
+        assert share == pytest.approx((needed <= length).mean())
 
 
 ADVERSARY: dict[str, Any] = {

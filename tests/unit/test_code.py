@@ -530,7 +530,7 @@ def small_runs() -> dict[str, tuple[str, Callable[[], object], int]]:
     from pipeline.attacks.minimal import minimal
     from pipeline.attacks.minimum_norm import minimum_norm
     from pipeline.attacks.shared.goals import Goal
-    from pipeline.metrics.intervals import bootstrap_mean
+    from pipeline.metrics.intervals import mean_with_interval
     from pipeline.metrics.structure import radial_profile
     from pipeline.metrics.votes import summarize_passes
     from pipeline.training.classifier import new_classifier
@@ -543,7 +543,7 @@ def small_runs() -> dict[str, tuple[str, Callable[[], object], int]]:
         "ddn": ("attacks/ddn.py", lambda: ddn(model, images, goal, steps=3), 6),
         "minimum_norm": ("attacks/minimum_norm.py", lambda: minimum_norm(model, images, goal, steps=3), 7),
         "minimal": ("attacks/minimal.py", lambda: minimal(model, images, goal, step_size=0.1, max_steps=3), 6),
-        "bootstrap_mean": ("metrics/intervals.py", lambda: bootstrap_mean(np.arange(5.0)), 1),
+        "mean_with_interval": ("metrics/intervals.py", lambda: mean_with_interval(np.linspace(0, 1, 5)), 4),
         "radial_profile": ("metrics/structure.py", lambda: radial_profile(images[0].numpy()), 1),
         "summarize_passes": (
             "metrics/votes.py",

@@ -1,11 +1,26 @@
 """Detectors against cases known by hand and against scikit-learn's own area."""
 
+import time
+
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from pipeline.metrics.detection import GRID, Detector, detect, detection, measure
+from pipeline.errors import PipelineError
+from pipeline.metrics.detection import (
+    CELL,
+    RESAMPLES,
+    Detector,
+    Pair,
+    _drawn,
+    area_gain,
+    detect,
+    detection,
+    measure,
+    resampled,
+    thinned,
+)
 from pipeline.metrics.sources import one_row_per_original
 
 
@@ -69,18 +84,124 @@ def frame(attack: str, count: int, score: float, passes: int) -> pd.DataFrame:
 def test_every_score_set_and_kind_of_negatives() -> None:
     parts = [("clean", 0.0), ("clean_all", 0.5), ("minimal", 5.0), ("noise_minimal", 4.5)]
     evaluation = pd.concat([frame(name, 50, score, 20) for name, score in parts])
-    table, curves = detect(evaluation)
-    assert set(table["score"]) == {
-        "vote_variance", "score_variance", "predictive_entropy", "mutual_information", "max_probability",
-    }  # fmt: skip
+    found = detect(evaluation)
+    table = found.scores
+    several = {"vote_variance", "score_variance", "mutual_information"}
+    any_ = {"predictive_entropy", "max_probability", "logit_margin"}
+    assert set(table["score"]) == several | any_
     assert set(table["negatives"]) == {"clean", "clean_all", "noise"}
     by = table.set_index(["score", "negatives"])["auc"]
     assert by["vote_variance", "clean"] == 1
     assert by["max_probability", "clean"] == 1  # low probability is suspicious: the sign is turned
+    assert by["logit_margin", "clean"] == 0
     assert 0.8 < by["vote_variance", "noise"] < 1
-    assert len(curves) == len(table) * len(GRID)
-    single, _ = detect(evaluation.assign(passes=1))
-    assert set(single["score"]) == {"max_probability", "logit_margin", "predictive_entropy"}
+    assert set(detect(evaluation.assign(passes=1)).scores["score"]) == any_
+    assert len(found.chosen) == 3
+    assert set(found.chosen["originals"]) == {25}
+
+
+def made(count: int, seed: int, **scores: float) -> pd.DataFrame:
+    """Three images of each of `count` originals, by how far each score of the adversarial ones stands out."""
+    random = np.random.default_rng(seed)
+    parts = []
+    for attack, each in (("clean", 1), ("clean_all", 1), ("minimal", 3), ("noise_minimal", 1)):
+        rows = np.repeat(np.arange(count), each)
+        table = frame(attack, len(rows), 0, 20).assign(original_row=rows)
+        for name in ("max_probability", "logit_margin", "predictive_entropy", "vote_variance", "score_variance",
+                     "mutual_information"):  # fmt: skip
+            table[name] = random.normal(scores.get(name, 0) * (attack == "minimal"), 1, len(rows))
+        parts.append(table)
+    return pd.concat(parts)
+
+
+def test_a_score_is_judged_on_other_originals_than_it_was_chosen_on() -> None:
+    """Scores that tell nothing: the best of six looks better than guessing where it was chosen, not on the others."""
+    chosen = pd.concat([detect(made(40, seed)).chosen.assign(seed=seed) for seed in range(6)])
+    assert chosen["held_out"].all()
+    assert chosen["chosen_auc"].mean() > 0.54
+    assert 0.47 < chosen["auc"].mean() < 0.53
+    sure = detect(made(40, 0, vote_variance=3.0)).chosen
+    assert set(sure["score"]) == {"vote_variance"}
+    assert (sure["auc"] > 0.95).all()
+
+
+@pytest.mark.parametrize("test_rows", [None, np.arange(100, 140)[::-1]])
+def test_no_original_is_in_both_halves(test_rows: np.ndarray | None) -> None:
+    evaluation = made(40, 0)
+    rows = {name: evaluation[evaluation["attack"] == name] for name in ("minimal", "clean", "noise_minimal")}
+    split = rows["clean"].assign(original_row=0).iloc[[0] * 160].assign(original_row=np.arange(160))
+    for others, negatives in ((rows["clean"], "clean"), (rows["noise_minimal"], "noise"), (split, "clean_all")):
+        halves = Pair(rows["minimal"], others, negatives).halves(test_rows)
+        assert sum(len(half.images) for half in halves) == 120
+        assert sum(len(half.others) for half in halves) == len(others)
+        for part in (0, 1):
+            assert not set(halves[0].originals[part]) & set(halves[1].originals[part])
+        if negatives != "clean_all":
+            assert set(halves[0].originals[0]) == set(halves[0].originals[1])
+        elif test_rows is not None:
+            assert not set(test_rows[halves[0].originals[0]]) & set(halves[1].originals[1])
+            assert len(halves[0].others) == 80
+
+
+def test_one_original_chooses_and_judges() -> None:
+    found = detect(made(1, 0)).chosen
+    assert not found["held_out"].any()
+
+
+def test_resamples_are_what_counting_images_so_often_gives() -> None:
+    random = np.random.default_rng(3)
+    groups, others = np.repeat(np.arange(20), 4), np.arange(20)
+    positives, negatives = random.integers(2, 12, 80) / 10.0, random.integers(0, 10, 20) / 10.0
+    found = resampled(positives, negatives, groups, others, same_originals=True)
+    weights = np.hstack(_drawn(20, 0))
+    assert weights.shape == (20, RESAMPLES)
+    assert (weights.sum(0) == 20).all()
+    detector = Detector(positives, negatives)
+    for i in (0, 1, 500, 999):
+        expected = measure(*detector.roc(weights[groups, i], weights[others, i]))
+        assert {name: values[i] for name, values in found.items()} == pytest.approx(expected)
+
+
+def test_a_thousand_resamples_take_no_longer_than_a_glance() -> None:
+    random = np.random.default_rng(0)
+    positives, negatives, ids = random.normal(1, 1, 2700), random.normal(0, 1, 300), np.arange(300)
+    resampled(positives, negatives, np.repeat(ids, 9), ids, same_originals=True)
+    started = time.process_time()
+    for _ in range(10):
+        resampled(positives, negatives, np.repeat(ids, 9), ids, same_originals=True)
+    assert time.process_time() - started < 2  # a tenth of a second each at most; measured: a hundredth
+
+
+def test_a_score_that_is_no_number_is_refused() -> None:
+    evaluation = made(10, 0)
+    evaluation.loc[evaluation["attack"] == "minimal", "logit_margin"] = np.nan
+    with pytest.raises(PipelineError, match=r"^logit_margin of minimal against clean: .*: 30 of 30 are no numbers$"):
+        detect(evaluation)
+
+
+def test_two_defenses_are_compared_on_the_same_originals() -> None:
+    """Equal ones differ by nothing, though the interval of each is wide."""
+    one, better = detect(made(40, 0, vote_variance=1.0)), detect(made(40, 0, vote_variance=3.0))
+    same = area_gain(one, one)
+    assert (same[["gain", "gain_low", "gain_high"]] == 0).all(axis=None)
+    assert (area_gain(better, one)["gain_low"] > 0).all()
+    assert list(same) == ["attack", "negatives", "gain", "gain_low", "gain_high"]
+
+
+@pytest.mark.parametrize("levels", [2, 30, 100_000])
+def test_a_curve_is_drawn_from_its_vertices(levels: int) -> None:
+    """Area and height are those of the whole curve; with two levels it is one corner, which a fixed grid bends."""
+    random = np.random.default_rng(0)
+    positives, negatives = random.integers(0, levels, 2000), random.integers(0, levels, 3000) ** 2 // levels
+    whole = Detector(positives, negatives).roc()
+    fpr, tpr = thinned(*whole)
+    assert len(fpr) <= min(len(whole[0]), 4 / CELL)
+    assert (fpr[0], tpr[0], fpr[-1], tpr[-1]) == (0, 0, 1, 1)
+    assert np.trapezoid(tpr, fpr) == pytest.approx(measure(*whole)["auc"], abs=CELL)
+    # Along the diagonal both are functions of fpr + tpr, steps and all.
+    along = np.linspace(0, 2, 5000)
+    drawn = np.interp(along, fpr + tpr, tpr - fpr)
+    assert np.abs(drawn - np.interp(along, whole[0] + whole[1], whole[1] - whole[0])).max() < CELL
 
 
 def test_one_row_for_each_original() -> None:

@@ -19,7 +19,7 @@ from pipeline.defenses import gac as defense
 from pipeline.defenses.gac import choose_lambda, mean_curves, pack_training, unpack_training
 from pipeline.defenses.protocol import Learned
 from pipeline.errors import PipelineError
-from pipeline.metrics.gac_summary import over_trainings, summarize_gac
+from pipeline.metrics.gac_summary import gains_on, over_trainings, summarize_gac
 from pipeline.metrics.gains import MEAN, Accuracy, GacTrial, compare_accuracy, find_changes
 from pipeline.metrics.splits import training_mask, validation_mask
 from pipeline.models.classifier import Classifier, FullyConnectedClassifier
@@ -425,6 +425,15 @@ def test_summary_of_a_version(seeds: int) -> None:
     assert attacked["l2_median"] == {GAC: 4.0, CONTROL: 2.0, NOISE: 2.0}  # a perturbation that was not found is longest
     assert attacked["l2_ratio"]["over_control"]["value"] == 2
     assert attacked["success_rate"][GAC] == pytest.approx(2 / 3)
+
+
+def test_gains_are_of_every_attack_of_all_trainings_where_there_are_some() -> None:
+    one, many = {"value": 0.1, "low": 0.0, "high": 0.2}, {"value": -0.3, "low": -0.4, "high": -0.2}
+    compared = {CONTROL: {"minimal": {"recovered": one}, "fgsm": {"recovered": many, "thwarted": one}}}
+    found = gains_on({"minimal": {"over_control": many, "over_noise_control": many}}, compared, 5, 30)
+    judged = {**many, "trainings": 5, "originals": 30}
+    assert found["minimal"] == {"over_control": judged, "over_noise_control": judged}
+    assert found["fgsm"] == {"over_control": {**many, "trainings": 1}}
 
 
 def test_mean_curves_have_a_column_per_model_and_split() -> None:

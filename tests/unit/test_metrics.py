@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 import torch
 
-from pipeline.errors import PipelineError
 from pipeline.metrics.accumulators import GroupMeanImages, GroupMoments, PixelHistogram
 from pipeline.metrics.budgets import success_curve, within_norms
 from pipeline.metrics.calibration import (
@@ -17,7 +16,6 @@ from pipeline.metrics.calibration import (
     choose_extra_steps,
     choose_step_size,
 )
-from pipeline.metrics.intervals import bootstrap_mean
 from pipeline.metrics.noise import add_noise_of_norm
 from pipeline.metrics.norms import example_statistics
 from pipeline.metrics.splits import validation_mask
@@ -84,39 +82,6 @@ def test_radial_profile_of_a_hill_falls() -> None:
     assert radius.tolist() == [0, 1, 2, 3, 4, 5]
     assert value[0] == pytest.approx(1)
     assert (np.diff(value) < 0).all()
-
-
-def test_bootstrap_covers_the_truth_about_as_often_as_it_says() -> None:
-    """Groups of nine equal values: an interval that took them for independent would be 3 times too narrow."""
-    random = np.random.default_rng(4)
-    covered = 0
-    for _ in range(200):
-        values = np.repeat(random.random(80) < 0.3, 9)
-        interval = bootstrap_mean(values, np.repeat(np.arange(80), 9))
-        assert interval.value == pytest.approx(values.mean())
-        covered += interval.low <= 0.3 <= interval.high
-    assert 0.88 <= covered / 200 <= 0.99
-
-
-def test_bootstrap_of_nothing_is_refused() -> None:
-    with pytest.raises(PipelineError, match="no images"):
-        bootstrap_mean(np.array([]))
-
-
-def test_rates_of_zero_and_one_have_honest_intervals() -> None:
-    """300 of 300: the one-sided exact bound is 0.025 ** (1 / 300), about 1 - 3.7 / 300."""
-    all_right = bootstrap_mean(np.ones(2700), np.repeat(np.arange(300), 9))
-    assert (all_right.value, all_right.high) == (1, 1)
-    assert all_right.low == pytest.approx(0.98778, abs=1e-5)
-    none = bootstrap_mean(np.zeros(300))
-    assert (none.value, none.low) == (0, 0)
-    assert none.high == pytest.approx(1 - 0.98778, abs=1e-5)
-
-
-@pytest.mark.parametrize(("value", "low", "high"), [(-1, -1, -0.98778), (0, -0.01222, 0.01222), (1, 0.98778, 1)])
-def test_differences_that_are_all_alike_have_honest_intervals(value: int, low: float, high: float) -> None:
-    found = bootstrap_mean(np.full(300, float(value)), signed=True)
-    assert (found.value, found.low, found.high) == pytest.approx((value, low, high), abs=1e-5)
 
 
 def test_noise_has_the_norm_asked_for_and_stays_in_the_box(generator: torch.Generator) -> None:

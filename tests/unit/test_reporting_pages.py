@@ -21,7 +21,7 @@ FAMILIES = {
 def earlier() -> dict:
     """Metrics as the earlier protocol wrote them: no study, no labels, no families."""
     metrics = made_metrics(FAMILIES, {"gac_vanilla": "gac"})
-    for key in ("labels", "families", "methods"):
+    for key in ("labels", "families", "methods", "chosen_detection"):
         del metrics[key]
     metrics["run"] = {"dataset": "mnist", "source": "MNIST", "source_checksum": "0", "device": "a pencil"}
     return metrics
@@ -73,16 +73,27 @@ def test_the_results_page_stands_a_study_of_any_defenses(families: dict | None) 
         assert len({line.count("|") for line in table.splitlines()}) == 1, table
 
 
-def test_the_results_page_says_no_gain_where_none_is_shown() -> None:
+def test_the_results_page_says_every_gain_and_every_loss() -> None:
     metrics = full()
-    assert "Shown to gain (interval above zero): none. Shown to lose: none." in results_page({"made": metrics})
-    metrics["gac"]["gac_vanilla"]["gain"] = {
-        **metrics["gac"]["gac_vanilla"]["gain"],
-        "extended": {"over_control": rate(0.1, 0.05), "over_noise_control": rate(-0.1, 0.05)},
-    }
+    everywhere = metrics["gac"]["gac_vanilla"]["gain_on"]
     text = results_page({"made": metrics})
-    assert "above zero): the gac_vanilla on extended images over its control." in text
-    assert "Shown to lose: the gac_vanilla on extended images over its noise control." in text
+    assert (
+        "- the gac_vanilla over its noise control: it gains on 0 of 4 kinds of images; it loses on 1: fgsm -30.0 points"
+        " [-35.0, -25.0]; no difference shown (n: originals) on 3: clean (n = 30); minimal (n = 30);" in text
+    )
+    everywhere["extended"] = {"over_control": rate(0.1, 0.05), "over_noise_control": rate(-0.1, 0.05)}
+    text = results_page({"made": metrics})
+    assert "over its control: it gains on 1 of 4 kinds of images: extended +10.0 points [+5.0, +15.0]" in text
+    assert "over its noise control: it gains on 0 of 4 kinds of images; it loses on 2: extended" in text
+
+
+def test_gains_of_the_earlier_protocol_are_those_of_the_papers_attacks() -> None:
+    metrics = earlier()
+    del metrics["gac"]["gac_vanilla"]["gain_on"]
+    assert (
+        "no difference shown (n: originals) on 3: clean (n = 30); minimal (n = 30); extended (n = 30)."
+        in results_page({"made": metrics})
+    )
 
 
 def test_a_bar_within_a_cell_does_not_end_it() -> None:

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from pipeline.reporting.adaptive import standing
+from pipeline.reporting.adaptive import median_needed, one_table, standing
 from pipeline.reporting.detection import contest
 from pipeline.reporting.formats import in_words, length_of, number, percent, points, rate, unbroken
 from pipeline.reporting.heatmaps import extremes
 from pipeline.reporting.paper_numbers import reported
 from pipeline.reporting.perturbation_figures import averaged_targets
-from pipeline.reporting.predicates import better, gains, looks_cut, loses, same_effort, size_against
+from pipeline.reporting.predicates import better, gains, looks_cut, loses, same_effort, size_against, stands, verdict
 from tests.made_study import made_metrics
 
 
@@ -41,6 +41,30 @@ def test_a_gain_against_a_claimed_range(value: float, words: str) -> None:
     assert size_against({"value": value}, (0.01, 0.03)) == words
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (0.01, 0.03, "holds"), (0.009, 0.03, "partly"), (0.02, 1.2, "partly"), (-0.01, 0.0101, "not shown"),
+        (-0.01, 0.01, "not shown"), (-0.01, 0.0099, "fails"), (1.01, 1.2, "fails"),
+    ],
+)  # fmt: skip
+def test_a_claim_holds_partly_is_not_shown_or_fails(low: float, high: float, words: str) -> None:
+    assert verdict(interval(low, high), (0.01, 1.0)) == words
+
+
+@pytest.mark.parametrize(
+    ("difference", "words"), [((0.001, 0.1), "better"), ((0.0, 0.1), "not shown"), ((-0.1, -0.001), "worse")]
+)
+def test_the_difference_on_the_same_images_decides_and_without_it_intervals_apart(
+    difference: tuple[float, float], words: str
+) -> None:
+    near = interval(0.4, 0.5), interval(0.4, 0.5)
+    assert stands(interval(*difference), *near) == words
+    assert stands(None, *near) == "not shown"
+    assert stands(None, interval(0.6, 0.7), interval(0.4, 0.5)) == "better"
+    assert stands(None, interval(0.4, 0.5), interval(0.6, 0.7)) == "worse"
+
+
 def test_effort_is_the_same_whatever_the_draws() -> None:
     one = {"settings": {"ascent": {"steps": 20, "draws": 1}, "scored_draws": 1}}
     other = {"settings": {"ascent": {"steps": 20, "draws": 5}, "scored_draws": 100}}
@@ -66,14 +90,36 @@ def test_standing_is_above_below_or_not_shown() -> None:
     }
 
 
+def test_the_norm_needed_is_told_of_all_and_of_the_right_originals() -> None:
+    metrics = made_metrics()
+    entry = metrics["adaptive"]["undefended"]
+    assert "0.5 [0.4, ∞]; 0.6 [0.5, ∞]" in one_table(metrics)[0]
+    assert median_needed(entry)["value"] == 0.6
+    del entry["l2_median_right"]  # the earlier protocol
+    assert "0.5 [0.4, ∞]" in one_table(metrics)[0]
+    assert median_needed(entry)["value"] == 0.5
+    assert median_needed(entry)["over"] == "all originals, a wrong one needing 0"
+
+
 def test_the_best_score_of_each_ensemble_stands_against_the_best_of_one_pass() -> None:
     metrics = made_metrics({"dropout_ensemble": ["dropout_ensemble"], "mine": ["mine"]})
+    found = contest(metrics, "minimal")
+    assert found["held_out"]
+    assert [(entry["label"], entry["stands"]) for entry in found["many"]] == [("the dropout_ensemble", "not shown")]
+    ours = metrics["chosen_detection"]["dropout_ensemble"]["minimal"]["clean_all"]
+    for low, high, where in ((0.0, 0.2, "not shown"), (0.001, 0.2, "above"), (-0.2, -0.001, "below")):
+        ours |= {"gain_low": low, "gain_high": high}
+        assert contest(metrics, "minimal")["many"][0]["stands"] == where
+    # The earlier protocol: the best of all, on all originals.
+    del metrics["chosen_detection"]
     best = {"auc": 0.99, "auc_low": 0.98, "auc_high": 1.0}
     metrics["detection"]["undefended"]["logit_margin"]["minimal"]["clean_all"] = best
     found = contest(metrics, "minimal")
+    assert not found["held_out"]
     assert found["one"]["score"] == "logit margin"
     assert found["one"]["area"] == {"value": 0.99, "low": 0.98, "high": 1.0}
     assert [entry["label"] for entry in found["many"]] == ["the dropout_ensemble"]  # mine makes one pass
+    assert found["many"][0]["stands"] == "below"
 
 
 def test_the_pairs_of_the_largest_and_smallest_values() -> None:

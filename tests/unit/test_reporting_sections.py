@@ -178,12 +178,29 @@ def test_verdicts_of_the_rival_are_both_ways_and_never_a_null() -> None:
             metrics["defenses"]["dropout_ensemble"][attack]["recovered"] = rate(0.4, 0.02)
         section = made(metrics, "dropout")
         html = draw(section).html
-        words[its] = re.findall(r"(the rival does better|does better|no difference shown)\.", html)
+        words[its] = re.findall(r"(the rival does better|does better|no difference shown \(n = 30\))\.", html)
+        metrics["comparisons"]["dropout_ensemble_minus_gaussian_noise_ensemble"] = {
+            attack: {"recovered": rate(0.4 - its, 0.01)} for attack in ("minimal", "extended")
+        }
+        html = draw(made(metrics, "dropout")).html
+        assert html.count("points [") == 2
     assert words[0.3] == ["does better"] * 2
-    assert words[0.4] == ["no difference shown"] * 2
+    assert words[0.4] == ["no difference shown (n = 30)"] * 2
     assert words[0.5] == ["the rival does better"] * 2
 
 
 def test_the_palette_is_not_a_persons() -> None:
     assert matplotlib.rcParams["font.size"] == 9
     assert matplotlib.rcParams["axes.facecolor"] == "white"
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_words_of_verdict_are_defined_once() -> None:
+    metrics = made_metrics({**DROPOUT, **AUTOENCODER, **GAC, **ROBUST}, METHODS)
+    pages = [section.html for section in drawn(metrics)]
+    for word in ("holds", "partly", "not shown", "fails", "no difference shown"):
+        assert sum(page.count(f"<em>{word}</em>") for page in pages) == 1, word
+    text = re.sub(r"<[^>]+>", " ", " ".join(pages))
+    for null in ("does as well", "buy nothing", "buys nothing", "is not better", "makes no difference"):
+        assert null not in text
+    assert len(re.findall(r"no difference shown(?! *(,|\(n|,? *with the number))", text)) == 0

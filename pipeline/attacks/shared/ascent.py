@@ -8,16 +8,28 @@ from torch import Tensor, nn
 from pipeline.attacks.shared.goals import Goal
 from pipeline.models.modes import frozen
 
+Score = Callable[[Tensor], Tensor]
 
-def score_gradients(model: nn.Module, images: Tensor, score: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+
+def score_gradients(model: nn.Module, images: Tensor, score: Score) -> tuple[Tensor, Tensor]:
     """Logits and the gradient of each image's score, (n, c, h, w); `score` maps logits to (n,).
 
     The scores are summed, not averaged, so that an image's gradient does not depend on its batch.
     """
+    logits, gradients = forward(model, images)
+    return logits, gradients(score)
+
+
+def forward(model: nn.Module, images: Tensor) -> tuple[Tensor, Callable[[Score], Tensor]]:
+    """`score_gradients` in two: the logits, and what then makes the backward pass and gives the gradients."""
     images = images.detach().requires_grad_()
     logits = model(images)
-    (gradients,) = torch.autograd.grad(score(logits).sum(), images)
-    return logits.detach(), gradients
+
+    def backward(score: Score) -> Tensor:
+        (gradients,) = torch.autograd.grad(score(logits).sum(), images)
+        return gradients
+
+    return logits.detach(), backward
 
 
 def ascend(images: Tensor, gradients: Tensor, *, step_size: float) -> Tensor:

@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipeline.attacks.shared.ascent import score_gradients
+from pipeline.attacks.shared.ascent import forward
 from pipeline.attacks.shared.goals import Goal
+from pipeline.attacks.shared.precision import Precision, for_gradients, reached
 from pipeline.attacks.shared.protocol import Attack
 from pipeline.models.inference import to_unit_interval
 from pipeline.models.modes import frozen
@@ -33,7 +34,7 @@ def run_attack(
     generator: torch.Generator | None = None,
     **arguments: Any,
 ) -> tuple[Tensor, Tensor]:
-    """Attack `images[image_rows]`, in the model's precision.
+    """Attack `images[image_rows]`, in the model's precision unless the attack's `precision` says otherwise.
 
     Parameters
     ----------
@@ -76,6 +77,7 @@ def run_to_first_success(
     advance: Advance = lambda finished, fooled: None,
     *,
     max_steps: int,
+    precision: Precision = "float32",
     **arguments: Any,
 ) -> tuple[Tensor, Tensor]:
     """Repeat `update(images, gradients, **arguments)` on each image until it reaches its goal.
@@ -83,9 +85,9 @@ def run_to_first_success(
     Finished images leave the batch and new ones take their slots. `start` gives the images, in
     [0, 1], at the rows that it is called with. Returns what `run_attack` does.
 
-    Who sits where is the host's business: it waits for the device once a step, to hear who is fooled. When no image
-    is left to enter, the batch shrinks: on a CPU with every one that leaves, on a GPU by halves, for there every new
-    shape costs more than the passes of empty slots.
+    Who sits where is the host's business: it waits for the device once a step, to hear who is fooled (in bfloat16
+    twice), and does its part during the backward pass. When no image is left to enter, the batch shrinks: on a CPU
+    with every one that leaves, on a GPU by halves, for there every new shape costs more than the passes of empty slots.
     """
     count, device = len(goal.labels), goal.labels.device
 
@@ -99,11 +101,11 @@ def run_to_first_success(
     finished_images = images.new_empty((count, *images.shape[1:]))
     finished_steps = np.zeros(count, dtype=np.int64)
     with frozen(model):
+        climbed = for_gradients(model, precision)
         while len(held):
-            logits, gradients = score_gradients(model, images, aim.raised)
-            reached = aim.reached(logits)
-            raised = update(images, gradients, **arguments)
-            fooled = reached.cpu().numpy() & ~empty
+            logits, backward = forward(climbed, images)
+            fooled = reached(model, climbed, images, logits, aim).cpu().numpy() & ~empty
+            raised = update(images, backward(aim.raised), **arguments)
             leaving = np.flatnonzero(fooled | (taken >= max_steps) & ~empty)
             taken += 1
             if len(leaving):
@@ -117,9 +119,19 @@ def run_to_first_success(
                     held[slots], taken[slots] = fresh, 0
                     entered += len(fresh)
                 empty[leaving[len(fresh) :]] = True
-                if empty.sum() >= (len(empty) / 2 if device.type == "cuda" else 1):
-                    stays = np.flatnonzero(~empty)
+                kept = _slots(len(held), int((~empty).sum()), device.type == "cuda")
+                if kept < len(held):
+                    stays = np.argsort(empty, kind="stable")[:kept]
                     raised, held, taken, empty = raised[there(stays)], held[stays], taken[stays], empty[stays]
                 aim = goal.at(there(held))
             images = raised
     return finished_images, torch.from_numpy(finished_steps).to(device)
+
+
+def _slots(slots: int, unfinished: int, by_halves: bool) -> int:
+    """How many slots are kept: as many as there are unfinished images, or half as many as long as these fit."""
+    if not by_halves:
+        return unfinished
+    while slots and slots // 2 >= unfinished:
+        slots //= 2
+    return slots

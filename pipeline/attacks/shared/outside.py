@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.attacks.shared.goals import Goal
+from pipeline.devices import batching
 from pipeline.models.modes import frozen
 from pipeline.randomness import draw_seed, seeded_globally
 
@@ -41,7 +42,7 @@ class Contiguous(nn.Module):
 class _ContiguousGradient(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, images: Tensor) -> Tensor:
-        return images.contiguous(memory_format=torch.channels_last)
+        return images.contiguous(memory_format=batching(images.device).memory_format)
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> Tensor:

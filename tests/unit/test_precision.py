@@ -1,0 +1,116 @@
+"""Gradients in bfloat16: as good images, every decision in float32, refused where the device has none."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from pipeline.attacks import extended, minimal
+from pipeline.attacks.shared.engine import _slots, run_attack
+from pipeline.attacks.shared.goals import Goal
+from pipeline.attacks.shared.precision import for_gradients, reached
+from pipeline.devices import check_bfloat16
+from pipeline.errors import PipelineError
+from pipeline.metrics.outcomes import margins
+from pipeline.models.classifier import Classifier
+
+CPU = torch.device("cpu")
+
+
+def able() -> bool:
+    try:
+        check_bfloat16(CPU)
+    except PipelineError:
+        return False
+    return True
+
+
+needs_bfloat16 = pytest.mark.skipif(not able(), reason="this CPU has neither AMX nor AVX512-BF16")
+
+
+@pytest.fixture
+def network() -> Classifier:
+    torch.manual_seed(3)
+    return Classifier((1, 8, 8), 10, channels=(8, 16), dropout=0.2).eval().requires_grad_(False)
+
+
+@pytest.fixture
+def pairs(network: Classifier, generator: torch.Generator) -> tuple[Tensor, Goal]:
+    images = torch.rand(60, 1, 8, 8, generator=generator)
+    return images, Goal((network(images).argmax(1) + torch.randint(1, 10, (60,), generator=generator)) % 10)
+
+
+@needs_bfloat16
+def test_images_are_as_good(network: Classifier, pairs: tuple[Tensor, Goal]) -> None:
+    images, goal = pairs
+    results = []
+    for precision in ("float32", "bfloat16"):
+        rest = {"step_size": 0.5, "max_steps": 300, "precision": precision}
+        found, steps = run_attack(minimal.attack, network, images, torch.arange(60), goal, 17, **rest)
+        fooled = margins(network(found), goal.labels) > 0
+        assert found.dtype == torch.float32
+        assert fooled[steps < 300].all()  # what counts as fooled is so in float32
+        results.append((fooled, (found - images).flatten(1).norm(dim=1), steps.double()))
+    both = results[0][0] & results[1][0]
+    assert both.float().mean() > 0.5
+    assert (results[0][0] == results[1][0]).float().mean() > 0.95
+    for plain, low in zip(*(result[1:] for result in results), strict=True):
+        assert low[both].mean().item() == pytest.approx(plain[both].mean().item(), rel=0.03)
+
+
+@needs_bfloat16
+def test_the_plain_loop_is_the_same_method(network: Classifier, pairs: tuple[Tensor, Goal]) -> None:
+    images, goal = pairs
+    rest = {"step_size": 0.5, "max_steps": 60, "precision": "bfloat16"}
+    one, steps = minimal.minimal(network, images, goal, **rest)  # type: ignore[arg-type]
+    two, engine_steps = run_attack(minimal.attack, network, images, torch.arange(60), goal, 17, **rest)
+    assert (steps - engine_steps).abs().double().mean() < 1
+    assert (one - two).norm() < 0.05 * (one - images).norm()
+
+
+@needs_bfloat16
+def test_extended_goes_as_far(network: Classifier, pairs: tuple[Tensor, Goal]) -> None:
+    images, goal = pairs
+    one, two = (
+        extended.extended(network, images, goal, step_size=0.5, extra_steps=8, precision=precision)[0] - images
+        for precision in ("float32", "bfloat16")
+    )
+    assert (one - two).norm() < 0.1 * one.norm()
+    assert not torch.equal(one, two)
+
+
+@needs_bfloat16
+def test_near_the_boundary_float32_decides(network: Classifier, pairs: tuple[Tensor, Goal]) -> None:
+    images, _ = pairs
+    logits = network(images)
+    best, second = logits.topk(2, dim=1).indices.T
+    low = for_gradients(network, "bfloat16")
+    for labels, expected in ((best, True), (second, False)):
+        said = reached(network, low, images, low(images), Goal(labels))
+        assert (said == expected).all()
+
+
+def test_float32_is_the_default(network: Classifier, pairs: tuple[Tensor, Goal]) -> None:
+    images, goal = pairs
+    rest = {"step_size": 0.5, "max_steps": 50}
+    one, two = (
+        run_attack(minimal.attack, network, images, torch.arange(60), goal, 17, **rest, **more)
+        for more in ({}, {"precision": "float32"})
+    )
+    assert torch.equal(one[0], two[0])
+    assert for_gradients(network, "float32") is network
+
+
+def test_a_cpu_without_it_is_refused(monkeypatch: pytest.MonkeyPatch, network: Classifier) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    with pytest.raises(
+        PipelineError, match=r"^precision: bfloat16: expected a CPU with AMX .*, found .*; use float32$"
+    ):
+        for_gradients(network, "bfloat16")
+
+
+@pytest.mark.parametrize(
+    ("slots", "unfinished", "kept"), [(1024, 513, 1024), (1024, 512, 512), (1024, 3, 4), (1000, 1, 1), (1024, 0, 0)]
+)
+def test_a_batch_shrinks_by_halves(slots: int, unfinished: int, kept: int) -> None:
+    assert _slots(slots, unfinished, True) == kept
+    assert _slots(slots, unfinished, False) == unfinished
