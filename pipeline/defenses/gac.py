@@ -394,7 +394,7 @@ def unpacked(array: NDArray[np.uint8]) -> Any:
 
 def pack_training(contestants: Contestants, curves: Sequence[GacEpoch], status: str) -> Arrays:
     """A finished training as arrays."""
-    arrays: Arrays = {"about": packed([status, list(map(vars, curves))])}
+    arrays: Arrays = {"about": packed([status, [vars(epoch) for epoch in curves]])}
     for name, model in _models(contestants).items():
         arrays |= {f"{name}/{key}": value.cpu().numpy() for key, value in model.state_dict().items()}
     return arrays
