@@ -56,9 +56,9 @@ def demo_tree(tmp_path_factory: pytest.TempPathFactory) -> Tree:
     lock = ROOT / f"studies/{DEMO}/dvc.lock"
     if lock.is_file() and (ROOT / f"reports/{DEMO}.html").is_file():
         shutil.copy(lock, tree.folder / f"studies/{DEMO}")
-        cache = Path(tree.run("dvc", "cache", "dir", "--project").strip() or ".dvc/cache")
+        stored = Path(tree.run("dvc", "--cd", str(ROOT), "cache", "dir").strip())
         for stage in tree.lock().values():
-            take_cached(stage["outs"], cache_of(ROOT, tree), tree.folder / cache)
+            take_cached(stage["outs"], stored, tree.folder / ".dvc/cache")
         tree.start("dvc", "checkout", "--quiet", f"studies/{DEMO}/dvc.yaml")
         for path in (f"reports/metrics/{DEMO}.json", f"reports/figures/{DEMO}"):  # in git or nowhere, not in the cache
             copy = shutil.copytree if (ROOT / path).is_dir() else shutil.copy
@@ -67,10 +67,6 @@ def demo_tree(tmp_path_factory: pytest.TempPathFactory) -> Tree:
     tree.repro()
     tree.commit("The finished demo")
     return tree
-
-
-def cache_of(root: Path, tree: Tree) -> Path:
-    return Path(tree.run("dvc", "--cd", str(root), "cache", "dir").strip())
 
 
 def take_cached(outs: list[Mapping[str, Any]], source: Path, target: Path) -> None:

@@ -45,6 +45,22 @@ def put(params: Any, key: str, value: Any) -> None:
     params[last] = value
 
 
+def test_the_comparison_of_studies_is_made_in_the_root(tree: Tree) -> None:
+    said = tree.dvc("repro")
+    assert "Running stage 'collect@tiny'" in said
+    assert "Running stage 'index'" in said
+    page = (tree.folder / "reports/index.html").read_text(encoding="utf-8")
+    assert 'href="tiny.html"' in page
+    assert "Running stage" not in tree.dvc("repro")
+    tree.commit("The comparison")
+
+
+def reset(tree: Tree) -> None:
+    """What is committed, and DVC's outputs of it."""
+    tree.run("git", "checkout", "--quiet", "--", ".")
+    tree.dvc("checkout", "--quiet")
+
+
 def test_every_parameter_can_be_set_for_an_experiment(tree: Tree) -> None:
     """DVC rewrites the file for `-S`: all else stays as it was, and it can be read back."""
     expected = read_yaml(tree.params_file)
@@ -63,8 +79,7 @@ def test_every_parameter_can_be_set_for_an_experiment(tree: Tree) -> None:
     tree.dvc("exp", "run", "--quiet", *options, f"{PIPELINE}:check_params")
     assert read_yaml(tree.params_file) == expected
     assert tree.params_file.read_text().startswith("# ")
-    tree.run("git", "checkout", "--quiet", "--", "studies")
-    tree.dvc("checkout", "--quiet", PIPELINE)
+    reset(tree)
 
 
 def test_one_number_is_tried_compared_and_named(tree: Tree) -> None:
@@ -78,9 +93,8 @@ def test_one_number_is_tried_compared_and_named(tree: Tree) -> None:
     assert (found["old"], found["new"]) == (3, 5)
     shown = tree.dvc("metrics", "show", "reports/metrics/tiny.json")
     assert "test_accuracy" in shown
-    assert key in tree.dvc("exp", "show", "--only-changed", "--no-pager")
-    tree.run("git", "checkout", "--quiet", "--", ".")
-    tree.dvc("checkout", "--quiet", PIPELINE)
+    assert key in tree.dvc("exp", "show", "--only-changed", "--no-pager", COLUMNS="9999")
+    reset(tree)
     assert tree.params()["defenses"]["dropout_ensemble"]["predict"]["passes"] == 3
     assert tree.repro() == set()
     tree.dvc("exp", "apply", "more-passes")
@@ -89,18 +103,17 @@ def test_one_number_is_tried_compared_and_named(tree: Tree) -> None:
 
 
 def test_status_names_the_number_that_changed(tree: Tree) -> None:
-    tree.run("git", "checkout", "--quiet", "--", ".")
-    tree.dvc("checkout", "--quiet", PIPELINE)
+    reset(tree)
     assert "up to date" in tree.dvc("status", PIPELINE)
     tree.change(lambda params: params["attack_trials"].update(originals=6))
     status = tree.dvc("status", PIPELINE)
     assert re.search(r"choose_steps:\s+changed deps:\s+params\.yaml|choose_steps:", status)
     assert "attack_trials" in status
     assert "minimal" not in re.findall(r"^(\S+):$", status, re.MULTILINE)
-    tree.run("git", "checkout", "--quiet", "--", ".")
 
 
 def test_plots_are_shown(tree: Tree) -> None:
+    reset(tree)
     tree.dvc("plots", "show", "--out", "plots", PIPELINE)
     page = (tree.folder / "plots/index.html").read_text(encoding="utf-8")
     assert "accuracy of the classifier" in page
@@ -108,6 +121,7 @@ def test_plots_are_shown(tree: Tree) -> None:
 
 
 def test_experiments_run_from_a_queue(tree: Tree) -> None:
+    reset(tree)
     for steps in (5, 6):
         tree.dvc(
             "exp", "run", "--queue", "--name", f"ddn-{steps}", "-S", f"{PARAMS}:other_attacks.ddn.steps={steps}",
@@ -123,11 +137,11 @@ def test_experiments_run_from_a_queue(tree: Tree) -> None:
     assert {"ddn-5", "ddn-6"} <= set(experiments)
     tree.dvc("exp", "apply", "ddn-6")
     assert tree.params()["other_attacks"]["ddn"]["steps"] == 6
-    tree.run("git", "checkout", "--quiet", "--", ".")
-    tree.dvc("checkout", "--quiet", PIPELINE)
+    reset(tree)
 
 
 def test_a_fresh_clone_pulls_and_has_nothing_to_run(tree: Tree, tmp_path: Path) -> None:
+    reset(tree)
     tree.dvc("remote", "add", "--default", "storage", str(tmp_path / "storage"))
     tree.commit("A remote")
     tree.dvc("push", "--quiet", PIPELINE)
@@ -139,15 +153,6 @@ def test_a_fresh_clone_pulls_and_has_nothing_to_run(tree: Tree, tmp_path: Path) 
     other_tree.dvc("pull", "--quiet", PIPELINE)
     assert other_tree.repro() == set()
     assert other_tree.hashes() == tree.hashes()
-
-
-def test_the_comparison_of_studies_is_made_in_the_root(tree: Tree) -> None:
-    said = tree.dvc("repro")
-    assert "Running stage 'collect@tiny'" in said
-    assert "Running stage 'index'" in said
-    page = (tree.folder / "reports/index.html").read_text(encoding="utf-8")
-    assert 'href="tiny.html"' in page
-    assert "Running stage" not in tree.dvc("repro")
 
 
 def test_other_studies_can_be_reproduced_dry(tree: Tree) -> None:
