@@ -174,6 +174,8 @@ def _choices(study: Study, attacks: dict[str, Any], arguments: dict[str, dict[st
         records = read_choices(study.path("learning", family) / "choices.json")
         for name, choice in records.items():
             variant, _, parameter = name.rpartition(".")
+            if variant and variant not in study.families[family]:  # chosen for one that was taken out since
+                continue
             given = arguments[variant or family].get(parameter)
             if given is None:  # a number that was learned with
                 given = stated_at(study.value(f"defenses.{family}.learn"), parameter)

@@ -460,6 +460,14 @@ def test_how_these_defenses_predict_is_no_part_of_what_they_learn(name: str, tmp
     assert predict != before[1]
 
 
+@pytest.mark.parametrize("stage", [path.stem for path in sorted((ROOT / "pipeline/stages").glob("[!_]*.py"))])
+def test_no_stage_reaches_every_defense(stage: str) -> None:
+    """They load them by name, and depend on those fingerprints: an edit of one reruns no stage of another."""
+    reached = Code(ROOT / "pipeline").reach(ROOT / f"pipeline/stages/{stage}.py", None)
+    defenses = ("undefended", "gac", "dropout_ensemble", "adversarial_training", "gaussian_blur")
+    assert not {f"pipeline/defenses/{name}.py::{name}" for name in defenses} & set(reached)
+
+
 @pytest.mark.parametrize(
     "call", ["replace(other, predict=f)", "Defense(**other)", "other", "Defense(learn=f) if other else other"]
 )
