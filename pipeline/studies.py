@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 STUDIES = Path("studies")
 PIPELINE = STUDIES / "pipeline.yaml"
-NAME = re.compile(r"[a-z0-9_-]+")
+NAME = re.compile(r"[a-z0-9_][a-z0-9_-]*")
 # Where each artifact lies; {study} and {key} are filled in. data/README.md says what is in it.
 PATHS = {
     "words": "studies/{study}/.words.json",
@@ -24,7 +24,9 @@ PATHS = {
     "images": "data/images/{study}.h5",
     "classifier": "data/classifiers/{study}.safetensors",
     "classifier_curves": "data/curves/{study}/classifier.csv",
-    "attack_choices": "data/calibrations/{study}",
+    "attack_choices": "data/calibrations/{study}/choices.json",
+    "step_sizes": "data/calibrations/{study}/step_sizes.csv",
+    "extra_steps": "data/calibrations/{study}/extra_steps.csv",
     "minimal": "data/adversarial/{study}/minimal.h5",
     "extended": "data/adversarial/{study}/extended.h5",
     "sets": "data/adversarial/{study}",
@@ -65,6 +67,8 @@ INNER = {
     "other_sources": ("train", "test", "curve"),
     "sizes": ("classifiers", "training", "originals"),
 }
+# Names of files that no attack and no defense may take.
+RESERVED = ("minimal", "extended", "classifier")
 # Of a defense's block; the last three are always there, for each has stages that depend on it alone.
 FAMILY = ("method", "examine", "learn", "predict", "variants")
 # Values of `images.source` that say how files are laid out, not which images they are.
@@ -111,6 +115,14 @@ class Study:
         for block in ("other_attacks", "defenses"):
             for key in self.block(block):
                 checked_name(key, f"{self.file}: {block}")
+                if key in RESERVED:
+                    raise PipelineError(
+                        f"{self.file}: {block}.{key}: expected another name: {key} has files of its own"
+                    )
+        if "undefended" not in self.block("defenses"):
+            raise PipelineError(
+                f"{self.file}: defenses: expected 'undefended', which all are compared with, found none of that name"
+            )
         self._check_families()
         dvc = folder / "dvc.yaml"
         if dvc.is_file() and PIPELINE.is_file() and dvc.read_bytes() != PIPELINE.read_bytes():

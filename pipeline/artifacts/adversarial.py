@@ -1,7 +1,7 @@
 """`data/adversarial/<dataset>/<attack>.h5`: a self-contained set of adversarial images."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,15 +116,6 @@ def open_adversarial(path: Path | str) -> Iterator[AdversarialSet]:
             if len(file[name]) != expected:
                 raise PipelineError(f"{path}: dataset '{name}': expected {expected} rows, found {len(file[name])}")
         yield AdversarialSet(file)
-
-
-def choose_sets(paths: Sequence[Path], wanted: Sequence[str], where: str) -> dict[str, Path]:
-    """Of sets named by their files' stems, the wanted ones; PipelineError naming `where` if one is not given."""
-    given = {path.stem: path for path in paths}
-    for attack in wanted:
-        if attack not in given:
-            raise PipelineError(f"{where}: expected some of {', '.join(given)} (see dvc.yaml), found '{attack}'")
-    return {attack: given[attack] for attack in wanted}
 
 
 def write_adversarial(

@@ -1,6 +1,5 @@
 """`data/evaluations/<dataset>/<defense>.parquet`: what a defense did with each image of each set."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +18,3 @@ def write_evaluation(path: Path, frame: pd.DataFrame, about: dict[str, Any]) -> 
 def read_evaluation(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     """The rows and what they are about; PipelineError if the file is missing or no such table."""
     return read_frame(path, SCHEMA)
-
-
-def read_evaluations(folder: Path, defenses: Sequence[str]) -> dict[str, tuple[pd.DataFrame, dict[str, Any]]]:
-    """The evaluations in `folder` by defense, in the order of `defenses`; what is not listed there is left out.
-
-    Raises PipelineError if one is missing.
-    """
-    return {name: read_evaluation(folder / f"{name}.parquet") for name in defenses}

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import math
+import re
 import shutil
 import tempfile
 import zlib
@@ -97,6 +98,8 @@ def read_idx(folder: Path, name: str, class_names: tuple[str, ...] | None) -> Ra
             raise PipelineError(f"{folder}: expected {file} or {file}.gz, found {present}")
         contents[key] = _idx_values(path, 3 if key[1] == "images" else 1)
     labels = [contents[split, "labels"] for split in ("train", "test")]
+    if not all(len(found) for found in labels):
+        raise PipelineError(f"{folder}: expected labels in both splits, found none in one")
     names = class_names or tuple(map(str, range(1 + max(int(found.max()) for found in labels))))
     splits = {
         split: Split(contents[split, "images"][:, None], contents[split, "labels"]) for split in ("train", "test")
@@ -126,7 +129,11 @@ def read_cifar10(folder: Path) -> RawImages:
     Parquet: `train*.parquet` and `test*.parquet` with a struct column `img` or `image` of encoded
     bytes, an integer column `label`, and class names in the schema's "huggingface" metadata.
     """
-    shards = {split: sorted(folder.rglob(f"{split}*.parquet")) for split in ("train", "test")}
+    # By file name, or by folder, as in the branch of a converted data set: plain_text/train/0000.parquet.
+    shards = {
+        split: sorted({*folder.rglob(f"{split}*.parquet"), *folder.rglob(f"{split}/*.parquet")})
+        for split in ("train", "test")
+    }
     if any(shards.values()):
         return _read_parquet(folder, shards)
     source = "CIFAR-10 python files, MD5-checked by torchvision"
@@ -190,19 +197,34 @@ def _parquet_table(path: Path) -> pyarrow.Table:
 def _check_complete(folder: Path, split: str, paths: list[Path]) -> None:
     """Refuse some of the shards of a split, or two copies of one: `train-00000-of-00002.parquet` says how many."""
     for path in paths:
-        number, of, count = path.stem.removeprefix(f"{split}-").partition("-of-")
-        if of and number.isdigit() and count.isdigit() and len(paths) != int(count):
+        named = re.match(rf"{split}-\d+-of-(\d+)(-\w+)?$", path.stem)
+        if named and len(paths) != int(named[1]):
             raise PipelineError(
-                f"{folder}: expected {int(count)} shards of {split}, found {len(paths)}: {path.name} ..."
+                f"{folder}: expected {int(named[1])} shards of {split}, found {len(paths)}: {path.name} ..."
             )
+    seen: dict[str, Path] = {}
+    for path in paths:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        if digest in seen:
+            raise PipelineError(f"{path}: expected other rows than those of {seen[digest].name}, found the same twice")
+        seen[digest] = path
 
 
 def _decode(cell: Any, path: Path, row: int) -> tuple[NDArray[np.uint8], str]:
+    if not isinstance(cell, dict) or "bytes" not in cell:
+        found = ", ".join(cell) if isinstance(cell, dict) else type(cell).__name__
+        raise PipelineError(f"{path}: row {row}: expected an image cell with the field bytes, found {found}")
+    content = cell["bytes"]
+    if content is None:  # only a path: the file lies beside the shards
+        beside = path.parent / str(cell.get("path"))
+        if not beside.is_file():
+            raise PipelineError(f"{path}: row {row}: expected bytes, or a file {beside}; found neither")
+        content = beside.read_bytes()
     try:
-        with Image.open(io.BytesIO(cell["bytes"])) as image:
+        with Image.open(io.BytesIO(content)) as image:
             pixels, encoding = np.asarray(image.convert("RGB")), image.format or "unknown"
-    except (UnidentifiedImageError, OSError, TypeError) as error:
-        raise PipelineError(f"{path}: row {row}: expected an encoded image: {error}") from None
+    except (UnidentifiedImageError, OSError, TypeError):
+        raise PipelineError(f"{path}: row {row}: expected an encoded image, found other bytes") from None
     if pixels.shape != (32, 32, 3):
         raise PipelineError(f"{path}: row {row}: expected a 32x32 RGB image, found shape {pixels.shape}")
     return pixels, encoding
@@ -219,7 +241,8 @@ def _class_names(schema: pyarrow.Schema) -> tuple[str, ...] | None:
 def _find(folder: Path, name: str) -> Path | None:
     """The file, plain before .gz, in `folder` or where torchvision keeps it."""
     places = [folder, folder / "MNIST" / "raw", folder / "raw"]
-    files = (place / (name + ending) for ending in ("", ".gz") for place in places)
+    names = (name, name.replace("-idx", ".idx"))  # many copies have a dot there
+    files = (place / (each + ending) for ending in ("", ".gz") for place in places for each in names)
     return next((path for path in files if path.is_file()), None)
 
 
@@ -247,8 +270,10 @@ def _download(folder: Path, dataset: str, fetch: Callable[[Path], Any]) -> None:
         if made and folder.exists() and not any(folder.iterdir()):
             folder.rmdir()
         reason = " ".join(str(error).split())
+        present = ", ".join(sorted(path.name for path in folder.glob("*"))[:8]) if folder.is_dir() else ""
         raise PipelineError(
-            f"{dataset}: no raw files in {folder}, and the download failed ({reason}). Three ways to get them: "
+            f"{dataset}: no raw files in {folder} (found: {present or 'nothing'}), and the download failed ({reason}). "
+            "Three ways to get them: "
             f"(1) set DATASETS_DIR to a folder that holds {dataset}/; (2) put the files into data/raw/{dataset}/; "
             "(3) run again with a network, and torchvision downloads them"
         ) from None

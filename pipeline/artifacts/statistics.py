@@ -1,7 +1,7 @@
 """`data/perturbations/<dataset>/<attack>/`: statistics of a set, as Parquet, and its mean images, as HDF5."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,16 +55,6 @@ def read_frame(path: Path, schema: str) -> tuple[pd.DataFrame, dict[str, Any]]:
     if found != (schema, VERSION):
         raise PipelineError(f"{path}: expected schema {schema} version {VERSION}, found {found[0]} version {found[1]}")
     return table.to_pandas(), about
-
-
-def attacks_in(folder: Path, others: Sequence[str]) -> list[str]:
-    """The paper's two attacks, then `others`; PipelineError if one has no statistics in `folder`."""
-    names = ["minimal", "extended", *others]
-    for name in names:
-        if not (folder / name / "examples.parquet").is_file():
-            found = sorted(path.parent.name for path in folder.glob("*/examples.parquet"))
-            raise PipelineError(f"{folder}: expected the statistics of '{name}', found {found}: run dvc repro")
-    return names
 
 
 def write_mean_images(path: Path, images: MeanImages) -> None:

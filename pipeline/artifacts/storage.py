@@ -51,14 +51,3 @@ def reading(
             if file[name].dtype != dtype:
                 raise PipelineError(f"{path}: dataset '{name}': expected {dtype}, found {file[name].dtype}")
         yield file
-
-
-def schema_of(path: Path) -> str:
-    """The schema that an HDF5 file of ours names; PipelineError if it is missing or no such file."""
-    if not path.is_file():
-        raise PipelineError(f"{path}: no such file: run dvc repro")
-    try:
-        with h5py.File(path, "r") as file:
-            return str(file.attrs["schema"])
-    except (OSError, KeyError):
-        raise PipelineError(f"{path}: expected an HDF5 file of this pipeline, found something else") from None

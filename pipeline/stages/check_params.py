@@ -14,7 +14,7 @@ from typing import Any
 
 from pipeline.artifacts.code import write_fingerprint
 from pipeline.stages.command import command
-from pipeline.studies import Study
+from pipeline.studies import Study, checked_name
 
 WORDS = ("method", "learned")
 
@@ -52,7 +52,7 @@ def _where(family: str, name: str) -> str:
 
 def _named(study: Study, key: str) -> dict[str, Any]:
     block = study.block(key)
-    return {name: block[name] for name in WORDS if name in block}
+    return {name: checked_name(block[name], study.where(f"{key}.{name}")) for name in WORDS if name in block}
 
 
 if __name__ == "__main__":

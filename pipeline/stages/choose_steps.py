@@ -76,10 +76,9 @@ def main(study: Study) -> None:
     )
     extra_tried = list(each(extra, f"choose extra steps {study.name}", "trial", trials.most_extra_steps))
     choices["extra_steps"] = choose_extra_steps(extra_tried)
-    folder = study.path("attack_choices")
-    write_curves(folder / "step_sizes.csv", sizes_tried)
-    write_curves(folder / "extra_steps.csv", extra_tried)
-    write_choices(folder / "choices.json", choices)
+    write_curves(study.path("step_sizes"), sizes_tried)
+    write_curves(study.path("extra_steps"), extra_tried)
+    write_choices(study.path("attack_choices"), choices)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from pipeline.stages.command import run
 from pipeline.studies import Study
 
 PACKAGE = Path("pipeline")
+OTHER_PAGES = ("index.html.j2", "results.md.j2")  # templates of pages that no study has
 TEMPLATES = {"report": PACKAGE / "reporting/templates"}  # what a stage reads beside code
 
 
@@ -38,7 +39,11 @@ def main(study: Study) -> None:
 
 def _fingerprints(study: Study, code: Code) -> Iterator[tuple[Path, Mapping[str, str]]]:
     for script in sorted((PACKAGE / "stages").glob("*.py")):
-        templates = sorted(TEMPLATES[script.stem].glob("*")) if script.stem in TEMPLATES else []
+        templates = (
+            sorted(set(TEMPLATES[script.stem].glob("*")) - {TEMPLATES[script.stem] / name for name in OTHER_PAGES})
+            if script.stem in TEMPLATES
+            else []
+        )
         yield Path("stages") / f"{script.stem}.json", code.reach(script, None, files=templates)
     for key in study.other_attacks:
         method = study.value(f"other_attacks.{key}").get("method", key)

@@ -168,7 +168,7 @@ def _choices(study: Study, attacks: dict[str, Any], arguments: dict[str, dict[st
 
     found: dict[str, Any] = {"attacks": {}}
     used = {"step_size": attacks["minimal"]["params"], "extra_steps": attacks["extended"]["params"]}
-    for name, choice in read_choices(study.path("attack_choices") / "choices.json").items():
+    for name, choice in read_choices(study.path("attack_choices")).items():
         found["attacks"][name] = entry(choice, used[name][name])
     for family in study.families:
         records = read_choices(study.path("learning", family) / "choices.json")

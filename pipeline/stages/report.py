@@ -45,14 +45,14 @@ def main(study: Study) -> None:
         for name in study.other_attacks
     }
     _, about = read_frame(study.path("statistics", study.attacks[0]) / "pairs.parquet", "pairs")
-    chosen, detection = study.path("attack_choices"), study.path("detection")
+    detection = study.path("detection")
     results = Results(
         class_names=tuple(about["class_names"]),
         classifier_curves=read_curves(study.path("classifier_curves"), CURVES),
         sets=sets,
         calibration=(
-            read_curves(chosen / "step_sizes.csv", ("step_size", "l2_mean")),
-            read_curves(chosen / "extra_steps.csv", ("extra_steps", "l2_mean", "ratio")),
+            read_curves(study.path("step_sizes"), ("step_size", "l2_mean")),
+            read_curves(study.path("extra_steps"), ("extra_steps", "l2_mean", "ratio")),
         ),
         detection=read_frame(detection / "scores.parquet", "detection")[0],
         detection_curves=read_frame(detection / "curves.parquet", "roc")[0],

@@ -17,7 +17,7 @@ from pipeline.studies import Study
 
 def chosen_arguments(study: Study, key: str) -> dict[str, Any]:
     """The block at `key`, "auto" replaced by what `choose_steps` chose."""
-    choices = read_choices(study.path("attack_choices") / "choices.json")
+    choices = read_choices(study.path("attack_choices"))
     return study.resolved(study.value(key), key, {name: choice.value for name, choice in choices.items()})
 
 

@@ -66,8 +66,8 @@ def run(
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", ATTACKS)
-@settings(max_examples=8, deadline=None)
-@given(seed=st.integers(0, 2**31), count=st.integers(1, 12), batch=st.integers(1, 12))
+@settings(max_examples=4, deadline=None)
+@given(seed=st.integers(0, 2**31), count=st.integers(1, 5), batch=st.integers(1, 4))
 def test_shape_box_inputs_and_batches(
     network: Classifier, name: str, way: str, seed: int, count: int, batch: int
 ) -> None:

@@ -15,10 +15,10 @@ from pipeline.artifacts import adversarial, images
 from pipeline.artifacts.checkpoint import load_classifier
 from pipeline.artifacts.curves import read_curves
 from pipeline.artifacts.files import replacing
+from pipeline.artifacts.found import Found, read_found, write_found
 from pipeline.artifacts.metrics import read_metrics
 from pipeline.artifacts.shards import ShardStore
-from pipeline.artifacts.statistics import attacks_in, read_frame, write_frame
-from pipeline.artifacts.storage import schema_of
+from pipeline.artifacts.statistics import read_frame, write_frame
 from pipeline.artifacts.weights import save_model
 from pipeline.errors import PipelineError
 from pipeline.metrics.calibration import StepSizeTrial
@@ -142,7 +142,6 @@ def test_images_round_trip(tmp_path: Path) -> None:
     images.write_images(tmp_path / "toy.h5", description, splits)
     assert images.read_description(tmp_path / "toy.h5") == description
     np.testing.assert_array_equal(images.read_split(tmp_path / "toy.h5", "test").images, splits["test"].images)
-    assert schema_of(tmp_path / "toy.h5") == "images"
     with pytest.raises(PipelineError, match="label 4 has no name"):
         images.write_images(tmp_path / "bad.h5", images.Description("toy", ("a",), "", ""), splits)
     assert not (tmp_path / "bad.h5").exists()
@@ -209,8 +208,22 @@ def test_other_broken_files_are_refused_by_name(tmp_path: Path) -> None:
     broken.write_text("a,b\n1,2\n")
     with pytest.raises(PipelineError, match=r"broken: expected the columns .*found no step_size"):
         read_curves(broken, StepSizeTrial.__dataclass_fields__)
-    with pytest.raises(PipelineError, match="expected the statistics of 'minimal'"):
-        attacks_in(tmp_path, [])
+
+
+def test_what_was_found_against_a_defense_round_trips(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    found = Found(
+        images=random.uniform(size=(3, 1, 4, 4)).astype(np.float32),
+        originals=random.integers(0, 256, (2, 1, 4, 4), np.uint8),
+        original_row=np.array([0, 1, 1], np.int32),
+        source_index=np.array([7, 9], np.int32),
+        labels=np.array([1, 2, 2], np.uint8),
+        is_adversarial=np.array([True, False, True]),
+        nearest=np.array([False, False, True]),
+    )
+    write_found(tmp_path / "images.h5", "toy", "blur", found)
+    for name, values in vars(read_found(tmp_path / "images.h5")).items():
+        np.testing.assert_array_equal(values, getattr(found, name))
 
 
 def test_shards_survive_and_are_not_mixed_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

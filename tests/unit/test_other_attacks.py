@@ -20,7 +20,7 @@ from pipeline.attacks.minimum_norm import minimum_norm
 from pipeline.attacks.pgd_l2 import pgd_l2
 from pipeline.attacks.pgd_linf import pgd_linf
 from pipeline.attacks.shared.balls import L2, Linf
-from pipeline.attacks.shared.budgets import budget_of, fooled_within, within_threat
+from pipeline.attacks.shared.budgets import fooled_within, within_threat
 from pipeline.attacks.shared.engine import run_attack
 from pipeline.attacks.shared.goals import Evasion, Goal
 from pipeline.attacks.shared.projected_gradient import projected_gradient_descent
@@ -485,18 +485,12 @@ def test_a_block_that_is_none_is_named(block: object) -> None:
         split_method("x", {"method": 3}, "other_attacks.x")
 
 
-def test_budgets_fit_the_attack() -> None:
-    assert budget_of(attacks["fgsm"], {"epsilon": 0.1}, [0.1, 0.2], "a") == ("epsilon", "linf", (0.1, 0.2))
-    assert budget_of(attacks["ddn"], {}, None, "a") is None
-    for name, epsilon, expected in (("LinfPGD", 0.1, "linf"), ("L2PGD", 1.0, "l2"), ("DDNAttack", None, None)):
-        arguments = {"name": name, "arguments": {}, "epsilon": epsilon}
-        found = budget_of(attacks["foolbox"], arguments, [0.5] if epsilon else None, "a")
-        assert found == (expected and ("epsilon", expected, (0.5,)))
-    for wrong in (None, [], 0.1, [0.1, 7]):
-        with pytest.raises(PipelineError, match=r"a\.budgets.*expected"):
-            budget_of(attacks["fgsm"], {"epsilon": 0.1}, wrong, "a")
-    with pytest.raises(PipelineError, match=r"a\.budgets: expected none"):
-        budget_of(attacks["ddn"], {}, [1], "a")
+def test_budgets_are_in_the_attacks_own_norm() -> None:
+    assert attacks["fgsm"].budget_for({}) == ("epsilon", "linf")
+    assert attacks["ddn"].budget_for({}) is None
+    for name, epsilon, norm in (("LinfPGD", 0.1, "linf"), ("L2PGD", 1.0, "l2"), ("DDNAttack", None, None)):
+        found = attacks["foolbox"].budget_for({"name": name, "arguments": {}, "epsilon": epsilon})
+        assert found == (norm and ("epsilon", norm))
 
 
 def test_what_one_step_made_is_not_asked_for_again(digits: tuple[Classifier, Tensor, Tensor]) -> None:

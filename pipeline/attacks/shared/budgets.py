@@ -8,23 +8,7 @@ from torch import Tensor
 
 from pipeline.attacks.shared.protocol import Attack
 from pipeline.errors import PipelineError
-from pipeline.params import check_value, parameters_of
-
-
-def budget_of(
-    attack: Attack, arguments: Mapping[str, Any], budgets: Any, where: str
-) -> tuple[str, str, tuple[float, ...]] | None:
-    """The parameter that bounds the attack's perturbations, their norm, and the bounds to try; None without a bound.
-
-    arguments : of the attack. Raises PipelineError if `budgets` does not fit it; `where` names the block.
-    """
-    bound = attack.budget_for(arguments)
-    if bound is None:
-        if budgets is not None:
-            raise PipelineError(f"{where}.budgets: expected none: this attack has no budget, found {budgets!r}")
-        return None
-    annotation, _ = parameters_of(attack.run)[bound.parameter]
-    return *bound, check_value(budgets, tuple[annotation, ...], f"{where}.budgets")  # type: ignore[valid-type]
+from pipeline.params import parameters_of
 
 
 def within_threat(attack: Attack, block: Mapping[str, Any], threat: Mapping[str, float], where: str) -> dict[str, Any]:
