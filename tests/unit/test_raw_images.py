@@ -134,10 +134,35 @@ def test_wrong_parquet_files_are_named(tmp_path: Path, kind: str) -> None:
         "columns": r"test\.parquet: expected columns img",
         "no image": r"test\.parquet: row 0: expected an encoded image",
         "label": "row 0: expected a label below 2, found -1",
-        "null": "row 0: expected an encoded image",
+        "null": "row 0: expected bytes, or a file",
         "shard missing": "expected 3 shards of test, found 1",
         "size": r"row 0: expected a 32x32 RGB image, found shape \(16, 16, 3\)",
     }[kind]  # fmt: skip
+    with pytest.raises(PipelineError, match=words):
+        read_cifar10(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["hashed name", "browser's copy", "by folder", "other fields"])
+def test_parquet_files_as_people_have_them(tmp_path: Path, kind: str) -> None:
+    random = np.random.default_rng(0)
+    cells, labels = [encoded(random, "PNG") for _ in range(2)], [0, 1]
+    if kind == "by folder":  # as a converted data set's branch has them
+        shard(tmp_path / "plain_text/train/0000.parquet", cells, labels)
+        shard(tmp_path / "plain_text/test/0000.parquet", cells, labels)
+        assert read_cifar10(tmp_path)[1]["train"].labels.tolist() == labels
+        return
+    shard(tmp_path / "test.parquet", cells, labels)
+    if kind == "hashed name":
+        shard(tmp_path / "train-00000-of-00005-b42d22f5ce0ddf8c.parquet", cells, labels)
+        words = "expected 5 shards of train, found 1"
+    elif kind == "browser's copy":
+        shard(tmp_path / "train.parquet", cells, labels)
+        shard(tmp_path / "train (1).parquet", cells, labels)
+        words = "found the same twice"
+    else:
+        table = pyarrow.table({"img": [{"data": b"x", "name": "a"}], "label": [0]})
+        pyarrow.parquet.write_table(table, tmp_path / "train.parquet")
+        words = "expected an image cell with the field bytes, found data, name"
     with pytest.raises(PipelineError, match=words):
         read_cifar10(tmp_path)
 
