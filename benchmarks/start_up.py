@@ -99,8 +99,11 @@ def only_copy(folder: Path, study: str) -> int:
     for name, stage in pipeline["stages"].items():
         keys = params[stage["foreach"].strip("${}")] if "foreach" in stage else [""]
         inner = stage.get("do", stage)
+        # From the project's root, as most stages; the first ones run in the study's folder.
+        here = "" if "wdir" in inner else "cd ../.. && "
+        base = "." if "wdir" in inner else "studies/${study}"
         script = []
-        for template in outputs(inner):
+        for template in (os.path.normpath(f"{base}/{written}") for written in outputs(inner)):
             for key in keys:
                 path = template.replace("${study}", study).replace("${key}", key)
                 _copy(folder / path, folder / SAVED / path)
@@ -108,7 +111,7 @@ def only_copy(folder: Path, study: str) -> int:
             parent = str(Path(shell).parent)
             script.append(f'mkdir -p "{parent}" && cp -R "{SAVED}/{shell}" "{parent}/" || exit 1')
         (folder / SAVED / name).write_text("\n".join(script) + "\n", encoding="utf-8")
-        inner["cmd"] = f"sh {SAVED}/{name} ${{study}}" + (" ${key}" if "foreach" in stage else "")
+        inner["cmd"] = f"{here}sh {SAVED}/{name} ${{study}}" + (" ${key}" if "foreach" in stage else "")
         entries += len(keys)
     yaml.dump(pipeline, file)
     return entries
@@ -154,8 +157,8 @@ def no_op(root: Path, targets: dict[str, list[str]], rounds: int) -> dict[str, f
     """The fastest `dvc repro` of what is up to date, by name."""
     found = {}
     for name, words in targets.items():
-        status = _call(root, "dvc", "status", "--json", *words)
-        if status.returncode or json.loads(status.stdout) != {}:
+        tried = _call(root, "dvc", "repro", "--dry", *words)
+        if tried.returncode or "Running stage" in tried.stdout + tried.stderr:
             print(f"{name}: not up to date, left out", flush=True)
             continue
         found[name] = round(min(run(root, "dvc", "repro", *words) for _ in range(rounds)), 2)
