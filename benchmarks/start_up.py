@@ -13,7 +13,6 @@ best of some rounds. On a quiet machine, nothing beside it. Writes benchmarks/re
 """
 
 import csv
-import json
 import os
 import shutil
 import subprocess
