@@ -85,6 +85,8 @@ def summarize_adaptive(
     every |= _broken_by(examples, ("quiet", "transfer", *others), len(every))
     every |= _broken_by(examples[examples[settings["norm"]] <= budget], ("shortest",), len(every))
     needed = _needed(examples)
+    # Not needed > 0: against chance, the shortest image can be the original itself.
+    right = ~_broken_by(examples, ("none",), len(every))
     summary: dict[str, Any] = {
         "setting": "adaptive",
         "originals": len(every),
@@ -92,7 +94,7 @@ def summarize_adaptive(
         settings["norm"]: {f"{epsilon:g}": mean_with_interval(~broken).as_dict() for epsilon, broken in curve.items()},
         "every_attack": mean_with_interval(~every).as_dict(),
         "l2_median": median_with_interval(needed),
-        "l2_median_right": median_with_interval(needed[needed > 0]) if (needed > 0).any() else None,
+        "l2_median_right": median_with_interval(needed[right]) if right.any() else None,
         "l2_curve": broken_against_length(needed),
         "doubled": {
             "robust_accuracy": mean_with_interval(~doubled).as_dict(),
