@@ -109,6 +109,8 @@ def _settings(entries: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str
     keys = dict.fromkeys(key for found in settings.values() for key in found if key.split(".")[-1] not in TOLD)
 
     def cell(value: Any) -> str:
+        if isinstance(value, list):
+            return ", ".join(map(str, value))
         return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
     rows = [

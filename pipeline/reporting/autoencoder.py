@@ -146,7 +146,8 @@ def _claims(
         classes = class_accuracy(results.evaluations[name])
         low, high = classes.idxmin(), classes.idxmax()
         spread.append(
-            f"{rate(metrics['defenses'][name]['clean_accuracy'])}; {class_names[low]} {percent(classes[low])} to {class_names[high]} {percent(classes[high])}"
+            f"{rate(metrics['defenses'][name]['clean_accuracy'])}; from {percent(classes[low])} (class {class_names[low]})"
+            f" to {percent(classes[high])} (class {class_names[high]})"
         )
     return [*rows, ["attacked originals right", "60 to 70 %, depending on the class", *spread]]
 

@@ -101,7 +101,7 @@ def _structure_row(name: str, attack: Mapping[str, Any]) -> list[str]:
         "constant size" if attack["edge_correlation_mean"] is None else f"{attack['edge_correlation_mean']:.2f}",
         number(attack["center_to_corner"]) if attack["center_to_corner"] is not None else "corners untouched",
         number(attack["sensitivity_mean"]),
-        f"{attack['sensitivity_mean'] / attack['noise_sensitivity_mean']:.0f}",
+        f"{attack['sensitivity_mean'] / attack['noise_sensitivity_mean']:.1f}",
     ]
 
 

@@ -66,7 +66,7 @@ def averages(sets: Mapping[str, Statistics], class_names: tuple[str, ...]) -> Fi
         plot.set_axis_off()
     for plot, (name, statistics) in zip(axes.flat, sets.items(), strict=False):
         sizes, scale = magnitude_matrix(statistics.mean_perturbations[shown, shown])
-        picture = tile(np.clip(sizes / scale, 0, 1))
+        picture = tile(np.clip(sizes / scale, 0, 1), fill=0.6)
         plot.imshow(picture if picture.shape[2] == 3 else picture[..., 0], cmap="gray", vmin=0, vmax=1)
         plot.set_title(f"{name} ({scale:.2g})", fontsize=9)
     names = class_names[shown]

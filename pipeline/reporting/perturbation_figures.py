@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from pipeline.reporting.heatmaps import pair_matrix, pairs
 from pipeline.reporting.images import image_grid
@@ -159,6 +160,9 @@ def sensitivity(sets: Mapping[str, Statistics]) -> Figure:
             label=f"noise of the same norm ({name})",
         )
     plot.set_xscale("log")
+    plot.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    plot.xaxis.set_major_formatter("{x:g}")
+    plot.xaxis.set_minor_formatter(NullFormatter())
     plot.set_xlabel("sensitivity: change of logits per change of pixels (L2)")
     plot.set_ylabel("images")
     plot.legend(fontsize=7)

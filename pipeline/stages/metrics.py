@@ -26,7 +26,7 @@ from pipeline.metrics.calibration import PAPER_RATIO
 from pipeline.metrics.detection import area_gain, detect
 from pipeline.metrics.gac_summary import gains_on, summarize_gac
 from pipeline.metrics.gains import CONTROLS
-from pipeline.metrics.restorations import BLUR, summarize_restorations
+from pipeline.metrics.restorations import BLUR, NOTHING, summarize_restorations
 from pipeline.metrics.summary import (
     compare_evaluations,
     l2_ratio,
@@ -243,8 +243,10 @@ def _restorations(study: Study, choices: dict[str, Any]) -> dict[str, Any]:
         path = study.path("learning", family) / "errors.csv"
         if path.is_file():
             blur = choices.get(family, {}).get(f"{BLUR}.sigma")
-            rows = read_curves(path, ("method", "sigma", "kind", "reconstruction_error")).to_dict("records")
-            found["reconstruction_error"] |= summarize_restorations(rows, blur and blur["used"])
+            table = read_curves(path, ("method", "sigma", "kind", "reconstruction_error"))
+            # Every such family has an autoencoder without dropout; only one that is its variant has that name.
+            own = table[table["method"].isin([NOTHING, family, *study.value(f"defenses.{family}.variants")])]
+            found["reconstruction_error"] |= summarize_restorations(own.to_dict("records"), blur and blur["used"])
             if blur:
                 found["blur_sigma"] = blur
     return found

@@ -144,6 +144,25 @@ def test_the_chosen_scores_are_judged_on_the_other_half(
             assert same(entry["auc"], roc_auc_score(*scores(*halves[1], entry["score"]))), (name, attack)
 
 
+def test_restoration_errors_are_of_the_family_that_a_defense_is_of(study: str, metrics: dict[str, Any]) -> None:
+    """Two families of autoencoders each measure theirs without dropout: the second's is not the first's variant."""
+    errors = metrics["restorations"]["reconstruction_error"]
+    found = set()
+    for family, names in metrics["families"].items():
+        path = TREE / f"data/learning/{study}/{family}/errors.csv"
+        if not path.is_file():
+            continue
+        table = pd.read_csv(path)
+        for name in set(names) & set(table["method"]):
+            mine = table[table["method"] == name]
+            if name == "gaussian_blur":
+                mine = mine[np.isclose(mine["sigma"], metrics["restorations"]["blur_sigma"]["used"])]
+            measured = dict(zip(mine["kind"], mine["reconstruction_error"], strict=True))
+            assert errors[name] == pytest.approx(measured, rel=1e-5), name
+            found.add(name)
+    assert found == set(errors) - {"nothing"}
+
+
 def test_robust_accuracy_is_what_the_worst_of_all_attacks_leaves(study: str, metrics: dict[str, Any]) -> None:
     for family, names in metrics["families"].items():
         for name in names:
