@@ -26,10 +26,10 @@ study: $(READY)  ## make study NAME=mine [FROM=digits]: a new study, with the pa
 studies: $(READY)  ## studies/pipeline.yaml and the params' schema into every study
 	$(BIN)/python -m pipeline.new_study --refresh
 
-test: $(READY)  ## the tests that take minutes
+test: $(READY)  ## all tests but the slow ones
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
-test-slow: $(READY)  ## the others
+test-slow: $(READY)  ## those that take minutes each
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
 lint: $(READY)

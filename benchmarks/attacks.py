@@ -20,11 +20,12 @@ from pipeline.artifacts.checkpoint import load_classifier
 from pipeline.attacks.shared.budgets import within_threat
 from pipeline.attacks.shared.engine import run_attack
 from pipeline.attacks.shared.goals import Goal
+from pipeline.attacks.shared.protocol import load_attack
 from pipeline.devices import batching, choose_device, keep_freed_memory
 from pipeline.metrics.outcomes import margins
 from pipeline.models.inference import for_inference, predict, unit_interval
 from pipeline.randomness import generator
-from pipeline.registry import load_attack, split_method
+from pipeline.registry import split_method
 from pipeline.stages.sets import chosen_arguments
 from pipeline.studies import Study
 
@@ -38,8 +39,7 @@ def measure(name: str, key: str, count: int) -> dict[str, Any]:
     block = chosen_arguments(study, where) if key == "minimal" else study.value(where)
     method, own = split_method(key, block, study.where(where))
     attack = load_attack(method)
-    budgets = {norm: study.threat(norm).epsilon for norm in study.value("threat")}
-    parameters = study.arguments(attack.run, where, within_threat(attack, own, budgets, study.where(where)))
+    parameters = study.arguments(attack.run, where, within_threat(attack, own, study.budgets, study.where(where)))
     with open_adversarial(study.path("minimal")) as set_:
         sources = set_.sources
         rows = np.flatnonzero(sources.source_split[sources.original_row] == TEST)

@@ -16,12 +16,12 @@ from torch.nn.functional import cross_entropy
 
 from benchmarks.common import about, options, seconds, write
 from pipeline.artifacts.images import read_description, read_split
+from pipeline.defenses.protocol import load_defense
 from pipeline.devices import choose_device, keep_freed_memory
 from pipeline.models.inference import to_unit_interval
 from pipeline.models.modes import frozen
 from pipeline.params import AUTO
 from pipeline.randomness import generator
-from pipeline.registry import load_defense
 from pipeline.stages.families import learning_arguments
 from pipeline.studies import Study
 from pipeline.training.gac import CONTROL, GAC, NOISE, Contestants, Widths, fit_gac, new_contestants

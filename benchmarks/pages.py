@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 HEAD = """# Speed
 
 What the engine, the attacks and the defenses take, beside what else there is; one question, one table. Written by `make results` from
-`benchmarks/results/`, which `make bench` measures after a run of the studies, and `benchmarks/on_gpu.sh` on a GPU. `python -m benchmarks.<name> --help` tells how each does it.
+`benchmarks/results/`, which `make bench` measures once digits, mnist and cifar10 have been reproduced, and `benchmarks/on_gpu.sh` on a GPU. `python -m benchmarks.<name> --help` tells how each does it.
 """
 
 
@@ -61,7 +61,7 @@ QUESTIONS = (
         "And at each system's best?",
         "Every system over its own step sizes, numbers of steps and radii, each peer with the batch that was faster for it; what fools at least 99.9 %. Ours: *ours*, the pipeline's `minimal`; "
         "*ours-normalized*, the same with steps of one length; *ours-minimum_norm*, a walk along the boundary to the nearest image. Each of our configurations that no other of ours beats in speed and length "
-        "at once, and the fastest peer whose perturbations are no longer.",
+        "at once (what is in no row is beaten), and the fastest peer whose perturbations are no longer.",
         "generation",
         partial(tables.best_table, ours_first=True),
         "images/s against mean L2",
@@ -79,7 +79,7 @@ QUESTIONS = (
         tables.ceiling_table,
     ),
     Question(
-        "Does time grow in proportion, and memory not at all?",
+        "Does time grow in proportion, and how much does memory?",
         "Step by step, of few images many repeated (`benchmarks/scaling.py`).",
         "scaling",
         tables.scaling_table,
@@ -118,13 +118,13 @@ QUESTIONS = (
     ),
     Question(
         "GPU: does it compute the same there?",
-        "Tests on the card: float64 gives the CPU's images, float32 its flags and norms, a repeat the same bytes; the host waits for the device once a step at most (`tests/gpu`).",
+        "Tests on the card: float64 gives the CPU's images, float32 its flags and norms, a repeat the same bytes; the host waits for the device once a step at most, and up to three times more a call (`tests/gpu`).",
         "gpu/tests",
         gpu_tables.tests,
     ),
     Question(
         "GPU: how fast are the paper's sets made?",
-        "From raw images to the stored file. The share is that of needed passes in bare ones at the table's batch; extended images need no decisions, and their last batches are as full as the first "
+        "From raw images to the stored file. The share is that of needed passes in bare ones at this batch, which is not always that of today's `pipeline/devices.py`; extended images need no decisions "
         "(`benchmarks/on_gpu.sh`, part `generation`).",
         "gpu/generation_mnist",
         gpu_tables.generation,
@@ -132,7 +132,7 @@ QUESTIONS = (
     Question(
         "GPU: what does the card give, by batch, precision and order of memory?",
         "Bare forward and input-gradient passes a second. From this the row of `pipeline/devices.py` is made: in float32 large batches of CIFAR-10 run at about half the speed, and MNIST wants the contiguous order. "
-        "CUDA graphs gain less than a tenth and are not used.",
+        "CUDA graphs gain less than a tenth in float32; in bfloat16 they gain more, but no more than a batch twice as large does without them. They are not used.",
         "gpu/ceiling",
         gpu_tables.ceiling,
     ),
@@ -144,7 +144,7 @@ QUESTIONS = (
     ),
     Question(
         "GPU: and the attack libraries?",
-        "The same rule as above, each at its faster batch: what is left is the steps of the slowest image over the mean; and the walks to the nearest image.",
+        "The same rule as above, each at its faster batch; and the walks to the nearest image. Of the ratio of passes a part is lost: of so few pairs our batch runs empty at the end, and its passes are fewer a second.",
         "gpu/peers",
         gpu_tables.peers,
     ),

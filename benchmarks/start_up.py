@@ -25,9 +25,9 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from benchmarks.common import about, options, write
+from pipeline.stages.command import TIMES
 
 SAVED = ".saved"
-TIMES = Path(".work/stage_times.csv")
 IMPORT = (
     "import sys, time; started = time.perf_counter(); import pipeline.stages.{}; "
     "print(time.perf_counter() - started, 'torch' in sys.modules)"

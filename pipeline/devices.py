@@ -4,7 +4,7 @@ The table is committed and not measured at run time, because floating-point resu
 batch's shape: same table, same bytes. The CPU's row was the fastest of 16 to 256 on 2 cores (AMD EPYC).
 The GPU's comes from an H100 (benchmarks/results/gpu), float32, forward and backward passes a second:
 
-- attack: CIFAR-10 falls from 210,000 at 1,024 to 113,000 at 4,096; MNIST gains 9 % (contiguous) from 1,024 to 4,096.
+- attack: CIFAR-10 falls from 210,000 at 1,024 to 113,000 at 4,096; MNIST gains 10 % (contiguous) from 1,024 to 4,096.
 - memory_format: contiguous is 20 % (1,024) to 41 % (4,096) faster on MNIST, and 4 % slower on CIFAR-10 at 1,024.
 - block: each one ends with its slowest image alone, 629 steps on CIFAR-10, a millisecond or two each.
 - folded: an ensemble of as many passes as images fill a batch; past 1,024 images it has the fall of `attack`.

@@ -25,7 +25,14 @@ def schema_text() -> str:
     blocks: dict[str, Any] = {
         "study": {"type": "string", "pattern": "^[a-z0-9_-]+$", "description": "the folder's name"},
         "seed": {"type": "integer"},
-        "images": _object({"source": {"type": "string"}, "raw": {"type": "string"}, "test_share": {"type": "number"}}),
+        "images": _object(
+            {
+                "source": {"type": "string"},
+                "raw": {"type": "string"},
+                "test_share": {"type": "number"},
+                "class_names": {"type": "array", "items": {"type": "string"}},
+            }
+        ),
         "classifier": _object({"architecture": _block(Classifier), "training": training}),
         "training": training,
         "sources": _object({"train": NUMBER, "test": NUMBER}),

@@ -29,24 +29,16 @@ PATHS = {
     "extra_steps": "data/calibrations/{study}/extra_steps.csv",
     "minimal": "data/adversarial/{study}/minimal.h5",
     "extended": "data/adversarial/{study}/extended.h5",
-    "sets": "data/adversarial/{study}",
     "set": "data/adversarial/{study}/{key}.h5",
     "statistics": "data/perturbations/{study}/{key}",
-    "all_statistics": "data/perturbations/{study}",
     "sizes": "data/sizes/{study}",
     "learned": "data/defenses/{study}/{key}.safetensors",
-    "all_learned": "data/defenses/{study}",
     "learning": "data/learning/{study}/{key}",
-    "all_learning": "data/learning/{study}",
     "curves": "data/curves/{study}/{key}.csv",
-    "all_curves": "data/curves/{study}",
     "evaluation": "data/evaluations/{study}/{key}.parquet",
     "examination": "data/evaluations/{study}/{key}",
-    "all_evaluations": "data/evaluations/{study}",
     "other_evaluation": "data/other_evaluations/{study}/{key}",
-    "all_other_evaluations": "data/other_evaluations/{study}",
     "adaptive": "data/adaptive/{study}/{key}",
-    "all_adaptive": "data/adaptive/{study}",
     "detection": "data/detection/{study}",
     "metrics": "reports/metrics/{study}.json",
     "figures": "reports/figures/{study}",
@@ -272,6 +264,12 @@ class Study:
     def path(self, what: str, key: str = "") -> Path:
         """Where an artifact of this study lies, from the project's root; `key` of an attack or a defense."""
         return Path(PATHS[what].format(study=self.name, key=key))
+
+    def evaluation_path(self, family: str, name: str) -> Path:
+        """Where the evaluation of a family's defense lies: of a variant, in the family's folder."""
+        return (
+            self.path("evaluation", family) if name == family else self.path("examination", family) / f"{name}.parquet"
+        )
 
     @cached_property
     def device(self) -> "torch.device":

@@ -47,7 +47,7 @@ def made_metrics(
     return {
         "run": {
             "study": "made",
-            "source_key": "made",
+            "dataset": "made",
             "source": "made up",
             "source_checksum": "0" * 64,
             "device": "a pencil",

@@ -1,4 +1,4 @@
-"""`data/adversarial/<dataset>/<attack>.h5`: a self-contained set of adversarial images."""
+"""`data/adversarial/<study>/<attack>.h5`: a self-contained set of adversarial images."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator

@@ -1,4 +1,4 @@
-"""`data/classifiers/<dataset>.safetensors`: a trained classifier."""
+"""`data/classifiers/<study>.safetensors`: a trained classifier."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`data/curves/<dataset>/<model>.csv`: learning curves, one row per epoch and split."""
+"""`data/curves/<study>/<model>.csv`: learning curves, one row per epoch and split."""
 
 import csv
 from collections.abc import Iterable, Sequence
@@ -21,12 +21,6 @@ def write_curves(path: Path, rows: Sequence[Any]) -> None:
         for row in rows:
             values = asdict(row)
             writer.writerow(f"{values[n]:.6g}" if isinstance(values[n], float) else values[n] for n in names)
-
-
-def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Write a frame as CSV, floats to 6 digits, without its index."""
-    with replacing(path) as part:
-        table.to_csv(part, index=False, float_format="%.6g", lineterminator="\n")
 
 
 def read_curves(path: Path, columns: Iterable[str]) -> pd.DataFrame:

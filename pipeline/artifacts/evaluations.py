@@ -1,4 +1,4 @@
-"""`data/evaluations/<dataset>/<defense>.parquet`: what a defense did with each image of each set."""
+"""`data/evaluations/<study>/<family>.parquet`: what a defense did with each image of each set."""
 
 from pathlib import Path
 from typing import Any

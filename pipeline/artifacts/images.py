@@ -1,4 +1,4 @@
-"""`data/images/<dataset>.h5`: the images of a dataset, split into train and test."""
+"""`data/images/<study>.h5`: the images of a study, split into train and test."""
 
 import json
 from dataclasses import dataclass

@@ -85,22 +85,16 @@ def trainings_in(folder: Path) -> list[int]:
     return sorted(int(path.name) for path in (folder / "trainings").glob("*") if path.is_dir())
 
 
-def load_defended(
-    weights: Path, folder: Path, classifier: Path, role: str | None = "", training: int | None = None
-) -> nn.Module:
+def load_defended(weights: Path, folder: Path, classifier: Path, role: str | None = "") -> nn.Module:
     """What a defense or a variant predicts with, in evaluation mode: images in [0, 1] to logits (n, k).
 
     role : of the model: "" the family's own, None the attacked classifier itself (`protocol.Defense.role`).
-    training : of that number, where a family trains several times; else its first that did not fail.
 
     An autoencoder is put before the attacked classifier. Raises PipelineError if a file is missing or not one of ours.
     """
     if role is None:
         return load_classifier(classifier)
-    if training is not None:
-        model: nn.Module | None = _load(folder / "trainings" / str(training) / f"{role or OWN}.safetensors")
-    else:
-        model = _load(folder / f"{role}.safetensors") if role else load_any(weights, WHAT)
+    model = _load(folder / f"{role}.safetensors") if role else load_any(weights, WHAT)
     if model is None:
         return load_classifier(classifier)
     return RestoringClassifier(model, load_classifier(classifier)) if isinstance(model, Autoencoder) else model

@@ -1,4 +1,4 @@
-"""`reports/metrics/<dataset>.json`: the numbers of a dataset, read by `dvc metrics show`."""
+"""`reports/metrics/<study>.json`: the numbers of a study, read by `dvc metrics show`."""
 
 import json
 from pathlib import Path

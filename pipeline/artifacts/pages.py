@@ -1,4 +1,4 @@
-"""`reports/<dataset>.html` and `reports/figures/<dataset>/*.png`."""
+"""`reports/<study>.html` and `reports/figures/<study>/*.png`."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`data/perturbations/<dataset>/<attack>/`: statistics of a set, as Parquet, and its mean images, as HDF5."""
+"""`data/perturbations/<study>/<attack>/`: statistics of a set, as Parquet, and its mean images, as HDF5."""
 
 import json
 from collections.abc import Mapping

@@ -29,24 +29,6 @@ from pipeline.code.substance import checksum, substance
 from pipeline.errors import PipelineError
 
 
-def reach(file: Path, names: Collection[str] | None, package: Path, files: Iterable[Path] = ()) -> dict[str, str]:
-    """`Code(package).reach`, for a single question."""
-    return Code(package).reach(file, names, files)
-
-
-def reach_of_keyword(
-    file: Path,
-    variable: str = "defense",
-    keywords: Collection[str] = ("learn",),
-    package: Path = Path("pipeline"),
-    *,
-    scalars: bool = False,
-    files: Iterable[Path] = (),
-) -> dict[str, str]:
-    """`Code(package).reach_of_keyword`, for a single question."""
-    return Code(package).reach_of_keyword(file, variable, keywords, scalars=scalars, files=files)
-
-
 class Code:
     """The sources of a package, each read once and as it was then.
 
@@ -84,7 +66,6 @@ class Code:
         keywords: Collection[str] = ("learn",),
         *,
         scalars: bool = False,
-        files: Iterable[Path] = (),
     ) -> dict[str, str]:
         """What some keywords of the call `variable = Call(keyword=...)` reach, and the expressions themselves.
 
@@ -102,7 +83,7 @@ class Code:
         node = statements[0].node
         call = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
         if source.uncertain or len(statements) > 1 or not isinstance(call, ast.Call):
-            return self.reach(file, [variable], files)
+            return self.reach(file, [variable])
         given = {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg is not None}
         counted = {name: given.get(name) for name in keywords}
         if scalars or None in counted.values():
@@ -120,15 +101,11 @@ class Code:
             segment = "" if value is None else substance(f"({ast.get_source_segment(text, value)})")
             found[f"{path}::{variable}({name})"] = checksum("\n".join((segment, *lines)))
         ignored = ((path, LOAD), (path, statements[0].key))
-        return dict(sorted((found | self._written(self._closure(starts, ignored), files)).items()))
-
-    def checksums(self, files: Iterable[Path]) -> dict[str, str]:
-        """The files' checksums by path, of sources and of others, of all their bytes."""
-        return self._written(set(), files)
+        return dict(sorted((found | self._written(self._closure(starts, ignored))).items()))
 
     # The graph: a definition, a module's effects, what loading a module runs, and all of it.
 
-    def _written(self, nodes: set[Node], files: Iterable[Path]) -> dict[str, str]:
+    def _written(self, nodes: set[Node], files: Iterable[Path] = ()) -> dict[str, str]:
         found = {"::".join(node): self._checksum(node) for node in nodes}
         for file in files:
             try:

@@ -42,7 +42,6 @@ from pipeline.models.modes import evaluation_mode
 from pipeline.ranges import Range
 from pipeline.training.gac import (
     CONTROL,
-    NOISE,
     Contestants,
     GacEpoch,
     GacTraining,
@@ -525,10 +524,6 @@ def _examples(name: str, contestants: Contestants, images: Tensor, labels: NDArr
 defense = Defense(
     predict=gac,
     setting="transfer",
-    roles={
-        CONTROL: "its control: the same network, first weights and batches, no generator",
-        NOISE: "its noise control: random noise of the same L2 norm in place of the generator's perturbation",
-    },
     learn=learn,
     examine=examine,
 )

@@ -28,12 +28,11 @@ class Defense:
     role : which of its family's models it predicts with: "" the family's own (the attacked classifier, if it has
         none; behind an autoencoder, if that is it), None the attacked classifier whatever the family has learned. A
         variant's block may name another role (`learned: control`).
-    roles : what the family's other models are, by role, in words: labels of the variants that predict with them.
     learn : (materials, *, <parameters>) -> Learned. Its keyword-only parameters are the keys of the block `learn`;
         None: there is nothing to try or to learn, and the block is empty. "auto" reaches it as it is.
     examine : (materials, learned, *, <parameters>) -> Examined: what else is measured once it has learned, with
         `learned` as it is read back: models, choices and trainings, no tables. A parameter is the key of that name of
-        the block `learn.examine`; where it stands not there, of `predict`, then of `learn`, so that no number stands
+        the block `examine`; where it stands not there, of `predict`, then of `learn`, so that no number stands
         twice. "auto" never reaches it.
 
     Blocks within a block are frozen dataclasses of keyword-only annotated fields.
@@ -43,7 +42,6 @@ class Defense:
     randomized: bool = False
     setting: Literal["static", "transfer"] = "static"
     role: str | None = ""
-    roles: Mapping[str, str] = field(default_factory=dict)
     learn: "Callable[..., Learned] | None" = None
     examine: "Callable[..., Examined] | None" = None
 

@@ -19,7 +19,7 @@ FEWEST = 10  # adversarial images that an AUC is measured on
 
 @dataclass(frozen=True)
 class Check:
-    """A number about the defense as a function, see `attacks.adaptive.check_gradients`, and its cost.
+    """A number about the defense as a function, see `attacks.shared.defended.check_gradients`, and its cost.
 
     cost : multiply-adds of the defense's prediction of an image, over those of one pass of the classifier.
     """

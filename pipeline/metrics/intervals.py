@@ -15,7 +15,7 @@ from pipeline.errors import PipelineError
 RESAMPLES = 1000
 BLOCK = 50  # resamples drawn at once
 # Where fewer originals than this fail (or succeed, or differ) the bootstrap's intervals are too short: with nine images
-# an original and one to three failing originals' worth they cover the truth in 0.85 to 0.93 of the cases, not 0.95.
+# alike of an original and one failing original's worth they cover the truth in two cases of three (a test shows it).
 FEW = 30
 TAIL = 0.025
 # Pseudo-originals with equal images that a correlation is estimated with: from the few that fail it comes out too low.

@@ -1,4 +1,4 @@
-"""Per-example measurements averaged into the numbers of `reports/metrics/<dataset>.json`."""
+"""Per-example measurements averaged into the numbers of `reports/metrics/<study>.json`."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.metrics.detection import FALSE_POSITIVE_RATES
 from pipeline.reporting import adaptive_figures as figures
 from pipeline.reporting.formats import NORMS, area, budget, flat, length_of, percent, rate
-from pipeline.reporting.names import label
+from pipeline.reporting.names import label, label_of
 from pipeline.reporting.outcomes import PAPER_ATTACKS
 from pipeline.reporting.predicates import better
 from pipeline.reporting.section import Section
@@ -32,7 +33,7 @@ def adaptive_section(metrics: Mapping[str, Any]) -> Section:
             "settings": _settings(entries, labels),
             "undefended": entries["undefended"]["every_attack"],
             "standing": standing(metrics),
-            "outside": {attack: metrics.get("labels", {}).get(attack, attack) for attack in outside},
+            "outside": {attack: label_of(metrics, attack) for attack in outside},
             "sanity": [_sanity(labels[name], entry, outside) for name, entry in entries.items()],
             "detection": [_detection(labels[name], entry["detection"]) for name, entry in entries.items()],
             "tripwires": {key: _raised(entries, labels, key) for key in tripwires},
@@ -136,7 +137,7 @@ def _detection(words: str, found: Mapping[str, Any]) -> list[str]:
         found["score"].replace("_", " "),
         f"{found['static_auc']:.3f}",
         _adaptive_auc(found),
-        *(percent(adaptive[f"tpr_at_fpr_{limit}"]) if adaptive else "" for limit in ("0.01", "0.05")),
+        *(percent(adaptive[f"tpr_at_fpr_{limit}"]) if adaptive else "" for limit in FALSE_POSITIVE_RATES),
     ]
 
 

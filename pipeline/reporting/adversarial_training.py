@@ -46,12 +46,8 @@ def adversarial_training_section(metrics: Mapping[str, Any], curves: Mapping[str
 def against(metrics: Mapping[str, Any], name: str) -> dict[str, Any] | None:
     """The other families that were attacked, and those that this one stands above at the budget."""
     entries = metrics["adaptive"]
-    method = metrics.get("methods", {})
-    rivals = [
-        other
-        for other in families(metrics)
-        if other in entries and other != "undefended" and method.get(other, other) != METHOD
-    ]
+    same = families_of(metrics, METHOD)
+    rivals = [other for other in families(metrics) if other in entries and other not in ("undefended", *same)]
     if name not in entries or not rivals:
         return None
     mine = entries[name]["every_attack"]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from pipeline.metrics.restorations import BLUR, NOTHING
 from pipeline.reporting import autoencoder_figures as figures
 from pipeline.reporting.adaptive import median_needed
 from pipeline.reporting.autoencoder_figures import VARIED, RestoredExamples, class_accuracy
@@ -17,7 +18,7 @@ from pipeline.reporting.paper_numbers import reported
 from pipeline.reporting.section import Section
 
 METHOD = "autoencoder_ensemble"  # the paper's own family has its file's name
-WITHOUT, BLUR = "autoencoder_without_dropout", "gaussian_blur"  # its controls
+WITHOUT = "autoencoder_without_dropout"  # one of its controls; the other is BLUR
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,6 @@ def controls(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
         "dropout": dropout,
         "passes": metrics["defenses"][METHOD]["passes"],
         "originals": metrics["defenses"][METHOD]["originals"],
-        "blur": label(metrics, BLUR),
         "blur_clean_accuracy": metrics["defenses"][BLUR]["clean_accuracy"],
         "error_ratio": errors[BLUR]["clean"] / errors[METHOD]["clean"],
     }
@@ -155,7 +155,7 @@ def _claims(
 def _errors(metrics: Mapping[str, Any], kinds: list[str]) -> list[list[str]]:
     rows = []
     for name, entry in metrics["restorations"]["reconstruction_error"].items():
-        words = "no restoration" if name == "nothing" else label(metrics, name)
+        words = "no restoration" if name == NOTHING else label(metrics, name)
         if name == BLUR:
             words += f", sigma {metrics['restorations']['blur_sigma']['used']:g} pixels"
         rows.append([words, *(number(entry[kind]) if kind in entry else "" for kind in kinds)])

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from pipeline.metrics.detection import FALSE_POSITIVE_RATES, NEGATIVES
 from pipeline.reporting.formats import area, percent
 from pipeline.reporting.names import label, transferred
 from pipeline.reporting.outcomes import PAPER_ATTACKS, names_of_heads
@@ -22,8 +23,6 @@ SCORES = {
     "logit_margin": "logit margin",
 }
 GAIN = {"value": "gain", "low": "gain_low", "high": "gain_high"}
-NEGATIVES = ("clean", "clean_all", "noise")
-LIMITS = ("0.01", "0.05")  # false alarms
 # The curves that are drawn, of one pass and of several: the plainest score, and the one that does better as a rule.
 DRAWN = {False: ("max_probability", "logit_margin"), True: ("vote_variance", "logit_margin")}
 
@@ -92,7 +91,7 @@ def _rows(metrics: Mapping[str, Any], detection: pd.DataFrame) -> list[list[str]
             area({"value": row["auc"], "low": row["auc_low"], "high": row["auc_high"]})
             for row in (by.loc[negatives] for negatives in NEGATIVES)
         ]
-        cells += [percent(by.loc["clean", f"tpr_at_fpr_{limit}"]) for limit in LIMITS]
+        cells += [percent(by.loc["clean", f"tpr_at_fpr_{limit}"]) for limit in FALSE_POSITIVE_RATES]
         rows.append([f"{label(metrics, str(defense))}: {SCORES.get(str(score), str(score))}", *cells])
     return rows
 

@@ -39,7 +39,6 @@ def dropout_section(metrics: Mapping[str, Any], results: DropoutResults, class_n
         {
             "judged": outcome_table(metrics, dict.fromkeys(["undefended", *members])),
             "ensemble": {"label": label(metrics, ENSEMBLE), **metrics["defenses"][ENSEMBLE]},
-            "attacks": attacks,
             "rivals": rivals(metrics),
             "study": study(metrics),
             "claims": _claims(metrics, ensemble, attacks, len(class_names)),

@@ -25,7 +25,10 @@ def number(value: float) -> str:
 
 def points(entry: Mapping[str, float]) -> str:
     """A difference of rates {value, low, high} as "-1.2 points [-2.0, -0.4]"."""
-    value, low, high = (f"{round(100 * entry[end], 1) + 0:+.1f}" for end in ("value", "low", "high"))  # + 0: no "-0.0"
+    # As many digits as tell an end from the zero that it leaves out; + 0: no "-0.0".
+    nearest = min(abs(entry["low"]), abs(entry["high"])) if entry["low"] * entry["high"] > 0 else 1.0
+    digits = next((count for count in (1, 2, 3) if round(100 * nearest, count)), 4)
+    value, low, high = (f"{round(100 * entry[end], digits) + 0:+.{digits}f}" for end in ("value", "low", "high"))
     return f"{value} points [{low}, {high}]"
 
 

@@ -70,7 +70,7 @@ def gac_section(metrics: Mapping[str, Any], results: GacResults, class_names: tu
                     "changed": changed[version],
                     "swept": swept[version],
                     "gains": everywhere[version],
-                    **{key: entries[version][key] for key in ("failed", "interval", "trainings")},
+                    **{key: entries[version][key] for key in ("failed", "interval")},
                 }
                 for version in families
             },

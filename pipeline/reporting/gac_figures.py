@@ -11,12 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from numpy.typing import NDArray
 
-from pipeline.metrics.gains import ALLOWED_LOSS
+from pipeline.metrics.gains import ALLOWED_LOSS, EACH_CLASS
 from pipeline.reporting.images import image_grid
 from pipeline.reporting.paper_numbers import GAC_GAIN
 from pipeline.reporting.style import COLORS, LINES, MOST_CLASSES, label_ticks, new_figure, shortened
 
-EACH_CLASS = 2  # generated test images of every class, after those that change their class
 MODELS = {"gac": "GAC", "control": "control", "noise_control": "noise control"}
 SPLITS = {"train": "training images", "test": "test images", "adversarial_test": "minimal images (test)"}
 

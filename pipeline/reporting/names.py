@@ -34,7 +34,12 @@ def study(metrics: Metrics) -> str:
 
 def source(metrics: Metrics) -> str:
     """The key of where the images came from: what the paper reports, it reports of images."""
-    return str(metrics["run"].get("source_key", metrics["run"].get("dataset")))
+    return str(metrics["run"]["dataset"])
+
+
+def label_of(metrics: Metrics, attack: str) -> str:
+    """What an attack is called: by its key, if the metrics give it no label."""
+    return str(metrics.get("labels", {}).get(attack, attack))
 
 
 def of_earlier_protocol(metrics: Metrics) -> bool:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from pipeline.reporting import other_attacks_figures as figures
 from pipeline.reporting.formats import in_words, number, rate
-from pipeline.reporting.names import label, transferred
+from pipeline.reporting.names import label, label_of, transferred
 from pipeline.reporting.outcomes import PAPER_ATTACKS, names_of_heads
 from pipeline.reporting.section import Section
 from pipeline.reporting.statistics import Statistics, table_1_rows
@@ -57,11 +57,6 @@ def other_attacks_section(
             ),
         },
     )
-
-
-def label_of(metrics: Mapping[str, Any], attack: str) -> str:
-    """What an attack is called: by its key, if the metrics give it no label."""
-    return str(metrics.get("labels", {}).get(attack, attack))
 
 
 def yardsticks(metrics: Mapping[str, Any]) -> list[str]:

@@ -13,8 +13,8 @@ from pipeline.reporting.dropout import ENSEMBLE, rivals
 from pipeline.reporting.formats import budget, number, percent, points
 from pipeline.reporting.gac import gains_everywhere
 from pipeline.reporting.gac_figures import MODELS
-from pipeline.reporting.names import families, families_of, label, of_earlier_protocol
-from pipeline.reporting.other_attacks import distances, label_of, yardsticks
+from pipeline.reporting.names import families, families_of, label, label_of, of_earlier_protocol
+from pipeline.reporting.other_attacks import distances, yardsticks
 from pipeline.reporting.outcomes import PAPER_ATTACKS, attacks_on
 from pipeline.reporting.paper_numbers import GAC_GAIN
 from pipeline.reporting.section import environment

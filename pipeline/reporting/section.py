@@ -87,9 +87,8 @@ def environment() -> jinja2.Environment:
         keep_trailing_newline=True,
     )
     for function in (formats.percent, formats.rate, formats.number, formats.points, formats.length_of, formats.area,
-                     formats.times, formats.budget, formats.in_words, formats.unbroken,
-        formats.sentence):  # fmt: skip
+                     formats.unbroken, formats.sentence):  # fmt: skip
         found.filters[function.__name__] = function
-    for predicate in (predicates.better, predicates.gains, predicates.loses, predicates.same_effort, predicates.looks_cut, predicates.stands, predicates.size_against):  # fmt: skip
+    for predicate in (predicates.gains, predicates.loses, predicates.same_effort, predicates.looks_cut, predicates.stands, predicates.size_against):  # fmt: skip
         found.globals[predicate.__name__] = predicate
     return found

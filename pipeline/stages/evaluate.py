@@ -28,8 +28,7 @@ def main(study: Study, key: str) -> None:
         learned = load_learned(study.path("learned", key), study.path("learning", key))
         arguments = examining_arguments(study, key, defense)
         examined = defense.examine(materials_of(study, key), learned, **arguments)
-    folder = study.path("examination", key)
-    write_examined(folder, examined)
+    write_examined(study.path("examination", key), examined)
     for loaded in load_family(study, key):
         parts = parts_to_judge(study.path("images"), sets, batch_size, *names)
         frame = judge_parts(loaded.judged(), parts, batch_size, *names)
@@ -41,8 +40,7 @@ def main(study: Study, key: str) -> None:
             "arguments": loaded.arguments,
             "class_names": class_names,
         }
-        out = study.path("evaluation", key) if loaded.name == key else folder / f"{loaded.name}.parquet"
-        write_evaluation(out, frame, about)
+        write_evaluation(study.evaluation_path(key, loaded.name), frame, about)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 Reads:  the sources of the package.
 Writes: a JSON file per stage, attack and part of a defense: the checksum of every definition that it reaches, comments
         and docstrings left out; the defenses' labels.
-Params: other_attacks, defenses, adaptive: the keys in them, and `method`.
+Params: other_attacks, defenses, adaptive: the keys in them, `method` and `learned`.
 """
 
 import shutil

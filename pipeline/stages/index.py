@@ -12,9 +12,10 @@ from pipeline.artifacts.metrics import read_metrics
 from pipeline.artifacts.pages import write_page
 from pipeline.params import check_value, read_yaml
 from pipeline.reporting.page import render_index
+from pipeline.stages.collect import COLLECTED
 from pipeline.stages.command import command
 
-COLLECTED, INDEX, PARAMS = Path("data/collected"), Path("reports/index.html"), Path("params.yaml")
+INDEX, PARAMS = Path("reports/index.html"), Path("params.yaml")
 
 
 def main() -> None:

@@ -6,7 +6,6 @@ Params: seed, images, classifier, training, sources, threat, other_attacks, defe
 """
 
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,7 +48,11 @@ YARDSTICKS = ("minimal", "ddn")
 def main(study: Study) -> None:
     description = read_description(study.path("images"))
     attacks = _attacks(study)
-    evaluations = {name: read_evaluation(path) for name, path in _evaluation_paths(study).items()}
+    evaluations = {
+        name: read_evaluation(study.evaluation_path(family, name))
+        for family, names in study.families.items()
+        for name in names
+    }
     scores, chosen = _detect(study, {name: frame for name, (frame, _) in evaluations.items()})
     defenses, everything = {}, {}
     for family, names in study.families.items():
@@ -117,16 +120,6 @@ def _attacks(study: Study) -> dict[str, Any]:
             other: l2_ratio(examples[name], examples[other]) for other in YARDSTICKS if other in attacks
         }
     return attacks
-
-
-def _evaluation_paths(study: Study) -> dict[str, Path]:
-    return {
-        name: study.path("evaluation", family)
-        if name == family
-        else study.path("examination", family) / f"{name}.parquet"
-        for family, names in study.families.items()
-        for name in names
-    }
 
 
 def _detect(study: Study, evaluations: dict[str, pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -74,11 +74,7 @@ def main(study: Study) -> None:
 
 
 def _evaluations(study: Study, family: str) -> dict[str, pd.DataFrame]:
-    folder = study.path("examination", family)
-    return {
-        name: read_evaluation(study.path("evaluation", family) if name == family else folder / f"{name}.parquet")[0]
-        for name in study.families[family]
-    }
+    return {name: read_evaluation(study.evaluation_path(family, name))[0] for name in study.families[family]}
 
 
 def _dropout(study: Study) -> DropoutResults | None:

@@ -29,6 +29,7 @@ from pipeline.metrics.splits import validation_mask
 from pipeline.metrics.transfer import Size, measure_examples, measure_transfer
 from pipeline.models.classifier import Classifier
 from pipeline.models.inference import for_inference, predict, to_unit_interval
+from pipeline.params import parameters_of
 from pipeline.progress import bar
 from pipeline.randomness import derive_seed, generator
 from pipeline.ranges import Range
@@ -54,8 +55,9 @@ def main(study: Study) -> None:
         raise PipelineError(f"{where}: expected two or more to compare, found {len(architectures)}")
     count = study.checked("sizes.originals", Annotated[int, Range(1, 10**6)])
     first = study.arguments(minimal.attack.run, "attacks.minimal", chosen_arguments(study, "attacks.minimal"))
+    inherited = {name: value for name, value in first.items() if name in parameters_of(extended.attack.run)}
     own = chosen_arguments(study, "attacks.extended")
-    further = study.arguments(extended.attack.run, "attacks.extended", {"step_size": first["step_size"]} | own)
+    further = study.arguments(extended.attack.run, "attacks.extended", inherited | own)
 
     folder, device = study.path("sizes"), study.device
     images, description = study.path("images"), read_description(study.path("images"))

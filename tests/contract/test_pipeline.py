@@ -317,7 +317,7 @@ SPEAKERS = {
     "attacks/shared/adaptive.py": {"pgd", "minimum_norm"},  # what is run where the params say nothing
     "stages/metrics.py": {"ddn", "gac"},  # the yardstick of lengths; a key of the metrics
     "reporting/results_page.py": {"gac"},  # likewise
-    "reporting/autoencoder.py": {"autoencoder_ensemble", "autoencoder_without_dropout", "gaussian_blur"},
+    "reporting/autoencoder.py": {"autoencoder_ensemble", "autoencoder_without_dropout"},
     "reporting/dropout.py": {"dropout_ensemble"},
     "reporting/adversarial_training.py": {"adversarial_training"},
     "reporting/report.py": {"adversarial_training", "gac"},  # the sections of their own

@@ -4,7 +4,6 @@ import csv
 import json
 import re
 import time
-from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -13,20 +12,12 @@ import pytest
 from ruamel.yaml import YAML
 
 from pipeline.params import read_yaml
+from pipeline.reporting.formats import flat
 from tests.tree import Tree
 
 pytestmark = pytest.mark.slow
 PARAMS = "studies/tiny/params.yaml"
 PIPELINE = "studies/tiny/dvc.yaml"
-
-
-def leaves(block: Any, at: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in block.items():
-        where = f"{at}.{key}" if at else key
-        if isinstance(value, dict):
-            yield from leaves(value, where)
-        else:
-            yield where, value
 
 
 def other(value: Any) -> Any:
@@ -68,7 +59,7 @@ def test_every_parameter_can_be_set_for_an_experiment(tree: Tree) -> None:
     expected = read_yaml(tree.params_file)
     options = []
     blocks = set()
-    for key, value in leaves(expected):
+    for key, value in flat(expected).items():
         if key == "study" or "other_attacks" in key or key.endswith(("source", "method")):
             continue  # names, which the stage that is run here checks
         blocks.add(key.partition(".")[0])
@@ -112,9 +103,10 @@ def test_status_names_the_number_that_changed(tree: Tree) -> None:
     assert "up to date" in tree.dvc("status", PIPELINE)
     tree.change(lambda params: params["attack_trials"].update(originals=6))
     status = tree.dvc("status", PIPELINE)
-    assert re.search(r"choose_steps:\s+changed deps:\s+params\.yaml|choose_steps:", status)
     assert "attack_trials" in status
-    assert "minimal" not in re.findall(r"^(\S+):$", status, re.MULTILINE)
+    named = {name.rpartition(":")[2] for name in re.findall(r"^(\S+):$", status, re.MULTILINE)}
+    assert "choose_steps" in named
+    assert "minimal" not in named
 
 
 def test_plots_are_shown(tree: Tree) -> None:
@@ -153,7 +145,6 @@ def test_a_fresh_clone_pulls_and_has_nothing_to_run(tree: Tree, tmp_path: Path) 
     clone = tmp_path / "clone"
     tree.run("git", "clone", "--quiet", str(tree.folder), str(clone))
     other_tree = Tree.at(clone, "tiny")
-    other_tree.dvc("repro", "--allow-missing", "--dry", PIPELINE)
     assert other_tree.repro("--allow-missing", "--dry") == set()
     other_tree.dvc("pull", "--quiet", PIPELINE)
     assert other_tree.repro() == set()

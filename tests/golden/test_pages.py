@@ -1,8 +1,7 @@
 """Pages that are written from committed numbers, as git has them: whoever measures anew breaks nothing."""
 
-import pytest
-
 from benchmarks.pages import benchmarks_page
+from pipeline.reporting.results_page import results_page
 from tests.committed import committed, committed_json
 
 
@@ -12,5 +11,4 @@ def test_speed_is_what_was_measured() -> None:
 
 
 def test_results_are_those_of_the_metrics() -> None:
-    results_page = pytest.importorskip("pipeline.reporting.results_page")
-    assert results_page.results_page(committed_json("reports/metrics")) == committed("reports/README.md")
+    assert results_page(committed_json("reports/metrics")) == committed("reports/README.md")

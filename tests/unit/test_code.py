@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from pipeline.artifacts.code import read_labels, write_fingerprint
-from pipeline.code.reach import Code, reach, reach_of_keyword
+from pipeline.code.reach import Code
 from pipeline.code.source import label
 from pipeline.code.substance import _slow_tokens, _tokens, substance
 from pipeline.errors import PipelineError
@@ -309,7 +309,7 @@ for why, text in {
 def test_what_is_reached(rule: str, tmp_path: Path) -> None:
     files, names, expected = RULES[rule]
     package = write_package(tmp_path, files)
-    found = reach(package / "one.py", names, package)
+    found = Code(package).reach(package / "one.py", names)
     assert set(found) == {f"pipeline/{name}" for name in expected}
     assert list(found) == sorted(found)
     assert all(len(checksum) == 64 for checksum in found.values())
@@ -340,10 +340,10 @@ def g():
 )
 def test_what_changes_a_checksum(old: str, new: str, changed: set[str], tmp_path: Path) -> None:
     package = write_package(tmp_path, {"one.py": ONE, "two.py": "def a(): pass\ndef b(): pass\n"})
-    before = reach(package / "one.py", None, package)
+    before = Code(package).reach(package / "one.py", None)
     assert old in ONE
     (package / "one.py").write_text(ONE.replace(old, new))
-    after = reach(package / "one.py", None, package)
+    after = Code(package).reach(package / "one.py", None)
     assert set(before) == set(after)
     assert {key for key in before if before[key] != after[key]} == {f"pipeline/one.py::{name}" for name in changed}
 
@@ -357,9 +357,9 @@ def test_what_a_third_hands_on_counts_with_its_source(tmp_path: Path) -> None:
             "three.py": "def a(): pass\ndef b(): pass\n",
         },
     )
-    before = reach(package / "one.py", None, package)
+    before = Code(package).reach(package / "one.py", None)
     (package / "two.py").write_text("from pipeline.three import a as b, b as a\n")
-    after = reach(package / "one.py", None, package)
+    after = Code(package).reach(package / "one.py", None)
     assert set(before) == set(after)
     assert before["pipeline/one.py::f"] != after["pipeline/one.py::f"]
 
@@ -375,31 +375,29 @@ def test_what_a_third_hands_on_counts_with_its_source(tmp_path: Path) -> None:
 def test_what_cannot_be_followed_is_refused(text: str, message: str, tmp_path: Path) -> None:
     package = write_package(tmp_path, {"one.py": text, "two.py": "a = 1\n"})
     with pytest.raises(PipelineError, match=message) as caught:
-        reach(package / "one.py", None, package)
+        Code(package).reach(package / "one.py", None)
     assert "\n" not in str(caught.value)
 
 
 def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
     package = write_package(tmp_path, {"one.py": "a = 1\n"})
     with pytest.raises(PipelineError, match=r"one\.py: expected a top-level name 'b', found none"):
-        reach(package / "one.py", ["b"], package)
+        Code(package).reach(package / "one.py", ["b"])
     with pytest.raises(PipelineError, match=r"one\.py: expected a top-level name 'defense', found none"):
-        reach_of_keyword(package / "one.py", package=package)
+        Code(package).reach_of_keyword(package / "one.py")
     with pytest.raises(PipelineError, match=r"two\.py: no such file"):
-        reach(package / "two.py", None, package)
+        Code(package).reach(package / "two.py", None)
     with pytest.raises(PipelineError, match=r"page\.j2: no such file"):
-        reach(package / "one.py", None, package, [package / "page.j2"])
+        Code(package).reach(package / "one.py", None, [package / "page.j2"])
 
 
 def test_other_files_count_by_their_bytes(tmp_path: Path) -> None:
     package = write_package(tmp_path, {"one.py": "a = 1\n", "pages/page.j2": "{# a comment #}"})
-    before = reach(package / "one.py", None, package, package.glob("pages/*.j2"))
+    before = Code(package).reach(package / "one.py", None, package.glob("pages/*.j2"))
     assert set(before) == {"pipeline/one.py::a", "pipeline/pages/page.j2"}
     (package / "pages/page.j2").write_text("{# another #}")
-    assert (
-        Code(package).checksums([package / "pages/page.j2"])["pipeline/pages/page.j2"]
-        != (before["pipeline/pages/page.j2"])
-    )
+    after = Code(package).reach(package / "one.py", None, package.glob("pages/*.j2"))
+    assert {key for key in before if before[key] != after[key]} == {"pipeline/pages/page.j2"}
 
 
 DEFENSE = """from pipeline.kinds import Defense
@@ -418,15 +416,15 @@ class Defense:
 
 def test_a_keyword_reaches_its_own_and_no_other(tmp_path: Path) -> None:
     package = write_package(tmp_path, {"one.py": DEFENSE, "kinds.py": KINDS})
-    found = reach_of_keyword(package / "one.py", package=package)
+    found = Code(package).reach_of_keyword(package / "one.py")
     assert set(found) == {f"pipeline/one.py::{name}" for name in ("RATE", "learn", "defense(learn)")}
 
     def changed(old: str, new: str, **options: Any) -> bool:
         (package / "one.py").write_text(DEFENSE)
-        before = reach_of_keyword(package / "one.py", package=package, **options)
+        before = Code(package).reach_of_keyword(package / "one.py", **options)
         assert old in DEFENSE
         (package / "one.py").write_text(DEFENSE.replace(old, new))
-        return before != reach_of_keyword(package / "one.py", package=package, **options)
+        return before != Code(package).reach_of_keyword(package / "one.py", **options)
 
     assert not changed("return images", "return -images")
     assert changed("RATE = 1", "RATE = 2")
@@ -438,7 +436,7 @@ def test_a_keyword_reaches_its_own_and_no_other(tmp_path: Path) -> None:
     assert changed("return RATE", "return predict(RATE)")
     assert changed("return images", "return -images", keywords=("learn", "predict"))
     (package / "one.py").write_text(DEFENSE.replace("return RATE", "return defense"))
-    assert "pipeline/one.py::predict" in reach_of_keyword(package / "one.py", package=package)
+    assert "pipeline/one.py::predict" in Code(package).reach_of_keyword(package / "one.py")
 
 
 @pytest.mark.parametrize("name", ["gac", "adversarial_training"])
@@ -474,7 +472,7 @@ def test_no_stage_reaches_every_defense(stage: str) -> None:
 def test_a_keyword_that_may_come_from_elsewhere_counts_what_it_may_be(call: str, tmp_path: Path) -> None:
     text = "from dataclasses import replace\nfrom pipeline.kinds import Defense\nother = 1\ndef f(): pass\n"
     package = write_package(tmp_path, {"one.py": f"{text}defense = {call}\n", "kinds.py": KINDS})
-    assert "pipeline/one.py::other" in reach_of_keyword(package / "one.py", package=package)
+    assert "pipeline/one.py::other" in Code(package).reach_of_keyword(package / "one.py")
 
 
 def test_a_label_is_the_docstrings_first_line(tmp_path: Path) -> None:
@@ -572,6 +570,6 @@ def test_whatever_python_executes_is_reached(name: str) -> None:
     ran = executed(run)
     assert len(ran) >= fewest
     package = ROOT / "pipeline"
-    reached = set(reach(package / file, [name], package))
+    reached = set(Code(package).reach(package / file, [name]))
     assert ran - reached == set()
     assert len(reached) < 40  # of a thousand

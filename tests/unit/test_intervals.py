@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import binomtest
 
 from pipeline.errors import PipelineError
-from pipeline.metrics.intervals import Rate, difference_with_interval, mean_with_interval, sign_test
+from pipeline.metrics.intervals import Rate, _bootstrap, difference_with_interval, mean_with_interval, sign_test
 
 EACH = 9  # images of an original
 
@@ -98,6 +98,18 @@ def test_clustered_rates_cover_the_truth(failing: int, correlation: float, rever
         values = random.random((300, EACH)) < each[:, None]
         rates.append(mean_with_interval((values ^ reversed_).ravel(), groups))
     assert covered(1 - truth if reversed_ else truth, rates) >= 0.92  # 0.95 and two standard errors of the simulation
+
+
+def test_the_bootstrap_alone_would_not() -> None:
+    """One failing original's worth of images nearly alike: why there are exact intervals."""
+    truth, random = 1 / 300, np.random.default_rng(0)
+    spread = 0.3 / 0.7
+    rates = []
+    for _ in range(200):
+        each = random.beta(truth * spread, (1 - truth) * spread, 300)
+        totals = (random.random((300, EACH)) < each[:, None]).sum(1).astype(float)
+        rates.append(_bootstrap(totals, np.full(300, float(EACH))))
+    assert covered(truth, rates) == pytest.approx(2 / 3, abs=0.1)
 
 
 @pytest.mark.parametrize(("more", "less"), [(0.0, 0.0), (0.01, 0.0), (0.1, 0.05), (0.5, 0.0), (0.9, 0.05)])

@@ -2,7 +2,7 @@
 
 import copy
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,6 +24,7 @@ from pipeline.models.classifier import Classifier
 from pipeline.params import AUTO, arguments_for, block_at, check_value, parameters_of, read_yaml
 from pipeline.ranges import Range
 from pipeline.registry import split_method
+from pipeline.reporting.formats import flat
 from pipeline.stages import families
 from pipeline.stages.attack_defense import settings_of
 from pipeline.stages.choose_steps import AttackTrials
@@ -99,16 +100,6 @@ CHECKS: dict[str, Callable[[Study], Any]] = {
 }
 
 
-def leaves(tree: Any, at: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted key and value of whatever is no block; lists count as their first entry."""
-    for key, value in tree.items():
-        where = f"{at}.{key}" if at else key
-        if isinstance(value, dict):
-            yield from leaves(value, where)
-        else:
-            yield where, value
-
-
 def check_of(key: str) -> Callable[[Study], Any]:
     return next(check for block, check in CHECKS.items() if f"{key}.".startswith(f"{block}."))
 
@@ -117,7 +108,7 @@ def numbers() -> list[str]:
     """Keys of all numbers of the study, and of what a rule chooses."""
     words = ("study", "seed", "images.source")
     found = []
-    for key, value in leaves(PARAMS):
+    for key, value in flat(PARAMS).items():
         first = value[0] if isinstance(value, list) else value
         if "foolbox" in key:  # its own library's affair
             continue

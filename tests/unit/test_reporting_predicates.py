@@ -142,7 +142,7 @@ def test_figure_3_has_the_papers_targets_where_there_are_any(classes: int, targe
 def test_what_the_paper_reports_goes_by_the_source_of_the_images() -> None:
     metrics = made_metrics()
     assert reported(metrics).table_1 == {}
-    metrics["run"] |= {"study": "my study", "source_key": "mnist"}
+    metrics["run"] |= {"study": "my study", "dataset": "mnist"}
     assert reported(metrics).table_1["minimal"]["l2"]["mean"] == 1.35
     assert reported({"run": {"dataset": "cifar10"}}).autoencoder_clean == (0.6, 0.7)  # the earlier protocol
 
@@ -151,6 +151,8 @@ def test_numbers_as_they_are_written() -> None:
     assert percent(0.1234) == "12.3 %"
     assert rate(interval(0.1, 0.2)) == "15.0 % [10.0, 20.0]"
     assert points(interval(-0.0001, 0.0001)) == "+0.0 points [+0.0, +0.0]"
+    assert points(interval(0.00004, 0.001)) == "+0.052 points [+0.004, +0.100]"  # it leaves zero out, and looks so
+    assert points(interval(-0.005, -0.0002)) == "-0.26 points [-0.50, -0.02]"
     assert length_of({"value": 0.5, "low": 0.25, "high": None}) == "0.5 [0.25, ∞]"
     assert [number(value) for value in (0.0, 0.00012, 1.2345)] == ["0", "1.20e-04", "1.23"]
     assert in_words({"a": {"b": 1, "c": [2]}, "d": 3}) == "a: b = 1; c = [2]; d = 3"
