@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 
 from pipeline.params import block_at, read_yaml
 from pipeline.schema import schema_text
-from pipeline.studies import PATHS
+from pipeline.studies import INNER, PATHS
 from tests.root import ROOT
 
 PIPELINE = ROOT / "studies/pipeline.yaml"
@@ -220,6 +220,12 @@ def problems(value: Any, schema: dict[str, Any], at: str = "") -> list[str]:
 @pytest.mark.parametrize("study", PARAMS)
 def test_the_schema_accepts_every_study(study: str) -> None:
     assert problems(read_yaml(PARAMS[study]), json.loads(schema_text())) == []
+
+
+def test_the_schema_knows_every_key_that_a_study_may_have() -> None:
+    properties = json.loads(schema_text())["properties"]
+    for block, keys in INNER.items():
+        assert block == "threat" or set(properties[block]["properties"]) == set(keys), block
 
 
 @pytest.mark.parametrize(
