@@ -77,10 +77,20 @@ def mentioned(text: str) -> Iterator[str]:
             yield path
 
 
+def made_of_several_studies() -> set[str]:
+    """What the root's pipeline makes, which no block of the pages runs: its outputs, and the folders that hold them."""
+    stages = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"].values()
+    outputs = [Path(out.replace("${item}", "<study>")) for stage in stages for out in stage.get("do", stage)["outs"]]
+    return {path.as_posix() for out in outputs for path in (out, *out.parents)}
+
+
 def is_there(path: str, folder: str, roots: list[Path]) -> bool:
     """Whether a path is there, from the root of one of the trees or from the page's folder; <study> is the demo's."""
+    starts = {"", folder}
+    if made_of_several_studies() & {(Path(start) / path).as_posix() for start in starts}:
+        return True
     pattern = re.sub(r"<[^>/]*>", "*", path.replace("<study>", STUDY)).strip("/")
-    return any(any((root / start).glob(pattern)) for root in roots for start in {"", folder} if (root / start).is_dir())
+    return any(any((root / start).glob(pattern)) for root in roots for start in starts if (root / start).is_dir())
 
 
 def missing(text: str, folder: str, roots: list[Path]) -> set[str]:
