@@ -80,16 +80,9 @@ def attack_one(study: Study, loaded: Loaded, classifier: nn.Module, folder: Path
     """All attacks on one defense, written into `folder`."""
     name, device = loaded.name, study.device
     settings = settings_of(study, name, loaded.defense.randomized)
-    images, labels, source_index = _originals(study, settings.originals)
+    images, labels, source_index = sampled_originals(study, settings.originals)
     batch_size = batching(device).attack
-    target = Target(
-        loaded.defense.predict,
-        loaded.model,
-        loaded.arguments,
-        partial(generator, device, study.seed, study.source, name, "adaptive"),
-        randomized=loaded.defense.randomized,
-        passes=loaded.arguments.get("passes", 1),
-    )
+    target = target_of(study, loaded)
     originals = to_unit_interval(images, loaded.model)
     itself = loaded.defense.role is not None and _same(loaded.model, classifier)
     frames: list[pd.DataFrame] = []
@@ -128,7 +121,19 @@ def attack_one(study: Study, loaded: Loaded, classifier: nn.Module, folder: Path
     )
 
 
-def _originals(study: Study, count: int) -> tuple[Tensor, Tensor, Any]:
+def target_of(study: Study, loaded: Loaded) -> Target:
+    """A defense as it is attacked."""
+    return Target(
+        loaded.defense.predict,
+        loaded.model,
+        loaded.arguments,
+        partial(generator, study.device, study.seed, study.source, loaded.name, "adaptive"),
+        randomized=loaded.defense.randomized,
+        passes=loaded.arguments.get("passes", 1),
+    )
+
+
+def sampled_originals(study: Study, count: int) -> tuple[Tensor, Tensor, Any]:
     """The same random sample of the test split for every defense: images uint8, labels, and their places in it."""
     test = read_split(study.path("images"), "test")
     random = np.random.default_rng(derive_seed(study.seed, study.source, "adaptive"))
