@@ -13,6 +13,7 @@ from torch.nn import functional
 from pipeline.models.classifier import Classifier
 from pipeline.models.dropout import sampling
 from pipeline.models.inference import place, predict, to_unit_interval, unit_interval
+from pipeline.models.precision import Precision, computing_in
 from pipeline.randomness import seeded_initialization
 from pipeline.ranges import Range
 from pipeline.training.augmentation import shift_and_flip
@@ -78,6 +79,7 @@ class ClassifierTraining:
     weight_decay: Annotated[float, Range(0, 1)]
     shift: Annotated[int, Range(0, 16)]
     flip: bool
+    precision: Precision = "float32"
 
 
 # The model, a batch in [0, 1], its labels, and the share of the training that is over, to a loss and logits (n, k).
@@ -106,6 +108,7 @@ def fit_classifier(
     weight_decay: Annotated[float, Range(0, 1)],
     shift: Annotated[int, Range(0, 16)],
     flip: bool,
+    precision: Precision = "float32",
 ) -> Iterator[Epoch]:
     """Train `model` in place and yield the train and validation figures of each epoch.
 
@@ -117,6 +120,7 @@ def fit_classifier(
     objective : what is minimized; "train" figures are of its logits.
     learning_rate : peak of the cycle: up linearly over the first fifth, then down linearly to zero.
     shift, flip : augmentation, see `shift_and_flip`.
+    precision : of convolutions and linear layers; weights, their sums and the validation stay float32.
     """
     optimizer = torch.optim.SGD(
         model.parameters(), lr=learning_rate, momentum=0.9, nesterov=True, weight_decay=weight_decay
@@ -136,7 +140,8 @@ def fit_classifier(
         with sampling(model, generator):
             for rows in order.split(batch_size):
                 batch = shift_and_flip(images[rows], generator, shift, flip)
-                loss, logits = objective(model, to_unit_interval(batch, model), labels[rows], taken / total)
+                with computing_in(precision, images.device):
+                    loss, logits = objective(model, to_unit_interval(batch, model), labels[rows], taken / total)
                 taken += 1
                 optimizer.zero_grad()
                 loss.backward()

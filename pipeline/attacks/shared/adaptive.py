@@ -209,9 +209,12 @@ class _Attacker:
         rows = torch.arange(len(self.labels), device=self.labels.device)
         parameters = {**ascent.parameters, ascent.bound: epsilon}
         runs = [
-            Run(self.target, ascent, parameters, self.originals[part], self.labels[part], passes, ("fixed", block))
+            Run(
+                self.target, ascent, parameters, self.originals[part], self.labels[part], passes, ("fixed", block),
+                precision=self.settings.precision,
+            )
             for block, part in enumerate(rows.split(max(1, self.batch_size // passes)))
-        ]
+        ]  # fmt: skip
         parts = list(self.each(partial(attacked_fixed, restarts=self.settings.restarts), runs))
         images, predicted = (torch.cat(part) for part in zip(*parts, strict=True))
         self.advance("fixed", len(rows))
@@ -278,7 +281,7 @@ class _Attacker:
                 of, chosen, parameters, self.originals[part], self.labels[part], passes, (*names, block), restart, quiet
             )
             for block, part in enumerate(rows.split(size))
-        ]
+        ]  # fmt: skip
         return torch.cat(list(self.each(attacked, runs)))
 
     def judged(self, attack: str, epsilon: float | None, rows: Tensor, found: Tensor, of: str = "") -> Attempt:
