@@ -30,10 +30,14 @@ class Split:
 
 @dataclass(frozen=True)
 class Stream:
-    """A split that need not be in memory at once: `count` rows of an image uint8 (c, h, w) and its label."""
+    """A split that need not be in memory at once: `count` rows of an image uint8 (c, h, w) and its label.
+
+    order : the place of each row in the file; None: as they come.
+    """
 
     count: int
     rows: Iterator[tuple[NDArray[np.uint8], int]]
+    order: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
@@ -86,8 +90,14 @@ def _write_split(group: h5py.Group, name: str, split: Split | Stream) -> NDArray
             if not end:
                 group.create_dataset("images", (split.count, *pixels.shape[1:]), np.uint8)
                 at_once = max(1, BLOCK // pixels.nbytes)
-            group["images"][end : end + len(block)] = pixels
-            labels[end : end + len(block)] = [label for _, label in block]
+            places = np.arange(end, end + len(block))
+            if split.order is None:
+                group["images"][end : end + len(block)] = pixels
+            else:
+                places = split.order[places]
+                for place, image in zip(places, pixels, strict=True):
+                    group["images"][place] = image
+            labels[places] = [label for _, label in block]
             end += len(block)
         if not end or end != split.count:
             raise PipelineError(f"{name}: expected {split.count or 'some'} images, found {end}")

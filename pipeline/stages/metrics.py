@@ -72,7 +72,6 @@ def main(study: Study) -> None:
         for one, other in combinations(names, 2)
     }
     gac = _gains(study, defenses, choices, comparisons)
-    adaptive = _adaptive(study, chosen)
     metrics = {
         "run": {
             "study": study.name,
@@ -103,7 +102,7 @@ def main(study: Study) -> None:
         ),
         "detection": nested_detection(scores, ("defense", "score", "attack", "negatives")),
         "chosen_detection": nested_detection(chosen, ("defense", "attack", "negatives")),
-        "adaptive": adaptive,
+        "adaptive": _adaptive(study, chosen),
     }
     write_metrics(study.path("metrics"), rounded(metrics))
 

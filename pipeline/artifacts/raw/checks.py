@@ -22,7 +22,7 @@ class Checked:
     """The rows of a source, of one size and one number of channels, and what was counted on the way.
 
     images : what the study says of them: `size` and `channels`.
-    where : names the block in messages.
+    where : names the block in messages. seed : of the order.
 
     Raises PipelineError, where it is made, if the number of classes, or of images of a known data set, is wrong; and
     while rows are taken, if an image differs in size or channels from the first, a label has no class, most images of
@@ -32,6 +32,7 @@ class Checked:
     raw: Raw
     images: Images
     where: str
+    seed: int = 0
     shape: tuple[int, ...] = ()
     was_resized: bool = False
     repeated: int = 0
@@ -57,8 +58,11 @@ class Checked:
         self._digest = hashlib.sha256()
 
     def streams(self) -> dict[str, Stream]:
-        """Both splits, train first; to be taken in that order."""
-        return {split: Stream(self.raw.splits[split].count, self._rows(split)) for split in SPLITS}
+        """Both splits, train first, to be taken in that order; each mixed, if its classes come one after the other."""
+        return {
+            split: Stream(rows.count, self._rows(split), rows.order(np.random.default_rng(self.seed)))
+            for split, rows in ((split, self.raw.splits[split]) for split in SPLITS)
+        }
 
     def description(self) -> Description:
         """What the stored file says of itself, once all rows were taken.

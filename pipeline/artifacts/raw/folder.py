@@ -92,4 +92,4 @@ def _rows(paths: list[tuple[Path, int]]) -> Rows:
         for path, label in paths:
             yield Row(decode(path, str(path)), label, "", str(path))
 
-    return Rows(len(paths), read)
+    return Rows(len(paths), read, np.array([label for _, label in paths]))

@@ -217,7 +217,8 @@ def _rows(parts: Sequence[tuple[_Table, NDArray[np.int64], NDArray[np.bool_] | N
                     image = decode(_encoded(cell, table.path, where), where)
                     yield Row(image, int(labels[number]), str(table.path), where)
 
-    return Rows(sum(len(labels) if mask is None else int(mask.sum()) for _, labels, mask in parts), read)
+    every = np.concatenate([labels if mask is None else labels[mask] for _, labels, mask in parts])
+    return Rows(len(every), read, every)
 
 
 def _cells(table: _Table) -> Iterator[Any]:

@@ -62,7 +62,7 @@ def read(wanted: Wanted) -> Raw:
     names = [str(name) for name in getattr(splits["train"], "classes", None) or ()]
     first = 1 if names[:1] == ["N/A"] else 0  # EMNIST's letters are counted from one
     if not names:  # no class of torchvision's is without both
-        names = list(map(str, range(1 + max(int(label) for data in splits.values() for label in _labels(data)))))
+        names = list(map(str, range(1 + max(label for data in splits.values() for label in _labels(data)))))
     return Raw(
         dataset=wanted.name,
         class_names=tuple(name.partition(" - ")[0] for name in names[first:]),  # "0 - zero"
@@ -72,8 +72,10 @@ def read(wanted: Wanted) -> Raw:
     )
 
 
-def _labels(data: Any) -> Any:
-    return data.targets if hasattr(data, "targets") else data.labels
+def _labels(data: Any) -> list[int]:
+    """What a set keeps beside its images; nothing, if it does not."""
+    found = [int(label) for label in getattr(data, "targets", getattr(data, "labels", ()))]
+    return found if len(found) == len(data) else []
 
 
 def _rows(data: Any, first: int, where: str) -> Rows:
@@ -84,7 +86,8 @@ def _rows(data: Any, first: int, where: str) -> Rows:
                 raise PipelineError(f"{where}: image {number}: expected a gray or RGB image, found {image.mode}")
             yield Row(np.asarray(image), int(label) - first, "", f"{where}: image {number}")
 
-    return Rows(len(data), read)
+    labels = _labels(data)
+    return Rows(len(data), read, np.array(labels) if labels else None)
 
 
 def _maker(wanted: Wanted) -> Any:
