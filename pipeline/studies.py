@@ -210,6 +210,15 @@ class Study:
         """What stands at a dotted key. Raises PipelineError if it is not there."""
         return block_at(self.params, key, self.file)
 
+    def has(self, key: str) -> bool:
+        """Whether something stands at a dotted key."""
+        block: Any = self.params
+        for part in key.split("."):
+            if not isinstance(block, Mapping) or part not in block:
+                return False
+            block = block[part]
+        return True
+
     def where(self, key: str) -> str:
         """The key with its file, for messages."""
         return f"{self.file}: {key}"

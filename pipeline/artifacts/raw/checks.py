@@ -52,8 +52,9 @@ class Checked:
         for split, known in zip(SPLITS, self.raw.known or (), strict=False):
             if self.raw.splits[split].count != known:
                 raise PipelineError(
-                    f"{self.raw.dataset}: expected the {known} images of its {split} split, found "
-                    f"{self.raw.splits[split].count} ({self.raw.source})"
+                    f"{self.where}.source: {self.raw.dataset}: expected the {known} images of its {split} split, found "
+                    f"{self.raw.splits[split].count} ({self.raw.source}): a part of it, or another data set, of which "
+                    "parquet:<folder> or the like says how its files lie"
                 )
         self._digest = hashlib.sha256()
 

@@ -37,6 +37,10 @@ class Images:
     channels: Literal[1, 3] | None = None
 
 
+class MissingShare(PipelineError):
+    """Images without a test split, of which a study does not say how large it is to be."""
+
+
 @dataclass(frozen=True)
 class Wanted:
     """Images that are asked for.
@@ -62,9 +66,9 @@ class Wanted:
         return np.random.default_rng(self.seed)
 
     def share(self) -> float:
-        """`test_share`. Raises PipelineError if there is none."""
+        """`test_share`. Raises MissingShare if there is none."""
         if self.images.test_share is None:
-            raise PipelineError(
+            raise MissingShare(
                 f"{self.where}.test_share: missing: {self.path} comes without a test split; expected a number in "
                 "[0.05, 0.5]"
             )
