@@ -15,7 +15,7 @@ from pipeline.artifacts.raw.survey import link, located, look
 from pipeline.artifacts.raw.wanted import Images
 from pipeline.errors import PipelineError
 from pipeline.params import with_values
-from pipeline.proposal import numbers, shape_for
+from pipeline.proposal import longer, numbers, shape_for
 from pipeline.stages.command import command
 from pipeline.studies import PIPELINE, STUDIES, Study, checked_name
 from pipeline.trial import cost
@@ -84,6 +84,10 @@ def on_images(start: Study, text: str, name: str, images: str) -> tuple[str, Cal
             f"of {len(found.sizes)} sizes, the largest {max(found.sizes)}: images.size has them resized to {fit.size}"
         )
     block = replace(found.images, size=fit.size, channels=fit.channels)  # type: ignore[arg-type]
+    for family in start.families:
+        key = f"defenses.{family}.learn.training.epochs"
+        if start.has(key):
+            values[key] = longer(start.value(key), sum(found.counts["train"]))
     given = {key: value for key, value in values.items() if start.has(key)}
     text = with_values(text, {"images": {k: v for k, v in asdict(block).items() if v is not None}, **given})
     text = re.sub(r"^(classifier:)", r"\n\1", text, flags=re.MULTILINE)

@@ -10,7 +10,7 @@ from pipeline.errors import PipelineError
 LARGEST = 96  # pixels a side; larger images are proposed to be resized to
 RESIZED = 64
 ATTACKED = {"train": 3000, "test": 1000}  # images towards all targets: as many as the demo's
-LOOKED_AT = 240_000  # training images over all epochs, within 8 to 30 of these
+LOOKED_AT = 240_000  # training images over all epochs, within 8 to 60 of these
 CLASSIFIER = (32, 64, 128)  # one block per halving that the image has room for
 
 
@@ -66,11 +66,13 @@ def numbers(shape: tuple[int, int, int], names: tuple[str, ...], counts: Mapping
     linf, l2 = (0.3 if side >= 16 else 0.2) if gray else 8 / 255, (3 if gray else 1) * math.sqrt(pixels / 784)
     halvings = min(len(CLASSIFIER), int(math.log2(side)) - 1)
     channels_of = list(CLASSIFIER[: max(2, halvings)])
+    images = sum(counts["train"])
+    epochs = min(60, max(8, round(LOOKED_AT / images)))
     return {
         "classifier.architecture.channels": channels_of,
-        "classifier.training.epochs": min(30, max(8, round(LOOKED_AT / sum(counts["train"])))),
+        "classifier.training.epochs": epochs,
         "training.shift": max(1, side // 12),
-        "training.batch_size": 64 if sum(counts["train"]) < 10_000 else 128,
+        "training.batch_size": 32 if images < 1000 else 64 if images < 10_000 else 128,
         "sources.train": each["train"] * classes,
         "sources.test": each["test"] * classes,
         "threat.linf.epsilon": rounded(linf),
@@ -86,8 +88,14 @@ def numbers(shape: tuple[int, int, int], names: tuple[str, ...], counts: Mapping
         "sizes.classifiers.narrow.channels": [width // 4 for width in channels_of],
         "sizes.classifiers.standard.channels": channels_of,
         "sizes.classifiers.twin.channels": channels_of,
-        "sizes.originals": max(1, 20 // classes) * classes,
+        "sizes.training.epochs": epochs,
+        "sizes.originals": min(max(1, 20 // classes), max(1, min(counts["test"]) // 4)) * classes,
     }
+
+
+def longer(epochs: int, images: int) -> int:
+    """Epochs of a defense's training, so many on the demo's images: more, at most eight times, on fewer images."""
+    return epochs * min(8, max(1, round(1400 / images)))
 
 
 def rounded(value: float) -> float:

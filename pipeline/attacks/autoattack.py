@@ -39,7 +39,8 @@ def autoattack(
     -------
     Images within the ball (n, c, h, w); steps 0: torchattacks does not tell.
 
-    Differs from the original: one restart.
+    Differs from the original: one restart; of fewer than four classes without the targeted Auto-PGD, of two without the
+    ratio.
     """
     with frozen(model), torch.no_grad():
         classes = goal.prediction(model(images[:1])).shape[1]
@@ -48,13 +49,14 @@ def autoattack(
         towards = {"steps": steps, "n_classes": classes, **about}
         attacks: list[torchattacks.attack.Attack] = [torchattacks.APGD(outer, steps=steps, loss="ce", **about)]
         if goal.randomized:
-            attacks.append(torchattacks.APGD(outer, steps=steps, loss="dlr", **about))
+            if classes >= 3:  # the ratio's denominator is made of the first and the third logit
+                attacks.append(torchattacks.APGD(outer, steps=steps, loss="dlr", **about))
         else:
             if classes >= 4:  # its loss is made of the four highest logits
                 attacks.append(torchattacks.APGDT(outer, **towards))
             attacks.append(torchattacks.FAB(outer, multi_targeted=True, **towards))
             attacks.append(torchattacks.Square(outer, n_queries=queries, **about))
-        return outside.run(torchattacks.MultiAttack(attacks), images, goal)
+        return outside.run(torchattacks.MultiAttack(attacks) if len(attacks) > 1 else attacks[0], images, goal)
 
 
 attack = Attack(run=autoattack, budget=epsilon_in_its_norm, random=True, targeted=False)

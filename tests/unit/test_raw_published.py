@@ -244,7 +244,6 @@ def test_sources_that_are_none_are_refused(raw: Path, tmp_path: Path, source: st
     assert not list(raw.iterdir())
 
 
-# --- CIFAR-10 and downloads ---------------------------------------------------------------------------------------
 def test_cifar10_comes_from_parquet_or_torchvisions_files(
     raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
