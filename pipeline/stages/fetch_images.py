@@ -26,10 +26,11 @@ def main(study: Study) -> None:
     wanted = sources.wanted(images, study.source, study.where("images"))
     before = read_raw_files(out)
     same = before is not None and before.source == sources.identity(wanted)
-    if same and not os.environ.get("DATASETS_DIR") and not sources.there(wanted):
+    paths = sources.files(wanted)
+    if same and not os.environ.get("DATASETS_DIR") and not paths:
         print(f"{wanted.path}: no raw files; the images that were made of them stay", file=sys.stderr)
         return
-    found = sources.find(wanted, INDEX / f"{study.name}.json")
+    found = sources.find(wanted, paths, INDEX / f"{study.name}.json")
     if found != before:
         write_raw_files(out, found)
 

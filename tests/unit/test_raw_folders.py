@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from pipeline.artifacts.raw.decoding import decode
-from pipeline.artifacts.raw.files import look_at
+from pipeline.artifacts.raw.files import Listing, look_at
 from pipeline.errors import PipelineError
 from tests.raw import encoded, image_folder, picture, store, stored
 
@@ -275,16 +275,16 @@ def test_a_checksum_is_of_names_and_contents_and_is_remembered(tmp_path: Path) -
     for path in paths:
         path.write_text(path.name)
     index = tmp_path / "index.json"
-    first = look_at(paths, tmp_path, "made", index)
+    first = look_at(Listing(paths), tmp_path, "made", index)
     assert (first.files, first.bytes) == (2, 2)
-    assert look_at(paths, tmp_path, "made", index) == first
+    assert look_at(Listing(paths), tmp_path, "made", index) == first
     os.utime(paths[0], (1, 1))
-    assert look_at(paths, tmp_path, "made", index) == first
+    assert look_at(Listing(paths), tmp_path, "made", index) == first
     paths[0].write_text("c")
-    assert look_at(paths, tmp_path, "made", index).checksum != first.checksum
+    assert look_at(Listing(paths), tmp_path, "made", index).checksum != first.checksum
     index.write_text("nothing")
     paths[0].write_text("a")
-    assert look_at(paths, tmp_path, "made", index) == first
+    assert look_at(Listing(paths), tmp_path, "made", index) == first
     (tmp_path / "elsewhere").mkdir()
     moved = [path.rename(tmp_path / "elsewhere" / path.name) for path in paths]
-    assert look_at(moved, tmp_path / "elsewhere", "made", index) == first
+    assert look_at(Listing(moved), tmp_path / "elsewhere", "made", index) == first

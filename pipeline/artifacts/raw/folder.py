@@ -1,11 +1,13 @@
 """A folder of images: a folder per class, under train/ and test/ or under neither."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.artifacts.raw.files import beneath
 from pipeline.artifacts.raw.rows import Raw, Row, Rows, drawn_for_test
 from pipeline.artifacts.raw.wanted import Wanted, contents
 from pipeline.errors import PipelineError
@@ -77,8 +79,7 @@ def _classes(root: Path) -> dict[str, list[Path]]:
 
 
 def _images(folder: Path) -> list[Path]:
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and not path.name.startswith("."))
-    return sorted(path for path in found if path.is_file())
+    return beneath(folder, lambda name: os.path.splitext(name)[1].lower() in ENDINGS)
 
 
 def _where(paths: list[tuple[Path, int]], mask: NDArray[np.bool_]) -> list[tuple[Path, int]]:

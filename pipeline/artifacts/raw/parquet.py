@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.artifacts.raw.decoding import decode
+from pipeline.artifacts.raw.files import beneath
 from pipeline.artifacts.raw.rows import Raw, Row, Rows, drawn_for_test, file_digest, numbered
 from pipeline.artifacts.raw.wanted import Wanted, contents
 from pipeline.errors import PipelineError
@@ -24,7 +25,7 @@ IMAGE_NAMES, LABEL_NAMES = ("img", "image"), ("label", "labels")
 
 def files(wanted: Wanted) -> list[Path]:
     """All Parquet files beneath the folder."""
-    return sorted(path for path in wanted.path.rglob("*.parquet") if path.is_file())
+    return beneath(wanted.path, lambda name: name.endswith(".parquet"))
 
 
 def read(wanted: Wanted, names: tuple[str, ...] | None = None) -> Raw:

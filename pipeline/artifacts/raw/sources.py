@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.artifacts.raw import cifar10, digits, folder, idx, npz, parquet, torchvision_sets
-from pipeline.artifacts.raw.files import RawFiles, is_remembered, look_at
+from pipeline.artifacts.raw.files import Listing, RawFiles, look_at, remembered
 from pipeline.artifacts.raw.rows import Raw
 from pipeline.artifacts.raw.wanted import Images, Wanted, base, contents, place
 from pipeline.errors import PipelineError
@@ -77,24 +77,26 @@ def read(wanted: Wanted) -> Raw:
     return source.read(wanted)
 
 
-def find(wanted: Wanted, index: Path) -> RawFiles:
-    """Which raw files there are, downloaded if need be. Raises PipelineError if there are none."""
-    source = SOURCES[wanted.kind]
-    paths = source.files(wanted)
-    if not paths or not is_remembered(paths, index):
+def files(wanted: Wanted) -> list[Path]:
+    """Those of the raw files that are there."""
+    return SOURCES[wanted.kind].files(wanted)
+
+
+def find(wanted: Wanted, paths: list[Path], index: Path) -> RawFiles:
+    """Which raw files there are, `paths` as `files` gives them, downloaded if need be.
+
+    Raises PipelineError if there are none.
+    """
+    listing = Listing(paths)
+    if not paths or not remembered(listing, index):
         _fetch(wanted)
-        paths = source.files(wanted)
-    return look_at(paths, wanted.path, identity(wanted), index)
+        listing = Listing(files(wanted))
+    return look_at(listing, wanted.path, identity(wanted), index)
 
 
 def identity(wanted: Wanted) -> str:
     """The source as the study names it, with its folder."""
     return ", ".join(filter(None, (wanted.images.source, wanted.images.raw)))
-
-
-def there(wanted: Wanted) -> bool:
-    """Whether any of the raw files is there."""
-    return bool(SOURCES[wanted.kind].files(wanted))
 
 
 def _fetch(wanted: Wanted) -> None:

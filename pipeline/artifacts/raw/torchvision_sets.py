@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.artifacts.raw.download import download
+from pipeline.artifacts.raw.files import beneath
 from pipeline.artifacts.raw.rows import Raw, Row, Rows
 from pipeline.artifacts.raw.wanted import Wanted
 from pipeline.errors import PipelineError
@@ -27,8 +28,7 @@ ERRORS = (RuntimeError, OSError, EOFError, ValueError, AssertionError, KeyError,
 
 def files(wanted: Wanted) -> list[Path]:
     """All that lies in the folder."""
-    found = (path for path in sorted(wanted.path.rglob("*")) if path.is_file())
-    return [path for path in found if not path.name.startswith(".")]
+    return beneath(wanted.path, lambda _: True)
 
 
 def fetch(wanted: Wanted) -> None:
