@@ -24,6 +24,7 @@ def classifier_section(metrics: Mapping[str, Any], curves: pd.DataFrame) -> Sect
         "classifier",
         {
             "run": metrics["run"],
+            "images": images_in_words(metrics["images"]) if "images" in metrics else [],
             "accuracy": metrics["classifier"]["test_accuracy"],
             "settings": [[name, in_words(value)] for name, value in metrics.get("params", {}).items()],
             "attacks": {
@@ -34,6 +35,20 @@ def classifier_section(metrics: Mapping[str, Any], curves: pd.DataFrame) -> Sect
         },
         {"learning_curves": figures.learning_curves(curves)},
     )
+
+
+def images_in_words(images: Mapping[str, Any]) -> list[list[str]]:
+    """Rows of a table: how many there are of what size, and how many stand there twice."""
+    channels, height, width = images["shape"]
+    rows = [["size", f"{height}x{width} pixels, {'gray' if channels == 1 else 'RGB'}, {images['classes']} classes"]]
+    for split, name in (("train", "training images"), ("test", "test images")):
+        found = images[split]
+        even = found["rarest"] == found["commonest"]
+        each = str(found["rarest"]) if even else f"{found['rarest']} to {found['commonest']}"
+        rows.append([name, f"{found['images']}, {each} of each class"])
+    if images["repeated_train_images"]:
+        rows.append(["training images that are the same as another", str(images["repeated_train_images"])])
+    return [*rows, ["test images that are training images too", str(images["test_images_in_train"])]]
 
 
 def choices(metrics: Mapping[str, Any]) -> list[list[str]]:

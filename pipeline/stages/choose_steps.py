@@ -55,6 +55,10 @@ def main(study: Study) -> None:
     images, labels = torch.from_numpy(split.images[held_out]), split.labels[held_out]
     predicted = predict(model, images, batches.predict).argmax(1).cpu().numpy()
     right = np.flatnonzero(predicted == labels)[: trials.originals]
+    if not len(right):
+        raise PipelineError(
+            f"{study.path('images')}: expected rightly classified validation images, found none: train more"
+        )
     rows, targets = every_target(labels[right], len(read_description(study.path("images")).class_names))
     originals = to_unit_interval(images[right], model)[torch.from_numpy(rows).to(device, torch.int64)]
     attacked = model, originals, torch.from_numpy(targets).to(device, torch.int64), batches.attack
