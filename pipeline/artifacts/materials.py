@@ -14,6 +14,7 @@ from torch import nn
 from pipeline.artifacts.adversarial import SOURCE_SPLITS, AdversarialSet, open_adversarial
 from pipeline.artifacts.checkpoint import load_classifier
 from pipeline.artifacts.images import read_description, read_split
+from pipeline.artifacts.outside import rebuilder
 from pipeline.artifacts.pairs import open_pairs
 from pipeline.artifacts.shards import Arrays, ShardStore
 from pipeline.defenses.protocol import Rows
@@ -21,6 +22,7 @@ from pipeline.devices import batching, choose_device
 from pipeline.errors import PipelineError
 from pipeline.metrics.splits import validation_mask
 from pipeline.models.inference import for_inference
+from pipeline.models.outside import Outside
 from pipeline.progress import bar
 from pipeline.randomness import derive_seed, generator
 from pipeline.training.autoencoder import Pairs
@@ -61,8 +63,14 @@ class StudyMaterials:
         return for_inference(load_classifier(self._classifier), self.device)
 
     @cached_property
+    def build(self) -> Callable[..., nn.Module]:
+        model = load_classifier(self._classifier)
+        return rebuilder(model) if isinstance(model, Outside) else type(model)
+
+    @cached_property
     def architecture(self) -> Mapping[str, Any]:
         arguments = load_classifier(self._classifier).architecture
+        arguments = arguments.get("arguments", arguments)  # of somebody else's those that its maker takes
         return {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in arguments.items()

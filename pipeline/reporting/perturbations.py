@@ -24,7 +24,8 @@ def classifier_section(metrics: Mapping[str, Any], curves: pd.DataFrame) -> Sect
         "classifier",
         {
             "run": metrics["run"],
-            "accuracy": metrics["classifier"]["test_accuracy"],
+            "classifier": metrics["classifier"],
+            "left_out": left_out(metrics),
             "settings": [[name, in_words(value)] for name, value in metrics.get("params", {}).items()],
             "attacks": {
                 name: ", ".join(f"{key} = {value}" for key, value in flat(attack["params"]).items())
@@ -32,8 +33,18 @@ def classifier_section(metrics: Mapping[str, Any], curves: pd.DataFrame) -> Sect
             },
             "choices": choices(metrics),
         },
-        {"learning_curves": figures.learning_curves(curves)},
+        {"learning_curves": figures.learning_curves(curves)} if len(curves) else {},
     )
+
+
+def left_out(metrics: Mapping[str, Any]) -> list[list[str]]:
+    """A row for each attack, defense or part that does not apply to the study: what it is, and why."""
+    words = {"attacks": "attack {}", "defenses": "{}", "parts": "{}"}
+    return [
+        [words[kind].format(metrics["labels"].get(key, key) if kind == "defenses" else key), reason]
+        for kind, reasons in metrics.get("left_out", {}).items()
+        for key, reason in reasons.items()
+    ]
 
 
 def choices(metrics: Mapping[str, Any]) -> list[list[str]]:

@@ -12,9 +12,11 @@ from typing import Annotated
 from pipeline.artifacts.checkpoint import load_classifier
 from pipeline.artifacts.generation import start_from_images
 from pipeline.artifacts.images import read_shape
+from pipeline.artifacts.left_out import leave_out
 from pipeline.artifacts.measurement import measure_success
 from pipeline.attacks.shared.budgets import within_threat
 from pipeline.attacks.shared.protocol import load_attack
+from pipeline.errors import LeftOut
 from pipeline.models.inference import for_inference
 from pipeline.ranges import Range
 from pipeline.registry import split_method
@@ -24,6 +26,14 @@ from pipeline.studies import Study
 
 
 def main(study: Study, key: str) -> None:
+    try:
+        make(study, key)
+    except LeftOut as reason:
+        leave_out(str(reason), study.path("set", key), study.path("statistics", key))
+
+
+def make(study: Study, key: str) -> None:
+    """Write the set and its statistics. Raises LeftOut where the attack does not suit the images."""
     where = f"other_attacks.{key}"
     method, own = split_method(key, study.value(where), study.where(where))
     attack = load_attack(method)

@@ -22,6 +22,7 @@ from pipeline.artifacts.adversarial import TEST, open_adversarial
 from pipeline.artifacts.checkpoint import load_classifier
 from pipeline.artifacts.curves import write_curves
 from pipeline.artifacts.found import Found, write_found
+from pipeline.artifacts.left_out import leave_out, reason_left_out
 from pipeline.artifacts.statistics import write_frame
 from pipeline.attacks.shared.adaptive import AdaptiveSettings, Attempt, attack_defense, attacks_of
 from pipeline.attacks.shared.defended import Target, check_gradients, multiply_adds
@@ -40,8 +41,11 @@ CHECKED = 100  # originals that the gradients are looked at on
 
 
 def main(study: Study, key: str) -> None:
-    classifier = for_inference(load_classifier(study.path("classifier")), study.device)
     folder = study.path("adaptive", key)
+    if reason := reason_left_out(study.path("learning", key)):
+        leave_out(reason, folder)
+        return
+    classifier = for_inference(load_classifier(study.path("classifier")), study.device)
     shutil.rmtree(folder, ignore_errors=True)  # of variants that are none any more
     for loaded in load_family(study, key):
         attack_one(study, loaded, classifier, folder if loaded.name == key else folder / loaded.name)

@@ -10,6 +10,7 @@ from pipeline.artifacts.evaluations import write_evaluation
 from pipeline.artifacts.images import read_description
 from pipeline.artifacts.judging import judge_parts, parts_to_judge
 from pipeline.artifacts.learning import load_learned, write_examined
+from pipeline.artifacts.left_out import leave_out, reason_left_out
 from pipeline.defenses.protocol import Examined, load_defense
 from pipeline.devices import batching
 from pipeline.errors import PipelineError
@@ -19,6 +20,9 @@ from pipeline.studies import Study
 
 
 def main(study: Study, key: str) -> None:
+    if reason := reason_left_out(study.path("learning", key)):
+        leave_out(reason, study.path("evaluation", key), study.path("examination", key))
+        return
     names = study.seed, study.source
     batch_size = batching(study.device).predict
     sets = {attack: study.path(attack) for attack in ("minimal", "extended")}

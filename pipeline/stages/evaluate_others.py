@@ -9,6 +9,7 @@ Cost:   the passes of each over the sets.
 from pipeline.artifacts.adversarial import open_adversarial
 from pipeline.artifacts.evaluations import write_evaluation
 from pipeline.artifacts.judging import judge_parts, parts_to_judge
+from pipeline.artifacts.left_out import leave_out, reason_left_out
 from pipeline.devices import batching
 from pipeline.stages.command import run
 from pipeline.stages.families import load_family
@@ -16,10 +17,14 @@ from pipeline.studies import Study
 
 
 def main(study: Study, key: str) -> None:
+    folder = study.path("other_evaluation", key)
+    if reason := reason_left_out(study.path("learning", key)):
+        leave_out(reason, folder)
+        return
     names = study.seed, study.source
     batch_size = batching(study.device).predict
     sets = {attack: study.path("set", attack) for attack in study.other_attacks}
-    folder = study.path("other_evaluation", key)
+    sets = {attack: path for attack, path in sets.items() if not reason_left_out(path)}
     folder.mkdir(parents=True, exist_ok=True)
     for loaded in load_family(study, key):
         frame = judge_parts(loaded.judged(), parts_to_judge(None, sets, batch_size, *names), batch_size, *names)

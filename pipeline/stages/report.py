@@ -39,6 +39,8 @@ WORKERS = 2  # processes that draw; the bytes are the same with any number
 
 def main(study: Study) -> None:
     metrics = read_metrics(study.path("metrics"))
+    left_out = metrics["left_out"]
+    study = study.without(left_out["attacks"], left_out["defenses"])
     sets = {name: _statistics(study.path("statistics", name), study.path("set", name)) for name in study.attacks}
     success = {
         name: read_frame(study.path("statistics", name) / "success.parquet", "success")[0]
@@ -65,7 +67,7 @@ def main(study: Study) -> None:
             for family in study.families
             if family in metrics["robust"]
         },
-        sizes=_sizes(study.path("sizes")),
+        sizes=None if left_out["parts"] else _sizes(study.path("sizes")),
     )
     drawn = draw_all([*sections(metrics, results).values()], WORKERS)
     pictures = {name: picture for section in drawn for name, picture in section.pictures.items()}

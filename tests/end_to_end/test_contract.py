@@ -47,7 +47,7 @@ def within(one: str, other: str, mark: str) -> bool:
 
 
 def test_every_stage_of_the_pipeline_has_run(finished: Finished, asked: list[Asked]) -> None:
-    assert {name.partition("@")[0] for name in finished.ran} == set(STAGES)
+    assert {name.partition("@")[0] for name in finished.ran} == set(STAGES) - {"check_params"}
     assert {one.stage for one in asked} == set(STAGES) - {"check_params"}  # it runs without a PYTHONPATH of ours
 
 

@@ -23,7 +23,7 @@ from pipeline.artifacts.weights import save_model
 from pipeline.errors import PipelineError
 from pipeline.metrics.calibration import StepSizeTrial
 from pipeline.metrics.sources import every_target, select_sources
-from pipeline.models.classifier import Classifier
+from pipeline.models.cnn import Classifier
 from tests.sets import make_set
 
 

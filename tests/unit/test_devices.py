@@ -24,7 +24,7 @@ from pipeline.attacks.shared.protocol import load_attack
 from pipeline.defenses.dropout_ensemble import dropout_ensemble
 from pipeline.defenses.gaussian_blur import blur, repeat_edges
 from pipeline.defenses.gaussian_noise_ensemble import gaussian_noise_ensemble
-from pipeline.models.classifier import Classifier
+from pipeline.models.cnn import Classifier
 from pipeline.models.dropout import scaled_mask
 from pipeline.models.inference import to_unit_interval, unit_interval
 from pipeline.randomness import seeded_globally, seeded_initialization

@@ -11,7 +11,7 @@ from pipeline.attacks.shared.precision import for_gradients, reached
 from pipeline.devices import check_bfloat16
 from pipeline.errors import PipelineError
 from pipeline.metrics.outcomes import margins
-from pipeline.models.classifier import Classifier
+from pipeline.models.cnn import Classifier
 
 CPU = torch.device("cpu")
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from pipeline.attacks.shared.goals import Goal
 from pipeline.devices import check_bfloat16
+from pipeline.models.outside import Outside
 
 Precision = Literal["float32", "bfloat16"]
 # Where a float32 pass decides: a lead above minus this share of the largest logit of the image.
@@ -25,9 +26,12 @@ class Lowered(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = copy.deepcopy(model)
+        taken = any(isinstance(module, Outside) for module in model.modules())
+        # Somebody's own `forward` may take a view, which that order of memory does not allow.
+        order = torch.preserve_format if taken else torch.channels_last
         for module in self.model.modules():
             if isinstance(module, LOWERED):
-                module.to(torch.bfloat16, memory_format=torch.channels_last)  # type: ignore[call-overload]
+                module.to(torch.bfloat16, memory_format=order)  # type: ignore[call-overload]
 
     def forward(self, images: Tensor) -> Tensor:
         with torch.autocast(images.device.type, torch.bfloat16):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.attacks.shared.goals import Goal
-from pipeline.errors import PipelineError
+from pipeline.errors import LeftOut, PipelineError
 from pipeline.registry import load
 
 Norm = Literal["l0", "l1", "l2", "linf"]
@@ -68,15 +68,13 @@ class Attack:
         return bound
 
     def check(self, targeted: bool, height: int, width: int) -> None:
-        """Raise PipelineError if it cannot go this way, or not on images of this size."""
+        """Raise PipelineError if it cannot go this way, LeftOut if it is not meant for images of this size."""
         if targeted and not self.targeted:
             raise PipelineError(f"{self.name}: expected an attack that takes targets; this one only leaves the label")
         if not targeted and not self.untargeted:
             raise PipelineError(f"{self.name}: expected an attack that leaves the label; this one only takes targets")
         if self.largest is not None and height * width > self.largest:
-            raise PipelineError(
-                f"{self.name}: expected images of at most {self.largest} pixels, found {height} x {width}"
-            )
+            raise LeftOut(f"{self.name}: expected images of at most {self.largest} pixels, found {height} x {width}")
 
     def __call__(
         self, model: nn.Module, images: Tensor, goal: Goal, generator: torch.Generator | None = None, **parameters: Any
