@@ -25,7 +25,7 @@ from pipeline.attacks.shared.protocol import Attack
 from pipeline.devices import batching
 from pipeline.errors import PipelineError
 from pipeline.metrics.outcomes import margins
-from pipeline.metrics.sources import every_target, select_sources
+from pipeline.metrics.sources import every_target, select_sources, some_targets, turns
 from pipeline.models.inference import predict
 from pipeline.progress import bar
 from pipeline.randomness import derive_seed, generator
@@ -49,15 +49,23 @@ def start_from_set(path: Path) -> Start:
 
 
 def start_from_images(
-    path: Path, model: nn.Module, counts: Mapping[str, int], seed: int, source: str, where: str
+    path: Path,
+    model: nn.Module,
+    counts: Mapping[str, int],
+    seed: int,
+    source: str,
+    where: str,
+    targets: int | None = None,
 ) -> Start:
     """Source images of an images file, class-balanced and right, `counts` of each split, towards every other class.
+
+    targets : towards so many of the other classes each; None: all.
 
     Drawn by seed and `source` alone. Raises PipelineError naming `where` if a class has too few.
     """
     device = next(model.parameters()).device
     class_names = read_description(path).class_names
-    originals, labels, source_split, source_index = [], [], [], []
+    originals, labels, source_split, source_index, turn = [], [], [], [], []
 
     def classify(images: NDArray[np.uint8]) -> NDArray[np.int64]:
         logits = predict(model, torch.from_numpy(images), batching(device).predict)
@@ -67,8 +75,11 @@ def start_from_images(
     for number, split in enumerate(SOURCE_SPLITS):
         count = counts.get(split, 0)
         images = read_split(path, split)
-        random = np.random.default_rng(derive_seed(seed, source, "sources", split))
+        order_seed = derive_seed(seed, source, "sources", split)
+        random = np.random.default_rng(order_seed)
         chosen = select_sources(images.images, images.labels, classify, count, class_names, random, f"{where}.{split}")
+        looked_at = np.random.default_rng(order_seed).permutation(len(images.labels))  # in this order, as it does
+        turn.append(turns(images.labels[chosen], np.argsort(looked_at)[chosen]))
         originals.append(images.images[chosen])
         labels.append(images.labels[chosen])
         source_split.append(np.full(count, number, np.uint8))
@@ -76,7 +87,13 @@ def start_from_images(
     original_labels = np.concatenate(labels)
     if not len(original_labels):
         raise PipelineError(f"{where}: expected images of one split at least, found none")
-    original_row, target_labels = every_target(original_labels, len(class_names))
+    if targets is None:
+        original_row, target_labels = every_target(original_labels, len(class_names))
+    else:
+        random = np.random.default_rng(derive_seed(seed, source, "targets"))
+        original_row, target_labels = some_targets(
+            original_labels, np.concatenate(turn), len(class_names), targets, random
+        )
     sources = Sources(
         originals=np.concatenate(originals),
         source_split=np.concatenate(source_split),

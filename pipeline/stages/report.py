@@ -178,8 +178,11 @@ def _statistics(folder: Path, adversarial: Path) -> Statistics:
         # A fooled image of the test split for each class, towards a different class each.
         fooled = set_.is_adversarial & (sources.source_split[sources.original_row] == TEST)
         classes = len(set_.identity.class_names)
-        wanted = [(label, (label + 1 + label % (classes - 1)) % classes) for label in range(classes)]
-        found = [np.flatnonzero(fooled & (sources.labels == a) & (sources.target_labels == b))[:1] for a, b in wanted]
+        found = []
+        for label in range(classes):
+            own = np.flatnonzero(fooled & (sources.labels == label))
+            wanted = own[sources.target_labels[own] == (label + 1 + label % (classes - 1)) % classes]
+            found.append((wanted if len(wanted) else own)[:1])  # where not every class is a target, any
         rows = np.sort(np.concatenate(found))  # HDF5 reads sorted rows only
         by_label = np.argsort(sources.labels[rows])
         samples = (

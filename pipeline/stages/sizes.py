@@ -27,7 +27,7 @@ from pipeline.attacks.shared.engine import run_attack
 from pipeline.attacks.shared.goals import Goal
 from pipeline.devices import batching
 from pipeline.errors import LeftOut, PipelineError
-from pipeline.metrics.sources import every_target, select_sources
+from pipeline.metrics.sources import select_sources
 from pipeline.metrics.splits import validation_mask
 from pipeline.metrics.transfer import Size, measure_examples, measure_transfer
 from pipeline.models.inference import depth_and_width, for_inference, predict, to_unit_interval
@@ -36,7 +36,7 @@ from pipeline.progress import bar
 from pipeline.randomness import derive_seed, generator
 from pipeline.ranges import Range
 from pipeline.stages.command import run
-from pipeline.stages.sets import chosen_arguments
+from pipeline.stages.sets import chosen_arguments, targets_of
 from pipeline.studies import Study
 from pipeline.training.classifier import Division, Epoch, divide, fit_classifier, new_classifier
 
@@ -149,7 +149,7 @@ def _transfer(
     where = study.where("sizes.originals")
     chosen = select_sources(test.images, test.labels, classify_by_all, count, class_names, random, where)
     originals = test.images[chosen]
-    original_row, targets = every_target(test.labels[chosen], len(class_names))
+    original_row, targets = targets_of(study, "sizes", test.labels[chosen], len(class_names))
     labels = test.labels[chosen][original_row]
     rows = torch.from_numpy(original_row).to(device, torch.int64)
     goal = Goal(torch.from_numpy(targets).to(device, torch.int64))

@@ -158,11 +158,12 @@ def test_an_attack_takes_one_file_and_one_block(tree: Tree) -> None:
 
 
 def test_a_defense_with_trials_and_training_takes_one_file_and_one_block(tree: Tree) -> None:
-    (tree.folder / "pipeline/defenses/rounded.py").write_text(DEFENSE)
+    """That file may lie in the study's own folder."""
+    (tree.folder / "studies/tiny/rounded.py").write_text(DEFENSE)
     tree.change(lambda params: params["defenses"].update(rounded=FAMILY))
     own = {f"{stage}@rounded" for stage in ("learn", "evaluate", "evaluate_others", "attack_defense")}
     assert tree.repro() == {"fingerprint_code", *own, "metrics", "report"}
-    assert touched(tree) == {"pipeline/defenses/rounded.py", PARAMS}
+    assert touched(tree) == {"studies/tiny/rounded.py", PARAMS}
     metrics, label = metrics_of(tree), "Rounded images, and a classifier of its own"
     assert metrics["labels"]["rounded"] == label
     choice = metrics["choices"]["rounded"]["shades"]

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -114,10 +115,12 @@ def test_a_classifier_that_is_brought_gets_the_whole_study(tmp_path: Path) -> No
     for words in ("somebody else", "What is left out", "classifier.retrain: true", "Adversarial training"):
         assert words in report
     assert tree.repro() == set()
-    # Other weights of theirs, or other code, and all of it is made again; more leave to train, and only what trains is.
+    # With leave to train, what trains is made again and nothing else.
     before = tree.hashes()
     tree.change(lambda params: params["classifier"].update(retrain=True))
+    tree.change(lambda params: params["sizes"].update(classifiers={"narrow": {"width": 4}, "standard": {}}))
     tree.repro("sizes")
+    assert set(pd.read_parquet(tree.folder / "data/sizes/tiny/sizes.parquet")["width"]) == {4, 8}
     after = tree.hashes()
     assert {path for path in before if before[path] != after[path]} <= {
         path for path in before if "code/" in path or "sizes/" in path or ".words" in path
