@@ -75,8 +75,9 @@ def trained(model: nn.Module) -> nn.Module:
 
 
 def bring(tree: Tree, model: nn.Module, classifier: dict[str, Any]) -> None:
-    """Into the tiny study, with few attacks."""
+    """Into the tiny study, with two other attacks; one is the study's own, and not for images of its size."""
     written(tree.params_file.parent / THEIRS)
+    (tree.params_file.parent / "small.py").write_text(SMALL)
     weights = {f"module.{name}": value for name, value in trained(model).state_dict().items()}
     torch.save({"epoch": 8, "state_dict": weights}, tree.params_file.parent / "weights.pt")
 
@@ -86,9 +87,24 @@ def bring(tree: Tree, model: nn.Module, classifier: dict[str, Any]) -> None:
             "weights": "weights.pt",
             "normalization": {"mean": [0.5], "std": [0.5]},
         }
-        del params["other_attacks"]["ddn"]
+        params["other_attacks"] = {"fgsm": {}, "small": {}}
 
     tree.change(edit)
+
+
+SMALL = '''"""Noise, on small images alone."""
+
+import torch
+
+from pipeline.attacks.shared.protocol import Attack
+
+
+def small(model, images, goal):
+    return (images + 0.01).clamp(0, 1), torch.ones_like(goal.labels)
+
+
+attack = Attack(run=small, largest=10)
+'''
 
 
 def metrics_of(tree: Tree) -> dict[str, Any]:
@@ -112,6 +128,8 @@ def test_a_classifier_that_is_brought_gets_the_whole_study(tmp_path: Path) -> No
     assert metrics["defenses"]["dropout_ensemble"]["minimal"]["vote_variance_mean"] > 0
     assert set(metrics["left_out"]["defenses"]) == {"adversarial_training"}
     assert set(metrics["left_out"]["parts"]) == {"sizes"}
+    assert metrics["left_out"]["attacks"] == {"small": "small: expected images of at most 10 pixels, found 8 x 8"}
+    assert set(metrics["attacks"]) == {"minimal", "extended", "fgsm"}
     for words in ("somebody else", "What is left out", "classifier.retrain: true", "Adversarial training"):
         assert words in report
     assert tree.repro() == set()
