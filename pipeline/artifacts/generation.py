@@ -68,7 +68,7 @@ def start_from_images(
     originals, labels, source_split, source_index, turn = [], [], [], [], []
 
     def classify(images: NDArray[np.uint8]) -> NDArray[np.int64]:
-        logits = predict(model, torch.from_numpy(images), batching(device).predict)
+        logits = predict(model, torch.from_numpy(images), batching(device, images.shape[1:]).predict)
         predicted: NDArray[np.int64] = logits.argmax(1).cpu().numpy()
         return predicted
 
@@ -122,7 +122,7 @@ def make_set(
     source : of the images; with the seed, the set's name and the block it names the random numbers.
     """
     device = next(model.parameters()).device
-    settings, sources = batching(device), start.sources
+    settings, sources = batching(device, start.sources.originals.shape[1:]), start.sources
     count, size = len(sources.labels), settings.block
     blocks = [slice(first, min(first + size, count)) for first in range(0, count, size)]
     about = {
@@ -188,7 +188,7 @@ def margins_by(model: nn.Module) -> Callable[[NDArray[np.float32], NDArray[np.ui
     device = next(model.parameters()).device
 
     def measure(images: NDArray[np.float32], target_labels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        logits = predict(model, torch.from_numpy(images), batching(device).predict)
+        logits = predict(model, torch.from_numpy(images), batching(device, images.shape[1:]).predict)
         targets = torch.from_numpy(target_labels).to(device, torch.int64)
         measured: NDArray[np.float32] = margins(logits, targets).cpu().numpy()
         return measured

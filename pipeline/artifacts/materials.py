@@ -13,7 +13,7 @@ from torch import nn
 
 from pipeline.artifacts.adversarial import SOURCE_SPLITS, AdversarialSet, open_adversarial
 from pipeline.artifacts.checkpoint import load_classifier
-from pipeline.artifacts.images import read_description, read_split
+from pipeline.artifacts.images import read_description, read_shape, read_split
 from pipeline.artifacts.outside import rebuilder
 from pipeline.artifacts.pairs import open_pairs
 from pipeline.artifacts.shards import Arrays, ShardStore
@@ -50,9 +50,16 @@ class StudyMaterials:
     ) -> None:
         self.source, self.key, self.seed = source, key, seed
         self.device = choose_device() if device is None else device
-        self.attack_batch, self.predict_batch = batching(self.device).attack, batching(self.device).predict
         self._images, self._classifier, self._sets = images, classifier, sets
         self._stores: list[ShardStore] = []
+
+    @cached_property
+    def attack_batch(self) -> int:
+        return batching(self.device, read_shape(self._images)).attack
+
+    @cached_property
+    def predict_batch(self) -> int:
+        return batching(self.device, read_shape(self._images)).predict
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:

@@ -115,7 +115,7 @@ def check_outside(
     `class_count` classes or no gradient, or is right no more often than by chance.
     """
     parameter = next(model.parameters())
-    size = batching(parameter.device).predict
+    size = batching(parameter.device, images.shape[1:]).predict
     some = (images[:size].to(parameter.device) / 255).to(parameter.dtype).requires_grad_()
     shape = "x".join(map(str, images.shape[1:]))
     try:

@@ -83,7 +83,7 @@ def attack_one(study: Study, loaded: Loaded, classifier: nn.Module, folder: Path
     name, device = loaded.name, study.device
     settings = settings_of(study, name, loaded.defense.randomized)
     images, labels, source_index = _originals(study, settings.originals)
-    batch_size = batching(device).attack
+    batch_size = batching(device, images.shape[1:]).attack
     target = Target(
         loaded.defense.predict,
         loaded.model,

@@ -14,7 +14,7 @@ import torch
 from pipeline.artifacts.checkpoint import load_classifier
 from pipeline.artifacts.choices import write_choices
 from pipeline.artifacts.curves import write_curves
-from pipeline.artifacts.images import read_description, read_split
+from pipeline.artifacts.images import read_description, read_shape, read_split
 from pipeline.attacks.shared.calibration import try_extra_steps, try_step_sizes
 from pipeline.devices import batching
 from pipeline.errors import PipelineError
@@ -49,7 +49,7 @@ def main(study: Study) -> None:
         study.checked("attacks.minimal.step_size", StepSize)
 
     device = study.device
-    batches = batching(device)
+    batches = batching(device, read_shape(study.path("images")))
     model = for_inference(load_classifier(study.path("classifier")), device)
     split = read_split(study.path("images"), "train")
     held_out = validation_mask(split.labels, study.seed, study.source)

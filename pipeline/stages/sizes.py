@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pipeline.artifacts.curves import write_curves
-from pipeline.artifacts.images import read_description, read_split
+from pipeline.artifacts.images import read_description, read_shape, read_split
 from pipeline.artifacts.left_out import leave_out
 from pipeline.artifacts.outside import given_in, retraining
 from pipeline.artifacts.statistics import write_frame
@@ -132,7 +132,7 @@ def _transfer(
     epochs: int,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     device = study.device
-    settings = batching(device)
+    settings = batching(device, read_shape(study.path("images")))
 
     def classify(model: nn.Module, images: NDArray[Any]) -> NDArray[np.float32]:
         logits: NDArray[np.float32] = predict(model, torch.from_numpy(images), settings.predict).cpu().numpy()
