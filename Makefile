@@ -39,7 +39,7 @@ results: $(READY)  ## reports/README.md and benchmarks/README.md, from the commi
 	$(BIN)/python -m benchmarks.pages
 
 bench: $(READY) .peers/.ready  ## after a full run: start-up, the engine against the peers and the ceiling, cost, memory
-	for name in start_up ceiling generation scaling attacks dropout_ensemble gac precision; do \
+	for name in start_up ceiling generation scaling attacks convergence dropout_ensemble gac precision; do \
 	$(BIN)/python -m benchmarks.$$name || exit 1; done
 
 .peers/.ready: benchmarks/requirements.txt | $(READY)

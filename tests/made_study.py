@@ -171,6 +171,16 @@ def made_metrics(
                     "originals": 20,
                     "sanity_originals": 20,
                     "ascent": {"method": "pgd", "steps": 20, "draws": passes[name]},
+                    "left_out": {"square": "expected images of at least 5 x 5 pixels, found 4 x 4"},
+                    "doublings": {"pgd_doubled": 2},
+                },
+                "clean_accuracy": rate(0.9),
+                "doubled": {"times": 2, "robust_accuracy": rate(0.1), "change": rate(0.0)},
+                "randomness": None
+                if passes[name] == 1
+                else {
+                    "resubmissions": 4,
+                    **dict.fromkeys(("deployed_vote", "single_query", "worst_of", "fixed"), rate(0.05)),
                 },
                 "linf": {"0": rate(0.9), "0.05": rate(0.5), "0.1": rate(0.1), "0.2": rate(0.0)},
                 "every_attack": rate(0.1),
