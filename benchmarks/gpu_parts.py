@@ -43,7 +43,7 @@ from pipeline.metrics.outcomes import margins
 from pipeline.metrics.sources import every_target, select_sources
 from pipeline.metrics.splits import validation_mask
 from pipeline.metrics.votes import summarize_passes
-from pipeline.models.classifier import Classifier
+from pipeline.models.cnn import Classifier
 from pipeline.models.inference import for_inference, predict, to_unit_interval
 from pipeline.models.modes import frozen
 from pipeline.randomness import derive_seed, generator

@@ -42,7 +42,7 @@ def passes_per_second(study: Study, shape: tuple[int, int, int], classes: int) -
 
     from pipeline.attacks.shared.ascent import score_gradients
     from pipeline.devices import batching
-    from pipeline.models.classifier import Classifier
+    from pipeline.models.cnn import Classifier
     from pipeline.models.inference import for_inference
 
     model = Classifier(shape, classes, **study.arguments(Classifier, "classifier.architecture"))

@@ -1,5 +1,6 @@
 """What every format shares: files that appear whole or not at all."""
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -25,6 +26,12 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def checksum_of(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def canonical_json(value: Any) -> str:

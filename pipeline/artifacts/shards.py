@@ -15,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 from pipeline.artifacts.files import canonical_json, replacing
 from pipeline.artifacts.weights import writing_tensors
 from pipeline.devices import choose_device, numerics
+from pipeline.registry import own_sources
 
 Arrays = dict[str, NDArray[Any]]
 WORK = Path(".work")
@@ -31,7 +32,7 @@ class ShardStore:
     def __init__(self, inputs: Sequence[Path], arguments: Mapping[str, Any]) -> None:
         digest = hashlib.sha256(canonical_json([dict(arguments), numerics(choose_device())]).encode())
         code = sorted(Path(__file__).parents[1].rglob("*.py"))
-        for path in [*inputs, *code]:
+        for path in [*inputs, *code, *own_sources()]:
             with open(path, "rb") as handle:
                 digest.update(hashlib.file_digest(handle, "sha256").digest())
         self.folder = WORK / digest.hexdigest()[:16]

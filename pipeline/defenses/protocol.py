@@ -136,6 +136,15 @@ class Materials(Protocol):
         ...
 
     @property
+    def build(self) -> Callable[..., nn.Module]:
+        """What makes another network of the attacked classifier's kind, still untrained: its class, or its maker's.
+
+        Called with the images' shape, the number of classes, and of `architecture` what is to stay. Raises LeftOut
+        where the classifier is somebody else's, and the study does not say that it may be trained anew.
+        """
+        ...
+
+    @property
     def held_out(self) -> NDArray[np.bool_]:
         """The validation images of the train split, bool (n,)."""
         ...

@@ -25,7 +25,8 @@ def classifier_section(metrics: Mapping[str, Any], curves: pd.DataFrame) -> Sect
         {
             "run": metrics["run"],
             "images": images_in_words(metrics["images"]) if "images" in metrics else [],
-            "accuracy": metrics["classifier"]["test_accuracy"],
+            "classifier": metrics["classifier"],
+            "left_out": left_out(metrics),
             "settings": [[name, in_words(value)] for name, value in metrics.get("params", {}).items()],
             "attacks": {
                 name: ", ".join(f"{key} = {value}" for key, value in flat(attack["params"]).items())
@@ -33,7 +34,7 @@ def classifier_section(metrics: Mapping[str, Any], curves: pd.DataFrame) -> Sect
             },
             "choices": choices(metrics),
         },
-        {"learning_curves": figures.learning_curves(curves)},
+        {"learning_curves": figures.learning_curves(curves)} if len(curves) else {},
     )
 
 
@@ -49,6 +50,16 @@ def images_in_words(images: Mapping[str, Any]) -> list[list[str]]:
     if images["repeated_train_images"]:
         rows.append(["training images that are the same as another", str(images["repeated_train_images"])])
     return [*rows, ["test images that are training images too", str(images["test_images_in_train"])]]
+
+
+def left_out(metrics: Mapping[str, Any]) -> list[list[str]]:
+    """A row for each attack, defense or part that does not apply to the study: what it is, and why."""
+    words = {"attacks": "attack {}", "defenses": "{}", "parts": "{}"}
+    return [
+        [words[kind].format(metrics["labels"].get(key, key) if kind == "defenses" else key), reason]
+        for kind, reasons in metrics.get("left_out", {}).items()
+        for key, reason in reasons.items()
+    ]
 
 
 def choices(metrics: Mapping[str, Any]) -> list[list[str]]:

@@ -23,6 +23,7 @@ from pipeline.artifacts.checkpoint import load_classifier
 from pipeline.artifacts.curves import write_curves
 from pipeline.artifacts.found import Found, write_found
 from pipeline.artifacts.images import read_split
+from pipeline.artifacts.left_out import leave_out, reason_left_out
 from pipeline.artifacts.statistics import write_frame
 from pipeline.attacks.shared.adaptive import Attempt, attack_defense
 from pipeline.attacks.shared.adaptive_settings import AdaptiveSettings, attacks_of
@@ -42,8 +43,11 @@ CHECKED = 100  # originals that the gradients are looked at on
 
 
 def main(study: Study, key: str) -> None:
-    classifier = for_inference(load_classifier(study.path("classifier")), study.device)
     folder = study.path("adaptive", key)
+    if reason := reason_left_out(study.path("learning", key)):
+        leave_out(reason, folder)
+        return
+    classifier = for_inference(load_classifier(study.path("classifier")), study.device)
     shutil.rmtree(folder, ignore_errors=True)  # of variants that are none any more
     for loaded in load_family(study, key):
         attack_one(study, loaded, classifier, folder if loaded.name == key else folder / loaded.name)
@@ -81,7 +85,7 @@ def attack_one(study: Study, loaded: Loaded, classifier: nn.Module, folder: Path
     name, device = loaded.name, study.device
     settings = settings_of(study, name, loaded.defense.randomized)
     images, labels, source_index = sampled_originals(study, settings.originals)
-    batch_size = batching(device).attack
+    batch_size = batching(device, images.shape[1:]).attack
     target = target_of(study, loaded)
     originals = to_unit_interval(images, loaded.model)
     itself = loaded.defense.role is not None and _same(loaded.model, classifier)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.errors import PipelineError
+from pipeline.registry import serve_own_files
 from pipeline.studies import Study
 
 TIMES = Path(".work/stage_times.csv")
@@ -24,8 +25,14 @@ def run(main: Callable[..., None], doc: str | None, key: str = "") -> None:
         parser.add_argument("key", metavar=key, help=f"key of the {key} in the study's params")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     words = parser.parse_args()
+
+    def begin() -> None:
+        study = Study(words.study)
+        serve_own_files(study.folder)
+        main(study, *([words.key] if key else []))
+
     command(
-        lambda: main(Study(words.study), *([words.key] if key else [])),
+        begin,
         words.debug,
         [words.study, getattr(words, "key", "")],
     )

@@ -6,6 +6,7 @@ Params: seed, images, classifier, training, sources, threat, other_attacks, defe
 """
 
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ from pipeline.artifacts.choices import read_choices
 from pipeline.artifacts.code import read_labels
 from pipeline.artifacts.curves import read_curves
 from pipeline.artifacts.evaluations import read_evaluation
+from pipeline.artifacts.facts import read_facts
 from pipeline.artifacts.images import read_description, read_summary
+from pipeline.artifacts.left_out import what_applies
 from pipeline.artifacts.metrics import write_metrics
 from pipeline.artifacts.statistics import read_frame, write_frame
 from pipeline.errors import PipelineError
@@ -46,6 +49,7 @@ YARDSTICKS = ("minimal", "ddn")
 
 
 def main(study: Study) -> None:
+    study, left_out = what_applies(study)
     description = read_description(study.path("images"))
     attacks = _attacks(study)
     evaluations = {
@@ -86,7 +90,11 @@ def main(study: Study) -> None:
         "labels": read_labels(study.path("code") / "labels.json"),
         "families": study.families,
         "methods": {family: study.method(family) for family in study.families},
-        "classifier": {"test_accuracy": defenses[next(iter(defenses))]["test_accuracy"]},
+        "classifier": {
+            "test_accuracy": defenses[next(iter(defenses))]["test_accuracy"],
+            **read_facts(study.path("classifier_facts")),
+        },
+        "left_out": left_out,
         "attacks": attacks,
         "choices": choices,
         "defenses": defenses,
@@ -94,12 +102,7 @@ def main(study: Study) -> None:
         "gac": gac,
         "comparisons": comparisons,
         "restorations": _restorations(study, choices),
-        "sizes": summarize_sizes(
-            *(
-                read_frame(study.path("sizes") / f"{name}.parquet", schema)[0]
-                for name, schema in (("sizes", "sizes"), ("examples", "size_examples"), ("transfer", "transfer"))
-            )
-        ),
+        "sizes": {"models": {}, "transfer": {}} if left_out["parts"] else _sizes(study.path("sizes")),
         "detection": nested_detection(scores, ("defense", "score", "attack", "negatives")),
         "chosen_detection": nested_detection(chosen, ("defense", "attack", "negatives")),
         "adaptive": _adaptive(study, chosen),
@@ -243,6 +246,11 @@ def _restorations(study: Study, choices: dict[str, Any]) -> dict[str, Any]:
             if blur:
                 found["blur_sigma"] = blur
     return found
+
+
+def _sizes(folder: Path) -> dict[str, Any]:
+    schemas = {"sizes": "sizes", "examples": "size_examples", "transfer": "transfer"}
+    return summarize_sizes(*(read_frame(folder / f"{name}.parquet", schemas[name])[0] for name in schemas))
 
 
 def _learning(study: Study, choices: dict[str, Any]) -> dict[str, Any]:

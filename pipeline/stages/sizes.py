@@ -6,6 +6,7 @@ Params: sizes, training, attacks, seed.
 Cost:   a training each; for each classifier the steps of its images, and one pass of every classifier over them.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -16,25 +17,26 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pipeline.artifacts.curves import write_curves
-from pipeline.artifacts.images import read_description, read_split
+from pipeline.artifacts.images import read_description, read_shape, read_split
+from pipeline.artifacts.left_out import leave_out
+from pipeline.artifacts.outside import given_in, retraining
 from pipeline.artifacts.statistics import write_frame
 from pipeline.artifacts.weights import save_model
 from pipeline.attacks import extended, minimal
 from pipeline.attacks.shared.engine import run_attack
 from pipeline.attacks.shared.goals import Goal
 from pipeline.devices import batching
-from pipeline.errors import PipelineError
-from pipeline.metrics.sources import every_target, select_sources
+from pipeline.errors import LeftOut, PipelineError
+from pipeline.metrics.sources import select_sources
 from pipeline.metrics.splits import validation_mask
 from pipeline.metrics.transfer import Size, measure_examples, measure_transfer
-from pipeline.models.classifier import Classifier
-from pipeline.models.inference import for_inference, predict, to_unit_interval
+from pipeline.models.inference import depth_and_width, for_inference, predict, to_unit_interval
 from pipeline.params import parameters_of
 from pipeline.progress import bar
 from pipeline.randomness import derive_seed, generator
 from pipeline.ranges import Range
 from pipeline.stages.command import run
-from pipeline.stages.sets import chosen_arguments
+from pipeline.stages.sets import chosen_arguments, targets_of
 from pipeline.studies import Study
 from pipeline.training.classifier import Division, Epoch, divide, fit_classifier, new_classifier
 
@@ -47,9 +49,16 @@ class SizeEpoch(Epoch):
 
 
 def main(study: Study) -> None:
+    try:
+        compare(study)
+    except LeftOut as reason:
+        leave_out(str(reason), study.path("sizes"))
+
+
+def compare(study: Study) -> None:
+    """Train the classifiers, attack them, and write the tables. Raises LeftOut where none may be trained."""
     training = study.training(fit_classifier, "sizes.training")
-    blocks = study.checked("sizes.classifiers", dict[str, Any])
-    architectures = {name: study.arguments(Classifier, f"sizes.classifiers.{name}") for name in blocks}
+    build, architectures = kinds_of(study)
     if len(architectures) < 2:
         where = study.where("sizes.classifiers")
         raise PipelineError(f"{where}: expected two or more to compare, found {len(architectures)}")
@@ -69,7 +78,9 @@ def main(study: Study) -> None:
     with bar(total, f"train sizes {study.name}", "image") as progress:
         for name, architecture in architectures.items():
             names = study.seed, study.source, "size", name
-            model, epochs = _train(division, len(description.class_names), names, architecture, training, progress)
+            model, epochs = _train(
+                division, len(description.class_names), names, build, architecture, training, progress
+            )
             curves += [SizeEpoch(**vars(epoch), model=name) for epoch in epochs]
             save_model(folder / "classifiers" / f"{name}.safetensors", model)
             models[name] = for_inference(model, device)
@@ -83,10 +94,28 @@ def main(study: Study) -> None:
 SCHEMAS = {"sizes": "sizes", "examples": "size_examples", "transfer": "transfer"}
 
 
+def kinds_of(study: Study) -> tuple[Callable[..., nn.Module], dict[str, dict[str, Any]]]:
+    """What makes a network of the study's kind, and by name the arguments for each. Raises LeftOut where none may."""
+    blocks = study.checked("sizes.classifiers", dict[str, Any])
+    if not study.brings_classifier:
+        return study.kind, {name: study.arguments(study.kind, f"sizes.classifiers.{name}") for name in blocks}
+    given = given_in(study.folder)
+    own = given.arguments or {}
+    return retraining(study.folder, given), {
+        name: own | study.checked(f"sizes.classifiers.{name}", dict[str, Any]) for name in blocks
+    }
+
+
 def _train(
-    division: Division, classes: int, names: Any, architecture: dict[str, Any], training: dict[str, Any], progress: Any
-) -> tuple[Classifier, list[Epoch]]:
-    model = new_classifier(division.images, classes, names, **architecture)
+    division: Division,
+    classes: int,
+    names: Any,
+    build: Callable[..., nn.Module],
+    architecture: dict[str, Any],
+    training: dict[str, Any],
+    progress: Any,
+) -> tuple[nn.Module, list[Epoch]]:
+    model = new_classifier(division.images, classes, names, build, **architecture)
     draws, epochs = generator(division.images.device, *names, "training"), []
     for epoch in fit_classifier(model, *division, draws, progress.update, **training):
         epochs.append(epoch)
@@ -96,14 +125,14 @@ def _train(
 
 def _transfer(
     study: Study,
-    models: dict[str, Classifier],
+    models: dict[str, nn.Module],
     count: int,
     first: dict[str, Any],
     further: dict[str, Any],
     epochs: int,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     device = study.device
-    settings = batching(device)
+    settings = batching(device, read_shape(study.path("images")))
 
     def classify(model: nn.Module, images: NDArray[Any]) -> NDArray[np.float32]:
         logits: NDArray[np.float32] = predict(model, torch.from_numpy(images), settings.predict).cpu().numpy()
@@ -120,7 +149,7 @@ def _transfer(
     where = study.where("sizes.originals")
     chosen = select_sources(test.images, test.labels, classify_by_all, count, class_names, random, where)
     originals = test.images[chosen]
-    original_row, targets = every_target(test.labels[chosen], len(class_names))
+    original_row, targets = targets_of(study, "sizes", test.labels[chosen], len(class_names))
     labels = test.labels[chosen][original_row]
     rows = torch.from_numpy(original_row).to(device, torch.int64)
     goal = Goal(torch.from_numpy(targets).to(device, torch.int64))
@@ -128,9 +157,8 @@ def _transfer(
     sizes, examples, transfers = [], [], []
     for name, model in models.items():
         right = classify(model, test.images).argmax(1) == test.labels
-        channels = model.architecture["channels"]
         parameters = sum(parameter.numel() for parameter in model.parameters())
-        sizes.append(Size(name, len(channels), max(channels), parameters, epochs, float(right.mean())))
+        sizes.append(Size(name, *depth_and_width(model), parameters, epochs, float(right.mean())))
     with bar(2 * len(models) * len(targets), f"transfer {study.name}", "image") as progress:
         for name, model in models.items():
             before = classify(model, originals)[original_row]

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.models.classifier import Classifier
+from pipeline.models.classifier import NormalizingClassifier
+from pipeline.models.cnn import Classifier
 from pipeline.models.dropout import sampling
 from pipeline.models.inference import place, predict, to_unit_interval, unit_interval
 from pipeline.models.precision import Precision, computing_in
@@ -59,13 +60,22 @@ def divide(
 
 
 def new_classifier(
-    images: Tensor, class_count: int, names: tuple[int, *tuple[str, ...]], **architecture: Any
-) -> Classifier:
-    """A classifier on the device of uint8 `images` (n, c, h, w), normalized by them; `names` seed its weights."""
+    images: Tensor,
+    class_count: int,
+    names: tuple[int, *tuple[str, ...]],
+    build: Callable[..., nn.Module] = Classifier,
+    **architecture: Any,
+) -> nn.Module:
+    """A classifier on the device of uint8 `images` (n, c, h, w); `names` seed its weights.
+
+    build : its class, or what else makes one of a shape, a number of classes and the architecture. One of ours is
+    normalized by the images.
+    """
     channels, height, width = images.shape[1:]
     with seeded_initialization(*names):
-        model = Classifier((channels, height, width), class_count, **architecture)
-    model.set_normalization(*channel_statistics(images))
+        model = build((channels, height, width), class_count, **architecture)
+    if isinstance(model, NormalizingClassifier):
+        model.set_normalization(*channel_statistics(images))
     return place(model, images.device)
 
 

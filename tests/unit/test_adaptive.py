@@ -34,8 +34,9 @@ from pipeline.defenses.undefended import undefended
 from pipeline.errors import PipelineError
 from pipeline.metrics.adaptive import broken_against_length, median_with_interval, summarize_adaptive
 from pipeline.models.autoencoder import Autoencoder
-from pipeline.models.classifier import Classifier, FullyConnectedClassifier
+from pipeline.models.cnn import Classifier
 from pipeline.models.inference import for_inference
+from pipeline.models.mlp import FullyConnectedClassifier
 from pipeline.training.classifier import divide, fit_classifier, new_classifier
 from tests.linear import Linear
 

@@ -16,7 +16,7 @@ from pipeline.attacks.shared.goals import Goal
 from pipeline.attacks.shared.protocol import Attack, load_attack
 from pipeline.errors import PipelineError
 from pipeline.metrics.outcomes import margins
-from pipeline.models.classifier import Classifier
+from pipeline.models.cnn import Classifier
 from pipeline.models.modes import frozen
 from tests.linear import Linear
 

@@ -30,7 +30,7 @@ from pipeline.errors import PipelineError
 from pipeline.metrics.restorations import summarize_restorations
 from pipeline.metrics.summary import compare_evaluations
 from pipeline.models.autoencoder import Autoencoder, RestoringClassifier
-from pipeline.models.classifier import Classifier
+from pipeline.models.cnn import Classifier
 from pipeline.models.dropout import Dropout, sampling
 from pipeline.training.autoencoder import AutoencoderTraining, Pairs, fit_autoencoder
 from tests.sets import make_set

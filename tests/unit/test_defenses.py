@@ -36,7 +36,8 @@ from pipeline.defenses.shared.choices import is_narrow, settle, shares_by_origin
 from pipeline.defenses.shared.pictures import Generated, Restorations
 from pipeline.errors import PipelineError
 from pipeline.models.autoencoder import Autoencoder, RestoringClassifier
-from pipeline.models.classifier import Classifier, FullyConnectedClassifier
+from pipeline.models.cnn import Classifier
+from pipeline.models.mlp import FullyConnectedClassifier
 from pipeline.params import parameters_of
 from pipeline.training.autoencoder import AutoencoderTraining, fit_autoencoder
 from pipeline.training.classifier import ClassifierTraining, Epoch, fit_classifier

@@ -22,8 +22,9 @@ from pipeline.errors import PipelineError
 from pipeline.metrics.gac_summary import gains_on, over_trainings, summarize_gac
 from pipeline.metrics.gains import MEAN, Accuracy, GacTrial, compare_accuracy, find_changes
 from pipeline.metrics.splits import training_mask, validation_mask
-from pipeline.models.classifier import Classifier, FullyConnectedClassifier
+from pipeline.models.cnn import Classifier
 from pipeline.models.generators import DcganGenerator, VanillaGenerator
+from pipeline.models.mlp import FullyConnectedClassifier
 from pipeline.training.gac import (
     CONTROL,
     GAC,

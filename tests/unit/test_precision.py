@@ -19,7 +19,7 @@ from pipeline.defenses.dropout_ensemble import dropout_ensemble
 from pipeline.devices import check_bfloat16
 from pipeline.errors import PipelineError
 from pipeline.metrics.outcomes import margins
-from pipeline.models.classifier import Classifier
+from pipeline.models.cnn import Classifier
 from pipeline.training.classifier import divide, fit_classifier, new_classifier
 
 CPU = torch.device("cpu")

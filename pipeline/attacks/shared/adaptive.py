@@ -278,9 +278,10 @@ class _Attacker:
         parameters = {**chosen.parameters, **changed}
         runs = [
             Run(
-                of, chosen, parameters, self.originals[part], self.labels[part], passes, (*names, block), restart, quiet
+                of, chosen, parameters, self.originals[at], self.labels[at], passes, (*names, block), restart, quiet,
+                precision=self.settings.precision,
             )
-            for block, part in enumerate(rows.split(size))
+            for block, at in enumerate(rows.split(size))
         ]  # fmt: skip
         return torch.cat(list(self.each(attacked, runs)))
 

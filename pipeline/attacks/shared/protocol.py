@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.attacks.shared.goals import Goal
-from pipeline.errors import PipelineError
+from pipeline.errors import LeftOut, PipelineError
 from pipeline.registry import load
 
 Norm = Literal["l0", "l1", "l2", "linf"]
@@ -81,10 +81,11 @@ class Attack:
         return self.unfit(norm, height, width) if self.unfit else ""
 
     def check(self, targeted: bool, height: int, width: int, norm: str = "") -> None:
-        """Raise PipelineError with the reason why it cannot be run, if there is one."""
+        """Raise PipelineError with the reason why it cannot go this way, LeftOut why not on these images, if any."""
         reason = self.reason(targeted, height, width, norm)
         if reason:
-            raise PipelineError(f"{self.name}: {reason}")
+            kind = LeftOut if (self.targeted if targeted else self.untargeted) else PipelineError
+            raise kind(f"{self.name}: {reason}")
 
     def __call__(
         self, model: nn.Module, images: Tensor, goal: Goal, generator: torch.Generator | None = None, **parameters: Any
