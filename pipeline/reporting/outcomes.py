@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pipeline.reporting.formats import rate
-from pipeline.reporting.names import label, transferred
+from pipeline.reporting.names import one_training, transferred, with_trainings
 from pipeline.reporting.section import Section
 
 PAPER_ATTACKS = ("minimal", "extended")
@@ -26,7 +26,7 @@ def outcome_table(metrics: Mapping[str, Any], names: Iterable[str]) -> dict[str,
     adaptive = metrics["adaptive"]
     rows = [
         [
-            label(metrics, name) + (f", {entry['passes']} passes" if entry["passes"] > 1 else ""),
+            with_trainings(metrics, name) + (f", {entry['passes']} passes" if entry["passes"] > 1 else ""),
             rate(entry["test_accuracy"]),
             rate(entry["clean_accuracy"]),
             ", ".join(sorted({entry[attack]["setting"] for attack in attacks if attack in entry})),
@@ -35,7 +35,7 @@ def outcome_table(metrics: Mapping[str, Any], names: Iterable[str]) -> dict[str,
                 for attack in attacks
                 for outcome in ("thwarted", "recovered")
             ),
-            rate(adaptive[name]["every_attack"]) if name in adaptive else "not attacked",
+            one_training(metrics, name, rate(adaptive[name]["every_attack"])) if name in adaptive else "not attacked",
         ]
         for name, entry in entries.items()
     ]

@@ -31,9 +31,19 @@ def classifier_section(metrics: Mapping[str, Any], curves: pd.DataFrame) -> Sect
                 for name, attack in metrics["attacks"].items()
             },
             "choices": choices(metrics),
+            "primary": primary(metrics),
         },
         {"learning_curves": figures.learning_curves(curves)},
     )
+
+
+def primary(metrics: Mapping[str, Any]) -> list[str]:
+    """The comparison that each family declared beforehand, in words."""
+    return [
+        f"{label(metrics, family)} over {label(metrics, found['over'])}, {found['attack']} images {found['outcome']}"
+        for family, found in metrics.get("primary", {}).items()
+        if found
+    ]
 
 
 def choices(metrics: Mapping[str, Any]) -> list[list[str]]:

@@ -10,7 +10,7 @@ from torch import nn
 
 from pipeline.artifacts.choices import read_choices
 from pipeline.artifacts.judging import Judged
-from pipeline.artifacts.learning import check_defended, load_defended
+from pipeline.artifacts.learning import check_defended, is_attacked, load_trained
 from pipeline.artifacts.materials import StudyMaterials
 from pipeline.defenses.protocol import Defense, load_defense
 from pipeline.models.inference import for_inference
@@ -20,16 +20,26 @@ from pipeline.studies import Study
 
 @dataclass(frozen=True)
 class Loaded:
-    """One defense of a family: its key, its file, its parameters with "auto" replaced, and what it predicts with."""
+    """One defense of a family: its key, its file, its parameters with "auto" replaced, and what it predicts with.
+
+    models : by number of the training, if it has several, else 0. role : which of what its family has learned that is;
+    None: nothing, it is the attacked classifier.
+    """
 
     name: str
     defense: Defense
     arguments: dict[str, Any]
-    model: nn.Module
+    models: dict[int, nn.Module]
+    role: str | None
+
+    @property
+    def model(self) -> nn.Module:
+        """That of the first training that did not fail."""
+        return next(iter(self.models.values()))
 
     def judged(self) -> Judged:
         """It as a judge of images."""
-        return Judged(self.name, partial(self.defense.predict, **self.arguments), self.model, self.defense.setting)
+        return Judged(self.name, partial(self.defense.predict, **self.arguments), self.models, self.defense.setting)
 
 
 def materials_of(study: Study, key: str) -> StudyMaterials:
@@ -84,9 +94,22 @@ def load_family(study: Study, key: str) -> Iterator[Loaded]:
         arguments = study.arguments(defense.predict, where, resolved)
         role = defense.role if own else stated.get("learned", defense.role)
         paths = study.path("learned", key), study.path("learning", key), study.path("classifier")
-        model = load_defended(*paths, role)
-        check_defended(defense.predict, model, study.where(where))
-        yield Loaded(name, defense, arguments, for_inference(model, study.device))
+        models = load_trained(*paths, role)
+        for model in models.values():
+            check_defended(defense.predict, model, study.where(where))
+        ready = {number: for_inference(model, study.device) for number, model in models.items()}
+        yield Loaded(name, defense, arguments, ready, None if is_attacked(*paths[:2], role) else role)
+
+
+def primary_of(study: Study, key: str, defense: Defense) -> dict[str, str] | None:
+    """The family's declared contrast, over the variant of that key or of that role; None if the study has neither."""
+    if defense.primary is None:
+        return None
+    variants = study.value(f"defenses.{key}.variants")
+    for name, block in variants.items():
+        if defense.primary.over in (name, block.get("learned")):
+            return {**defense.primary.as_dict(), "over": name}
+    return None
 
 
 def chosen(study: Study, key: str) -> dict[str, float | None]:
