@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pipeline.artifacts.adversarial import TEST, AdversarialSet, open_adversarial
 from pipeline.artifacts.images import read_split
+from pipeline.defenses.protocol import load_defense
 from pipeline.metrics.evaluation import Labels, evaluate, judge
 from pipeline.metrics.noise import add_noise_of_norm
 from pipeline.metrics.sources import one_row_per_original
@@ -53,6 +54,23 @@ class Judged:
     predict: Callable[..., Tensor]
     models: Mapping[int, nn.Module]
     setting: str
+
+
+@dataclass(frozen=True)
+class Member:
+    """A defense or a variant as its block says it: key, file, parameters with "auto" replaced, which model it takes.
+
+    role : see `defenses.protocol.Defense.role`.
+    """
+
+    name: str
+    method: str
+    arguments: Mapping[str, Any]
+    role: str | None
+
+    def predict(self) -> Callable[..., Tensor]:
+        """(learned, images, generator) -> logits of all passes."""
+        return partial(load_defense(self.method).predict, **self.arguments)
 
 
 def judge_parts(judged: Judged, parts: Iterator[Part], batch_size: int, seed: int, source: str) -> pd.DataFrame | None:

@@ -439,5 +439,6 @@ defense = Defense(
     randomized=True,
     learn=learn,
     examine=examine,
+    tried=("trials", "sigmas"),
     primary=Contrast(BLUR),  # whether what it has learned is more than a blur of equal error
 )

@@ -527,5 +527,6 @@ defense = Defense(
     setting="transfer",
     learn=learn,
     examine=examine,
+    tried=("lambdas", "trial_epochs"),
     primary=Contrast("control"),  # the paper's claim, Section 3.3
 )

@@ -31,6 +31,7 @@ class Defense:
         variant's block may name another role (`learned: control`).
     learn : (materials, *, <parameters>) -> Learned. Its keyword-only parameters are the keys of the block `learn`;
         None: there is nothing to try or to learn, and the block is empty. "auto" reaches it as it is.
+    tried : those of its keys that say what is tried; without them, and with a number for each "auto", nothing is.
     examine : (materials, learned, *, <parameters>) -> Examined: what else is measured once it has learned, with
         `learned` as it is read back: models, choices and trainings, no tables. A parameter is the key of that name of
         the block `examine`; where it stands not there, of `predict`, then of `learn`, so that no number stands
@@ -48,6 +49,7 @@ class Defense:
     learn: "Callable[..., Learned] | None" = None
     examine: "Callable[..., Examined] | None" = None
     primary: Contrast | None = None
+    tried: tuple[str, ...] = ()
 
 
 def load_defense(name: str) -> Defense:

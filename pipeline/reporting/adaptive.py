@@ -9,6 +9,7 @@ from pipeline.reporting.formats import NORMS, area, budget, flat, length_of, per
 from pipeline.reporting.names import label, label_of, one_training, with_trainings
 from pipeline.reporting.outcomes import PAPER_ATTACKS
 from pipeline.reporting.predicates import better
+from pipeline.reporting.replicates import with_replicates
 from pipeline.reporting.section import Section
 
 # Of an attack's settings: told elsewhere on the page.
@@ -53,8 +54,13 @@ def one_table(metrics: Mapping[str, Any]) -> list[list[str]]:
             rate(metrics["defenses"][name]["test_accuracy"]),
             metrics["defenses"][name].get("minimal", {}).get("setting", ""),
             *(
-                f"{rate(judged['thwarted'])} / {rate(judged['recovered'])}" if judged else ""
-                for judged in (metrics["defenses"][name].get(attack) for attack in PAPER_ATTACKS)
+                " / ".join(
+                    with_replicates(metrics, name, attack, outcome, rate(metrics["defenses"][name][attack][outcome]))
+                    for outcome in ("thwarted", "recovered")
+                )
+                if attack in metrics["defenses"][name]
+                else ""
+                for attack in PAPER_ATTACKS
             ),
             one_training(metrics, name, rate(entry["every_attack"])),
             _needed(entry),

@@ -5,6 +5,7 @@ from typing import Any
 
 from pipeline.reporting.formats import rate
 from pipeline.reporting.names import one_training, transferred, with_trainings
+from pipeline.reporting.replicates import with_replicates
 from pipeline.reporting.section import Section
 
 PAPER_ATTACKS = ("minimal", "extended")
@@ -31,7 +32,9 @@ def outcome_table(metrics: Mapping[str, Any], names: Iterable[str]) -> dict[str,
             rate(entry["clean_accuracy"]),
             ", ".join(sorted({entry[attack]["setting"] for attack in attacks if attack in entry})),
             *(
-                rate(entry[attack][outcome]) if attack in entry else "not judged"
+                with_replicates(metrics, name, attack, outcome, rate(entry[attack][outcome]))
+                if attack in entry
+                else "not judged"
                 for attack in attacks
                 for outcome in ("thwarted", "recovered")
             ),

@@ -84,6 +84,11 @@ def looks_cut(longest: float) -> bool:
     return float(longest).is_integer()
 
 
+def among(own: Interval, others: Mapping[str, Any]) -> bool:
+    """A figure lies between the lowest and the highest of `each` of the others, both included."""
+    return bool(min(others["each"]) <= own["value"] <= max(others["each"]))
+
+
 def size_against(gain: Interval, claim: tuple[float, float]) -> str:
     """Whether a gain is "less than", "within" or "more than" a claimed range."""
     low, high = claim

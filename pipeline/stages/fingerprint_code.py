@@ -3,7 +3,7 @@
 Reads:  the sources of the package.
 Writes: a JSON file per stage, attack and part of a defense: the checksum of every definition that it reaches, comments
         and docstrings left out; the defenses' labels.
-Params: other_attacks, defenses, adaptive: the keys in them, `method` and `learned`.
+Params: other_attacks, defenses, adaptive: the keys in them, `method` and `learned`; replicates.defenses.
 """
 
 import shutil
@@ -55,15 +55,20 @@ def _fingerprints(study: Study, code: Code) -> Iterator[tuple[Path, Mapping[str,
     for method in sorted(adaptive_methods(study.value("adaptive"))):
         adaptive |= code.reach(file_of("attacks", method, study, "adaptive"), None)
     yield Path("attacks/adaptive.json"), adaptive
+    replicated: dict[str, str] = {}
     for family, names in study.families.items():
         files = {file_of("defenses", study.method(family, name), study, f"defenses.{family}") for name in names}
         own = file_of("defenses", study.method(family), study, f"defenses.{family}")
-        yield Path("defenses") / f"{family}.learn.json", code.reach_of_keyword(own, keywords=("learn",))
+        learn = code.reach_of_keyword(own, keywords=("learn",))
+        yield Path("defenses") / f"{family}.learn.json", learn
         predict: dict[str, str] = {}
         for file in sorted(files):
             keywords = ("predict", "examine") if file == own else ("predict",)
             predict |= code.reach_of_keyword(file, keywords=keywords, scalars=True)
         yield Path("defenses") / f"{family}.predict.json", predict
+        if {"undefended", *study.value("replicates.defenses")} & set(names):
+            replicated |= learn | predict
+    yield Path("defenses/replicated.json"), replicated
 
 
 def file_of(room: str, method: str, study: Study, key: str) -> Path:

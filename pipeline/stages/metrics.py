@@ -24,6 +24,7 @@ from pipeline.metrics.comparisons import compare_family
 from pipeline.metrics.detection import area_gain, detect
 from pipeline.metrics.gac_summary import gains_on, summarize_gac
 from pipeline.metrics.gains import CONTROLS
+from pipeline.metrics.replicates import summarize_replicates
 from pipeline.metrics.restorations import BLUR, NOTHING, summarize_restorations
 from pipeline.metrics.splits import VALIDATION
 from pipeline.metrics.summary import (
@@ -72,9 +73,9 @@ def main(study: Study) -> None:
     choices = _choices(study, attacks, {name: about["arguments"] for name, (_, about) in evaluations.items()})
     abouts = {name: about for name, (_, about) in evaluations.items()}
     comparisons: dict[str, Any] = {}
+    primary = {family: abouts[family]["primary"] for family in study.families}
     for family, names in study.families.items():
-        roles = {name: abouts[name]["role"] for name in names}
-        comparisons |= compare_family(roles, everything, abouts[family]["primary"])
+        comparisons |= compare_family({name: abouts[name]["role"] for name in names}, everything, primary[family])
     gac = _gains(study, defenses, choices, comparisons)
     adaptive = _adaptive(study, chosen)
     metrics = {
@@ -97,13 +98,18 @@ def main(study: Study) -> None:
         **_learning(study, choices),
         "gac": gac,
         "comparisons": comparisons,
-        "primary": {family: abouts[family]["primary"] for family in study.families},
+        "primary": primary,
         "restorations": _restorations(study, choices),
         "sizes": summarize_sizes(
             *(
                 read_frame(study.path("sizes") / f"{name}.parquet", schema)[0]
                 for name, schema in (("sizes", "sizes"), ("examples", "size_examples"), ("transfer", "transfer"))
             )
+        ),
+        "replicates": summarize_replicates(
+            read_frame(study.path("replicates") / "judged.parquet", "replicated_evaluation")[0],
+            read_frame(study.path("replicates") / "examples.parquet", "replicated_examples")[0],
+            primary,
         ),
         "detection": nested_detection(scores, ("defense", "score", "attack", "negatives")),
         "chosen_detection": nested_detection(chosen, ("defense", "attack", "negatives")),

@@ -31,12 +31,12 @@ from pipeline.models.classifier import Classifier
 from pipeline.models.inference import for_inference, predict, to_unit_interval
 from pipeline.params import parameters_of
 from pipeline.progress import bar
-from pipeline.randomness import derive_seed, generator
+from pipeline.randomness import derive_seed
 from pipeline.ranges import Range
 from pipeline.stages.command import run
 from pipeline.stages.sets import chosen_arguments
 from pipeline.studies import Study
-from pipeline.training.classifier import Division, Epoch, divide, fit_classifier, new_classifier
+from pipeline.training.classifier import Epoch, divide, fit_classifier, train_classifier
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,9 @@ def main(study: Study) -> None:
     with bar(total, f"train sizes {study.name}", "image") as progress:
         for name, architecture in architectures.items():
             names = study.seed, study.source, "size", name
-            model, epochs = _train(division, len(description.class_names), names, architecture, training, progress)
+            model, epochs = train_classifier(
+                division, len(description.class_names), names, architecture, training, progress, f"{name} "
+            )
             curves += [SizeEpoch(**vars(epoch), model=name) for epoch in epochs]
             save_model(folder / "classifiers" / f"{name}.safetensors", model)
             models[name] = for_inference(model, device)
@@ -81,17 +83,6 @@ def main(study: Study) -> None:
 
 
 SCHEMAS = {"sizes": "sizes", "examples": "size_examples", "transfer": "transfer"}
-
-
-def _train(
-    division: Division, classes: int, names: Any, architecture: dict[str, Any], training: dict[str, Any], progress: Any
-) -> tuple[Classifier, list[Epoch]]:
-    model = new_classifier(division.images, classes, names, **architecture)
-    draws, epochs = generator(division.images.device, *names, "training"), []
-    for epoch in fit_classifier(model, *division, draws, progress.update, **training):
-        epochs.append(epoch)
-        progress.set_postfix({f"{names[-1]} {epoch.split}": f"{epoch.accuracy:.4f}"}, refresh=False)
-    return model, epochs
 
 
 def _transfer(

@@ -11,10 +11,9 @@ from pipeline.artifacts.weights import save_model
 from pipeline.metrics.splits import validation_mask
 from pipeline.models.classifier import Classifier
 from pipeline.progress import bar
-from pipeline.randomness import generator
 from pipeline.stages.command import run
 from pipeline.studies import Study
-from pipeline.training.classifier import divide, fit_classifier, new_classifier
+from pipeline.training.classifier import divide, fit_classifier, train_classifier
 
 
 def main(study: Study) -> None:
@@ -26,14 +25,9 @@ def main(study: Study) -> None:
     class_count = len(read_description(study.path("images")).class_names)
     held_out = validation_mask(split.labels, study.seed, study.source)
     division = divide(split.images, split.labels, held_out, device)
-    model = new_classifier(division.images, class_count, names, **architecture)
-
-    curves = []
-    draws = generator(device, *names, "training")
-    with bar(training["epochs"] * len(division.images), f"train_classifier {study.name}", "image") as progress:
-        for epoch in fit_classifier(model, *division, draws, progress.update, **training):
-            curves.append(epoch)
-            progress.set_postfix({f"{epoch.split} accuracy": f"{epoch.accuracy:.4f}"}, refresh=False)
+    total = training["epochs"] * len(division.images)
+    with bar(total, f"train_classifier {study.name}", "image") as progress:
+        model, curves = train_classifier(division, class_count, names, architecture, training, progress)
     write_curves(study.path("classifier_curves"), curves)
     save_model(study.path("classifier"), model)
 
