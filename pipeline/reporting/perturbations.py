@@ -33,6 +33,7 @@ def classifier_section(metrics: Mapping[str, Any], curves: pd.DataFrame) -> Sect
                 for name, attack in metrics["attacks"].items()
             },
             "choices": choices(metrics),
+            "primary": primary(metrics),
         },
         {"learning_curves": figures.learning_curves(curves)} if len(curves) else {},
     )
@@ -59,6 +60,15 @@ def left_out(metrics: Mapping[str, Any]) -> list[list[str]]:
         [words[kind].format(metrics["labels"].get(key, key) if kind == "defenses" else key), reason]
         for kind, reasons in metrics.get("left_out", {}).items()
         for key, reason in reasons.items()
+    ]
+
+
+def primary(metrics: Mapping[str, Any]) -> list[str]:
+    """The comparison that each family declared beforehand, in words."""
+    return [
+        f"{label(metrics, family)} over {label(metrics, found['over'])}, {found['attack']} images {found['outcome']}"
+        for family, found in metrics.get("primary", {}).items()
+        if found
     ]
 
 

@@ -1,6 +1,6 @@
 """Training of a classifier: SGD with Nesterov momentum under a one-cycle learning rate."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
 
@@ -15,7 +15,7 @@ from pipeline.models.cnn import Classifier
 from pipeline.models.dropout import sampling
 from pipeline.models.inference import place, predict, to_unit_interval, unit_interval
 from pipeline.models.precision import Precision, computing_in
-from pipeline.randomness import seeded_initialization
+from pipeline.randomness import generator, seeded_initialization
 from pipeline.ranges import Range
 from pipeline.training.augmentation import shift_and_flip
 
@@ -57,6 +57,28 @@ def divide(
     parts = (torch.from_numpy(values[rows]) for rows in (~held_out, held_out) for values in (images, labels))
     kept, kept_labels, validation, validation_labels = (part.to(device) for part in parts)
     return Division(kept, kept_labels.long(), validation, validation_labels.long())
+
+
+def train_classifier(
+    division: Division,
+    class_count: int,
+    names: tuple[int, *tuple[str, ...]],
+    architecture: Mapping[str, Any],
+    training: Mapping[str, Any],
+    progress: Any,
+    what: str = "",
+    build: Callable[..., nn.Module] = Classifier,
+) -> "tuple[nn.Module, list[Epoch]]":
+    """A new classifier, trained, and its epochs; `names` seed its weights and its training.
+
+    progress : a bar with `update(n)` and `set_postfix(...)`; `what` stands before what it shows.
+    """
+    model = new_classifier(division.images, class_count, names, build, **architecture)
+    draws, epochs = generator(division.images.device, *names, "training"), []
+    for epoch in fit_classifier(model, *division, draws, progress.update, **training):
+        epochs.append(epoch)
+        progress.set_postfix({f"{what}{epoch.split} accuracy": f"{epoch.accuracy:.4f}"}, refresh=False)
+    return model, epochs
 
 
 def new_classifier(

@@ -87,6 +87,8 @@ def test_every_stage_depends_on_its_code_and_on_what_it_loads_by_name(name: str)
         expected.add("defenses/${key}.predict.json")
     if "defense.learn" in source:
         expected.add("defenses/${key}.learn.json")
+    if "replicate" in source and name == "replicates":
+        expected.add("defenses/replicated.json")
     if "read_labels(" in source:
         expected.add("labels.json")
     assert code == expected
