@@ -20,8 +20,8 @@ reproduce: $(READY)  ## the studies that params.yaml lists, and their comparison
 	$(BIN)/dvc repro
 	@echo "The reports: $(CURDIR)/reports/index.html"
 
-study: $(READY)  ## make study NAME=mine [FROM=digits]: a new study, with the params of another to start from
-	$(BIN)/python -m pipeline.new_study $(NAME) $(FROM)
+study: $(READY)  ## make study NAME=mine [IMAGES=folder] [FROM=digits]: a new study, with the params of another to start from
+	$(BIN)/python -m pipeline.new_study $(NAME) $(FROM) $(if $(IMAGES),--images "$(IMAGES)")
 
 studies: $(READY)  ## studies/pipeline.yaml and the params' schema into every study
 	$(BIN)/python -m pipeline.new_study --refresh

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artifacts.outside import Given
+from pipeline.artifacts.raw.wanted import Images
 from pipeline.attacks import extended, minimal
 from pipeline.attacks.shared.protocol import load_attack
 from pipeline.defenses.protocol import load_defense
@@ -27,14 +28,7 @@ def schema_text() -> str:
     blocks: dict[str, Any] = {
         "study": {"type": "string", "pattern": "^[a-z0-9_-]+$", "description": "the folder's name"},
         "seed": {"type": "integer"},
-        "images": _object(
-            {
-                "source": {"type": "string"},
-                "raw": {"type": "string"},
-                "test_share": {"type": "number"},
-                "class_names": {"type": "array", "items": {"type": "string"}},
-            }
-        ),
+        "images": _block(Images),
         "classifier": _classifier(training),
         "training": training,
         "sources": _object({"train": NUMBER, "test": NUMBER, "targets": TARGETS}),

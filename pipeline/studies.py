@@ -23,6 +23,7 @@ NAME = re.compile(r"[a-z0-9_][a-z0-9_-]*")
 PATHS = {
     "words": "studies/{study}/.words.json",
     "code": "data/code/{study}",
+    "raw_files": "data/raw_files/{study}.json",
     "images": "data/images/{study}.h5",
     "classifier": "data/classifiers/{study}.safetensors",
     "classifier_facts": "data/classifiers/{study}.json",
@@ -52,9 +53,10 @@ BLOCKS = (
     "study", "seed", "images", "classifier", "training", "sources", "threat", "attack_trials", "attacks",
     "other_sources", "other_attacks", "defenses", "adaptive", "sizes",
 )  # fmt: skip
+IMAGES = ("source", "raw", "test_share", "class_names", "image_column", "label_column", "size", "channels")
 # What stands in those blocks that are not the parameters of one function, or keys of a person's choice.
 INNER = {
-    "images": ("source", "raw", "test_share", "class_names"),
+    "images": IMAGES,
     "classifier": (
         "kind", "architecture", "training", "build", "arguments", "weights", "normalization", "retrain",
     ),
@@ -71,7 +73,7 @@ RESERVED = ("minimal", "extended", "classifier")
 # Of a defense's block; the last three are always there, for each has stages that depend on it alone.
 FAMILY = ("method", "examine", "learn", "predict", "variants")
 # Values of `images.source` that say how files are laid out, not which images they are.
-FORMATS = ("idx",)
+FORMATS = ("idx", "parquet", "folder", "npz")
 Epsilon = Annotated[float, Range(0, 100000, low_open=True)]
 
 
@@ -163,10 +165,14 @@ class Study:
     def source(self) -> str:
         """Name of the images, by which random numbers are named: studies on the same images attack the same.
 
-        It is `images.source`, or of a source that is a mere format the folder `images.raw`.
+        It is `images.source`; of torchvision's sets their class, in small letters; of a source that is a mere
+        format the path of the files, from the folder of all raw files on.
         """
-        kind: str = self.checked("images.source", str)
-        return kind if kind not in FORMATS else checked_name(self.value("images.raw"), self.where("images.raw"))
+        source: str = self.checked("images.source", str)
+        kind, _, what = source.partition(":")
+        if kind == "torchvision":
+            return what.lower().replace("/", "_")
+        return source if kind not in FORMATS else "/".join(filter(None, (self.block("images").get("raw"), what)))
 
     @property
     def brings_classifier(self) -> bool:
@@ -225,6 +231,15 @@ class Study:
     def value(self, key: str) -> Any:
         """What stands at a dotted key. Raises PipelineError if it is not there."""
         return block_at(self.params, key, self.file)
+
+    def has(self, key: str) -> bool:
+        """Whether something stands at a dotted key."""
+        block: Any = self.params
+        for part in key.split("."):
+            if not isinstance(block, Mapping) or part not in block:
+                return False
+            block = block[part]
+        return True
 
     def where(self, key: str) -> str:
         """The key with its file, for messages."""

@@ -40,7 +40,8 @@ def select_sources(
             return np.sort(np.concatenate(chosen).astype(np.int64))
     short = [f"{name} {len(rows)}" for name, rows in zip(class_names, chosen, strict=True) if len(rows) < quota]
     raise PipelineError(
-        f"{what}: expected {quota} correctly classified images in each class, found only: {', '.join(short)}"
+        f"{what}: expected {quota} correctly classified images in each class, found only: {', '.join(short)}: "
+        f"{classes * min(map(len, chosen))} are there at most"
     )
 
 

@@ -56,6 +56,10 @@ def main(study: Study) -> None:
     images, labels = torch.from_numpy(split.images[held_out]), split.labels[held_out]
     predicted = predict(model, images, batches.predict).argmax(1).cpu().numpy()
     right = np.flatnonzero(predicted == labels)[: trials.originals]
+    if not len(right):
+        raise PipelineError(
+            f"{study.path('images')}: expected rightly classified validation images, found none: train more"
+        )
     classes = len(read_description(study.path("images")).class_names)
     rows, targets = targets_of(study, "attack_trials", labels[right], classes)
     originals = to_unit_interval(images[right], model)[torch.from_numpy(rows).to(device, torch.int64)]

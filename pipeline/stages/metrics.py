@@ -17,7 +17,7 @@ from pipeline.artifacts.code import read_labels
 from pipeline.artifacts.curves import read_curves
 from pipeline.artifacts.evaluations import read_evaluation
 from pipeline.artifacts.facts import read_facts
-from pipeline.artifacts.images import read_description
+from pipeline.artifacts.images import read_description, read_summary
 from pipeline.artifacts.left_out import what_applies
 from pipeline.artifacts.metrics import write_metrics
 from pipeline.artifacts.statistics import read_frame, write_frame
@@ -76,7 +76,6 @@ def main(study: Study) -> None:
         for one, other in combinations(names, 2)
     }
     gac = _gains(study, defenses, choices, comparisons)
-    adaptive = _adaptive(study, chosen)
     metrics = {
         "run": {
             "study": study.name,
@@ -86,6 +85,7 @@ def main(study: Study) -> None:
             "source": description.source,
             "source_checksum": description.source_checksum,
         },
+        "images": read_summary(study.path("images")),
         "params": {key: study.value(key) for key in ("seed", "classifier", "training", "sources")},
         "labels": read_labels(study.path("code") / "labels.json"),
         "families": study.families,
@@ -105,7 +105,7 @@ def main(study: Study) -> None:
         "sizes": {"models": {}, "transfer": {}} if left_out["parts"] else _sizes(study.path("sizes")),
         "detection": nested_detection(scores, ("defense", "score", "attack", "negatives")),
         "chosen_detection": nested_detection(chosen, ("defense", "attack", "negatives")),
-        "adaptive": adaptive,
+        "adaptive": _adaptive(study, chosen),
     }
     write_metrics(study.path("metrics"), rounded(metrics))
 

@@ -75,9 +75,9 @@ def settings_of(**changes: Any) -> AdaptiveSettings:
     return AdaptiveSettings(**{**settings, **changes})
 
 
-def problem(count: int = 30) -> tuple[Linear, Tensor, Tensor]:
+def problem(count: int = 30, classes: int = 5) -> tuple[Linear, Tensor, Tensor]:
     """Images around gray, all far from black and white, rightly classified by a linear model."""
-    model = Linear(seeded(), (1, 8, 8), classes=5).float().requires_grad_(False)
+    model = Linear(seeded(), (1, 8, 8), classes=classes).float().requires_grad_(False)
     model.bias -= model(torch.full((1, 1, 8, 8), 0.5))[0]
     images = 0.5 + 0.05 * torch.randn(count, 1, 8, 8, generator=seeded(1))
     return model, images, model(images).argmax(1)
@@ -326,8 +326,9 @@ def test_falling_steps_settle_where_equal_ones_jump_over() -> None:
     assert reached == [False, True]
 
 
-def test_outside_attacks_break_what_can_be_broken() -> None:
-    model, images, labels = problem()
+@pytest.mark.parametrize("classes", [2, 3, 5])
+def test_outside_attacks_break_what_can_be_broken(classes: int) -> None:
+    model, images, labels = problem(classes=classes)
     distance = smallest(model, images, labels, 1)
     epsilon = 0.01
     about: dict[str, Any] = {"norm": "linf", "epsilon": epsilon}

@@ -204,7 +204,11 @@ def test_auto_needs_a_rule(folder: Path) -> None:
 
 NUMBERS: dict[str, tuple[Any, str]] = {
     "images/test_share": (0.9, "images.test_share: expected a number in [0.05, 0.5], found 0.9"),
-    "images/source": ("svhn", "images.source: expected one of: digits, mnist, cifar10, idx, found 'svhn'"),
+    "images/source": (
+        "svhn",
+        "images.source: expected one of: digits, mnist, cifar10, torchvision:<Class>, "
+        "parquet:<folder>, folder:<path>, npz:<file>, idx:<folder>; found 'svhn'",
+    ),
     "seed": ("x", "seed: expected a whole number, found 'x'"),
 }
 
