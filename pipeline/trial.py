@@ -20,7 +20,7 @@ def cost(study: Study, shape: tuple[int, int, int], classes: int, training_image
     rate = passes_per_second(study, shape, classes)
     rows = sum(study.value(f"sources.{split}") for split in ("train", "test")) * (classes - 1)
     passes = (
-        TRAININGS * training_images * study.value("classifier.training.epochs")
+        (0 if study.brings_classifier else TRAININGS * training_images * study.value("classifier.training.epochs"))
         + rows * STEPS
         + study.value("attack_trials.originals") * (classes - 1) * TRIED
         + study.value("adaptive.all.originals") * ADAPTIVE
