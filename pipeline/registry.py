@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar
 from pipeline.errors import PipelineError
 
 Kind = TypeVar("Kind")
+_searched: set[str] = set()  # folders of studies on Python's path: one at most
 _own: list[Path] = []  # the folder of the study that this process works on, if it works on one
 
 
@@ -61,8 +62,16 @@ def own_module(folder: Path, name: str) -> ModuleType:
 
     Raises PipelineError if something else is installed under that name.
     """
-    if (place := str(folder.resolve())) not in sys.path:
+    place = str(folder.resolve())
+    for other in _searched - {place}:  # of another study, whose files may have the same names
+        sys.path[:] = [at for at in sys.path if at != other]
+        _searched.remove(other)
+        for loaded, module in list(sys.modules.items()):
+            if Path(getattr(module, "__file__", None) or "/").is_relative_to(other):
+                del sys.modules[loaded]
+    if place not in sys.path:
         sys.path.append(place)  # behind all others: what is installed is not hidden
+    _searched.add(place)
     first = name.partition(".")[0]
     spec = find_spec(first)
     places = [spec.origin, *(spec.submodule_search_locations or [])] if spec else []

@@ -25,6 +25,7 @@ from pipeline.errors import LeftOut, PipelineError
 from pipeline.models.dropout import sampling
 from pipeline.models.inference import for_inference, predict
 from pipeline.models.outside import Outside
+from pipeline.registry import own_module
 from pipeline.stages import check_params, train_classifier
 from pipeline.studies import Study
 from tests.root import ROOT
@@ -291,6 +292,16 @@ def test_a_file_of_weights_names_no_code(project: Project) -> None:
     project.bring("json:loads")
     with pytest.raises(PipelineError, match=r"params.yaml: classifier.build: json:loads raised TypeError"):
         load_classifier("data/classifiers/tiny.safetensors")
+
+
+def test_two_studies_may_have_modules_of_one_name(project: Project) -> None:
+    project.take()
+    other = Path("studies/other")
+    other.mkdir()
+    (other / f"{project.nets}.py").write_text("number = 4")
+    assert own_module(other, project.nets).number == 4
+    assert own_module(project.folder, project.nets).number == 3
+    assert isinstance(load_classifier("data/classifiers/tiny.safetensors"), Outside)
 
 
 def test_a_name_that_is_taken(project: Project) -> None:
