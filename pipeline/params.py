@@ -281,3 +281,12 @@ def _annotation_at(annotation: Any, parts: list[Any]) -> Any:
 def _names_a_branch(part: str) -> bool:
     """Whether a piece of pydantic's location is no key of the block but a branch of a union ("constrained-float")."""
     return not part.isidentifier() or part in ("int", "float", "str", "bool", "list", "none")
+
+
+def stated_at(block: Any, parameter: str) -> Any:
+    """The value of a parameter at any depth of a block, None where it isn't."""
+    if not isinstance(block, dict):
+        return None
+    if parameter in block and not isinstance(block[parameter], list):
+        return block[parameter]
+    return next((found for part in block.values() if (found := stated_at(part, parameter)) is not None), None)

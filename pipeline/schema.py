@@ -39,6 +39,13 @@ def schema_text() -> str:
         "other_attacks": {"type": "object", "properties": attacks, "additionalProperties": {"type": "object"}},
         "defenses": {"type": "object", "properties": _defenses(), "additionalProperties": {"type": "object"}},
         "adaptive": {"type": "object", "additionalProperties": {"type": "object"}},
+        "replicates": _object(
+            {
+                "count": {"type": "integer", "minimum": 2},
+                "sources": _object({"train": NUMBER, "test": NUMBER}),
+                "defenses": {"type": "array", "items": {"type": "string"}},
+            }
+        ),
         "sizes": _object(
             {
                 "classifiers": {"type": "object", "additionalProperties": {"type": "object"}},

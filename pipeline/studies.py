@@ -43,6 +43,7 @@ PATHS = {
     "examination": "data/evaluations/{study}/{key}",
     "other_evaluation": "data/other_evaluations/{study}/{key}",
     "adaptive": "data/adaptive/{study}/{key}",
+    "replicates": "data/replicates/{study}",
     "detection": "data/detection/{study}",
     "metrics": "reports/metrics/{study}.json",
     "figures": "reports/figures/{study}",
@@ -51,7 +52,7 @@ PATHS = {
 # Every block of a params file, and whether a study may do without it.
 BLOCKS = (
     "study", "seed", "images", "classifier", "training", "sources", "threat", "attack_trials", "attacks",
-    "other_sources", "other_attacks", "defenses", "adaptive", "sizes",
+    "other_sources", "other_attacks", "defenses", "adaptive", "replicates", "sizes",
 )  # fmt: skip
 IMAGES = ("source", "raw", "test_share", "class_names", "image_column", "label_column", "size", "channels")
 # What stands in those blocks that are not the parameters of one function, or keys of a person's choice.
@@ -64,6 +65,7 @@ INNER = {
     "threat": ("linf", "l2", "l0", "l1"),
     "attacks": ("minimal", "extended"),
     "other_sources": ("train", "test", "curve", "targets"),
+    "replicates": ("count", "sources", "defenses"),
     "sizes": ("classifiers", "training", "originals", "targets"),
 }  # fmt: skip
 TRAINED = ("kind", "architecture", "training")  # of classifier, where the study trains it

@@ -51,11 +51,11 @@ def reason_left_out(path: Path) -> str | None:
 
 
 def what_applies(study: Study) -> tuple[Study, dict[str, Any]]:
-    """The study without what was left out of it, and the reasons: of `attacks`, of `defenses`, of `parts` ("sizes")."""
+    """The study without what was left out of it, and the reasons: of `attacks`, of `defenses`, of `parts`."""
     places = {
         "attacks": {key: study.path("statistics", key) for key in study.other_attacks},
         "defenses": {key: study.path("learning", key) for key in study.families},
-        "parts": {"sizes": study.path("sizes")},
+        "parts": {part: study.path(part) for part in ("sizes", "replicates")},
     }
     reasons = {
         kind: {key: reason for key, path in paths.items() if (reason := reason_left_out(path))}

@@ -62,7 +62,7 @@ def autoattack(
         attacks.append(torchattacks.FAB(outer, multi_targeted=True, **towards))
         if not no_room_for_squares(norm, *images.shape[2:]):
             attacks.append(torchattacks.Square(outer, n_queries=queries, **about))
-        return outside.run(torchattacks.MultiAttack(attacks) if len(attacks) > 1 else attacks[0], images, goal)
+        return outside.run(torchattacks.MultiAttack(attacks), images, goal)
 
 
 def _of_the_highest_loss(

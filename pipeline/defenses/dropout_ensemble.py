@@ -21,6 +21,7 @@ from pipeline.defenses.shared.choices import is_narrow, moved, shares_by_origina
 from pipeline.defenses.shared.voting import predicted_classes
 from pipeline.errors import LeftOut, PipelineError
 from pipeline.metrics.choices import Choice
+from pipeline.metrics.contrasts import Contrast
 from pipeline.metrics.sources import one_row_per_original
 from pipeline.metrics.traces import trace
 from pipeline.models.dropout import Switched, sampling
@@ -242,4 +243,11 @@ def examine(
     return Examined(tables={"trace": trace(passes_over, carry_on, images, labels, targets, passes, extra_steps)})
 
 
-defense = Defense(predict=dropout_ensemble, randomized=True, role=None, learn=learn, examine=examine)
+defense = Defense(
+    predict=dropout_ensemble,
+    randomized=True,
+    role=None,
+    learn=learn,
+    examine=examine,
+    primary=Contrast(NOISE),  # whether dropout is more than noise of equal clean accuracy
+)

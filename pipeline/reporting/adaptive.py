@@ -6,9 +6,10 @@ from typing import Any
 from pipeline.metrics.detection import FALSE_POSITIVE_RATES
 from pipeline.reporting import adaptive_figures as figures
 from pipeline.reporting.formats import NORMS, area, budget, flat, length_of, percent, points, rate
-from pipeline.reporting.names import label, label_of
+from pipeline.reporting.names import label, label_of, one_training, with_trainings
 from pipeline.reporting.outcomes import PAPER_ATTACKS
 from pipeline.reporting.predicates import better
+from pipeline.reporting.replicates import with_replicates
 from pipeline.reporting.section import Section
 
 # Of an attack's settings: told elsewhere on the page.
@@ -62,15 +63,20 @@ def one_table(metrics: Mapping[str, Any]) -> list[list[str]]:
     """A row per attacked defense: every static or transfer figure next to the adaptive one."""
     return [
         [
-            label(metrics, name),
+            with_trainings(metrics, name),
             rate(metrics["defenses"][name]["test_accuracy"]),
             metrics["defenses"][name].get("minimal", {}).get("setting", ""),
             *(
-                f"{rate(judged['thwarted'])} / {rate(judged['recovered'])}" if judged else ""
-                for judged in (metrics["defenses"][name].get(attack) for attack in PAPER_ATTACKS)
+                " / ".join(
+                    with_replicates(metrics, name, attack, outcome, rate(metrics["defenses"][name][attack][outcome]))
+                    for outcome in ("thwarted", "recovered")
+                )
+                if attack in metrics["defenses"][name]
+                else ""
+                for attack in PAPER_ATTACKS
             ),
-            clean_of_sample(entry),
-            rate(entry["every_attack"]),
+            one_training(metrics, name, clean_of_sample(entry)),
+            one_training(metrics, name, rate(entry["every_attack"])),
             _needed(entry),
             f"{entry['detection']['static_auc']:.3f}",
             _adaptive_auc(entry["detection"]),

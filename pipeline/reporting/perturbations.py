@@ -33,19 +33,10 @@ def classifier_section(metrics: Mapping[str, Any], curves: pd.DataFrame) -> Sect
                 for name, attack in metrics["attacks"].items()
             },
             "choices": choices(metrics),
+            "primary": primary(metrics),
         },
         {"learning_curves": figures.learning_curves(curves)} if len(curves) else {},
     )
-
-
-def left_out(metrics: Mapping[str, Any]) -> list[list[str]]:
-    """A row for each attack, defense or part that does not apply to the study: what it is, and why."""
-    words = {"attacks": "attack {}", "defenses": "{}", "parts": "{}"}
-    return [
-        [words[kind].format(metrics["labels"].get(key, key) if kind == "defenses" else key), reason]
-        for kind, reasons in metrics.get("left_out", {}).items()
-        for key, reason in reasons.items()
-    ]
 
 
 def images_in_words(images: Mapping[str, Any]) -> list[list[str]]:
@@ -60,6 +51,25 @@ def images_in_words(images: Mapping[str, Any]) -> list[list[str]]:
     if images["repeated_train_images"]:
         rows.append(["training images that are the same as another", str(images["repeated_train_images"])])
     return [*rows, ["test images that are training images too", str(images["test_images_in_train"])]]
+
+
+def left_out(metrics: Mapping[str, Any]) -> list[list[str]]:
+    """A row for each attack, defense or part that does not apply to the study: what it is, and why."""
+    words = {"attacks": "attack {}", "defenses": "{}", "parts": "{}"}
+    return [
+        [words[kind].format(metrics["labels"].get(key, key) if kind == "defenses" else key), reason]
+        for kind, reasons in metrics.get("left_out", {}).items()
+        for key, reason in reasons.items()
+    ]
+
+
+def primary(metrics: Mapping[str, Any]) -> list[str]:
+    """The comparison that each family declared beforehand, in words."""
+    return [
+        f"{label(metrics, family)} over {label(metrics, found['over'])}, {found['attack']} images {found['outcome']}"
+        for family, found in metrics.get("primary", {}).items()
+        if found
+    ]
 
 
 def choices(metrics: Mapping[str, Any]) -> list[list[str]]:

@@ -70,7 +70,6 @@ def study_results(metrics: Metrics) -> dict[str, Any]:
                 "setting": entry["interval"],
                 "trainings": entry["trainings"],
                 "gains": gains_everywhere(metrics, version),
-                "alone": entry["trainings"] > 1 and "gain_on" in entry,  # one training, on other attacks
                 "originals": metrics["defenses"][version]["originals"],
             }
             for version, entry in metrics["gac"].items()

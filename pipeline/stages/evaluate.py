@@ -1,9 +1,10 @@
 """Judge a defense and its variants on the test split: clean images, the paper's sets, and random noise of their size.
 
 Reads:  the images file, the classifier, the paper's sets, what the family has learned.
-Writes: of the defense one row per (image, set); a folder with the same of its variants, and what else is measured.
+Writes: of the defense one row per (training, image, set), also of validation images; a folder with the same of its
+        variants, and what else is measured.
 Params: defenses.<key>, seed.
-Cost:   the passes of each over (test split + test-split part of the sets).
+Cost:   the passes of each training over (test split + test-split part of the sets), and of validation images likewise.
 """
 
 from pipeline.artifacts.evaluations import write_evaluation
@@ -15,7 +16,7 @@ from pipeline.defenses.protocol import Examined, load_defense
 from pipeline.devices import batching
 from pipeline.errors import PipelineError
 from pipeline.stages.command import run
-from pipeline.stages.families import examining_arguments, load_family, materials_of
+from pipeline.stages.families import examining_arguments, load_family, materials_of, primary_of
 from pipeline.studies import Study
 
 
@@ -42,7 +43,9 @@ def main(study: Study, key: str) -> None:
             "dataset": study.name,
             "defense": loaded.name,
             "arguments": loaded.arguments,
+            "role": loaded.role,
             "class_names": class_names,
+            "primary": primary_of(study, key, defense) if loaded.name == key else None,
         }
         write_evaluation(study.evaluation_path(key, loaded.name), frame, about)
 

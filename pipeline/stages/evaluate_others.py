@@ -39,6 +39,7 @@ def main(study: Study, key: str) -> None:
             "dataset": study.name,
             "defense": loaded.name,
             "arguments": loaded.arguments,
+            "role": loaded.role,
             "class_names": class_names,
         }
         write_evaluation(folder / f"{loaded.name}.parquet", frame, about)

@@ -3,7 +3,8 @@
 Reads:  the sources of the package; the study's own.
 Writes: a JSON file per stage, attack and part of a defense: the checksum of every definition that it reaches, comments
         and docstrings left out; the defenses' labels.
-Params: other_attacks, defenses, adaptive: the keys in them, `method` and `learned`; what builds the classifier.
+Params: other_attacks, defenses, adaptive: the keys in them, `method` and `learned`; replicates.defenses; what builds
+        the classifier.
 """
 
 import shutil
@@ -60,6 +61,7 @@ def _fingerprints(study: Study, code: Code) -> Iterator[tuple[Path, Mapping[str,
         file = file_of("attacks", method, study, "adaptive")
         adaptive |= code.reach(file, None) | _beside(study, file)
     yield Path("attacks/adaptive.json"), adaptive
+    replicated: dict[str, str] = {}
     for family, names in study.families.items():
         files = {file_of("defenses", study.method(family, name), study, f"defenses.{family}") for name in names}
         own = file_of("defenses", study.method(family), study, f"defenses.{family}")
@@ -70,6 +72,9 @@ def _fingerprints(study: Study, code: Code) -> Iterator[tuple[Path, Mapping[str,
             keywords = ("predict", "examine") if file == own else ("predict",)
             predict |= code.reach_of_keyword(file, keywords=keywords, scalars=True) | _beside(study, file)
         yield Path("defenses") / f"{family}.predict.json", predict
+        if {"undefended", *study.value("replicates.defenses")} & set(names):
+            replicated |= learn | predict
+    yield Path("defenses/replicated.json"), replicated
 
 
 def _of_classifier(study: Study, code: Code, found: Mapping[str, str]) -> dict[str, str]:

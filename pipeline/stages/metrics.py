@@ -5,11 +5,9 @@ Writes: the tables of AUC and true positive rates, of every score and of the cho
 Params: seed, images, classifier, training, sources, threat, other_attacks, defenses: shown beside the results.
 """
 
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from pipeline.artifacts.choices import read_choices
@@ -25,20 +23,23 @@ from pipeline.errors import PipelineError
 from pipeline.machine import describe_machine
 from pipeline.metrics.adaptive import summarize_adaptive
 from pipeline.metrics.calibration import PAPER_RATIO
+from pipeline.metrics.comparisons import compare_family
 from pipeline.metrics.detection import area_gain, detect
 from pipeline.metrics.gac_summary import gains_on, summarize_gac
 from pipeline.metrics.gains import CONTROLS
+from pipeline.metrics.replicates import summarize_replicates
 from pipeline.metrics.restorations import BLUR, NOTHING, summarize_restorations
+from pipeline.metrics.splits import VALIDATION
 from pipeline.metrics.summary import (
-    compare_evaluations,
     l2_ratio,
     nested_detection,
     rounded,
     summarize_attack,
     summarize_evaluation,
 )
+from pipeline.metrics.trainings import first_training
 from pipeline.metrics.transfer import summarize_sizes
-from pipeline.params import AUTO
+from pipeline.params import AUTO, stated_at
 from pipeline.progress import each
 from pipeline.stages.command import run
 from pipeline.studies import Study
@@ -68,13 +69,17 @@ def main(study: Study) -> None:
                 listed = others[others["attack"].isin(study.other_attacks)]  # one that was taken out is still there
                 frame = pd.concat([frame, listed], ignore_index=True)
             everything[name] = frame
-            defenses[name] = {"arguments": about["arguments"], **summarize_evaluation(frame)}
+            defenses[name] = {
+                "arguments": about["arguments"],
+                "trained": about["role"] is not None,
+                **summarize_evaluation(frame),
+            }
     choices = _choices(study, attacks, {name: about["arguments"] for name, (_, about) in evaluations.items()})
-    comparisons = {
-        f"{one}_minus_{other}": compare_evaluations(everything[one], everything[other])
-        for names in study.families.values()
-        for one, other in combinations(names, 2)
-    }
+    abouts = {name: about for name, (_, about) in evaluations.items()}
+    comparisons: dict[str, Any] = {}
+    primary = {family: abouts[family]["primary"] for family in study.families}
+    for family, names in study.families.items():
+        comparisons |= compare_family({name: abouts[name]["role"] for name in names}, everything, primary[family])
     gac = _gains(study, defenses, choices, comparisons)
     metrics = {
         "run": {
@@ -101,8 +106,10 @@ def main(study: Study) -> None:
         **_learning(study, choices),
         "gac": gac,
         "comparisons": comparisons,
+        "primary": primary,
         "restorations": _restorations(study, choices),
-        "sizes": {"models": {}, "transfer": {}} if left_out["parts"] else _sizes(study.path("sizes")),
+        "sizes": {"models": {}, "transfer": {}} if "sizes" in left_out["parts"] else _sizes(study.path("sizes")),
+        "replicates": {} if "replicates" in left_out["parts"] else _replicates(study.path("replicates"), primary),
         "detection": nested_detection(scores, ("defense", "score", "attack", "negatives")),
         "chosen_detection": nested_detection(chosen, ("defense", "attack", "negatives")),
         "adaptive": _adaptive(study, chosen),
@@ -126,14 +133,16 @@ def _attacks(study: Study) -> dict[str, Any]:
 
 
 def _detect(study: Study, evaluations: dict[str, pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Detection by every score, and by the chosen ones, with what those gain over the first defense's."""
-    examples, _ = read_frame(study.path("statistics", "minimal") / "examples.parquet", "examples")
-    test_rows = np.zeros(examples["original_row"].max() + 1, np.int64)
-    test_rows[examples["original_row"]] = examples["source_index"]
+    """Detection by every score, and by the chosen ones, with what those gain over the first defense's.
+
+    Of the first training.
+    """
+    paths = {name: study.evaluation_path(family, name) for family, names in study.families.items() for name in names}
     found = {}
     for name, frame in each(evaluations.items(), f"detect {study.name}", "defense", len(evaluations)):
+        validation, _ = read_evaluation(paths[name], VALIDATION)
         try:
-            found[name] = detect(frame, test_rows)
+            found[name] = detect(first_training(frame), first_training(validation))
         except PipelineError as error:
             raise PipelineError(f"evaluation of '{name}' in {study.name}: {error}") from None
     first = next(iter(found))
@@ -180,15 +189,6 @@ def _choices(study: Study, attacks: dict[str, Any], arguments: dict[str, dict[st
     return found
 
 
-def stated_at(block: Any, parameter: str) -> Any:
-    """The value of a parameter at any depth of a block, None where it isn't."""
-    if not isinstance(block, dict):
-        return None
-    if parameter in block and not isinstance(block[parameter], list):
-        return block[parameter]
-    return next((found for part in block.values() if (found := stated_at(part, parameter)) is not None), None)
-
-
 def _gains(
     study: Study, defenses: dict[str, Any], choices: dict[str, Any], comparisons: dict[str, Any]
 ) -> dict[str, Any]:
@@ -221,9 +221,9 @@ def _gains(
             for name, block in variants.items()
             if block.get("learned") in CONTROLS
         }
-        gains[family]["gain_on"] = gains_on(
-            gains[family]["gain"], controls, gains[family]["trainings"], defenses[family]["originals"]
-        )
+        gains[family]["gain_on"] = gains_on(controls)
+        for attack in gains[family]["gain"].keys() - {"clean"}:  # which is of the whole split there
+            gains[family]["gain"][attack] |= gains[family]["gain_on"][attack]
         if gains[family]["lambda"]:
             defenses[family]["lambda"] = gains[family]["lambda"]["used"]
         for over, key in (("over_control", "gain"), ("over_noise_control", "gain_over_noise")):
@@ -282,6 +282,12 @@ def _learning(study: Study, choices: dict[str, Any]) -> dict[str, Any]:
             adversary = {"epsilon": budget, "trades": 0, **learn["adversary"]}
             found["robust"][family] = {"adversary": adversary, "training": training}
     return found
+
+
+def _replicates(folder: Path, primary: dict[str, Any]) -> dict[str, Any]:
+    judged = read_frame(folder / "judged.parquet", "replicated_evaluation")[0]
+    examples = read_frame(folder / "examples.parquet", "replicated_examples")[0]
+    return summarize_replicates(judged, examples, primary)
 
 
 def _adaptive(study: Study, chosen: pd.DataFrame) -> dict[str, Any]:

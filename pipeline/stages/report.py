@@ -67,7 +67,7 @@ def main(study: Study) -> None:
             for family in study.families
             if family in metrics["robust"]
         },
-        sizes=None if left_out["parts"] else _sizes(study.path("sizes")),
+        sizes=None if "sizes" in left_out["parts"] else _sizes(study.path("sizes")),
     )
     drawn = draw_all([*sections(metrics, results).values()], WORKERS)
     pictures = {name: picture for section in drawn for name, picture in section.pictures.items()}

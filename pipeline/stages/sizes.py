@@ -33,12 +33,12 @@ from pipeline.metrics.transfer import Size, measure_examples, measure_transfer
 from pipeline.models.inference import depth_and_width, for_inference, predict, to_unit_interval
 from pipeline.params import parameters_of
 from pipeline.progress import bar
-from pipeline.randomness import derive_seed, generator
+from pipeline.randomness import derive_seed
 from pipeline.ranges import Range
 from pipeline.stages.command import run
 from pipeline.stages.sets import chosen_arguments, targets_of
 from pipeline.studies import Study
-from pipeline.training.classifier import Division, Epoch, divide, fit_classifier, new_classifier
+from pipeline.training.classifier import Epoch, divide, fit_classifier, train_classifier
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,8 @@ def compare(study: Study) -> None:
     with bar(total, f"train sizes {study.name}", "image") as progress:
         for name, architecture in architectures.items():
             names = study.seed, study.source, "size", name
-            model, epochs = _train(
-                division, len(description.class_names), names, build, architecture, training, progress
+            model, epochs = train_classifier(
+                division, len(description.class_names), names, architecture, training, progress, f"{name} ", build
             )
             curves += [SizeEpoch(**vars(epoch), model=name) for epoch in epochs]
             save_model(folder / "classifiers" / f"{name}.safetensors", model)
@@ -104,23 +104,6 @@ def kinds_of(study: Study) -> tuple[Callable[..., nn.Module], dict[str, dict[str
     return retraining(study.folder, given), {
         name: own | study.checked(f"sizes.classifiers.{name}", dict[str, Any]) for name in blocks
     }
-
-
-def _train(
-    division: Division,
-    classes: int,
-    names: Any,
-    build: Callable[..., nn.Module],
-    architecture: dict[str, Any],
-    training: dict[str, Any],
-    progress: Any,
-) -> tuple[nn.Module, list[Epoch]]:
-    model = new_classifier(division.images, classes, names, build, **architecture)
-    draws, epochs = generator(division.images.device, *names, "training"), []
-    for epoch in fit_classifier(model, *division, draws, progress.update, **training):
-        epochs.append(epoch)
-        progress.set_postfix({f"{names[-1]} {epoch.split}": f"{epoch.accuracy:.4f}"}, refresh=False)
-    return model, epochs
 
 
 def _transfer(

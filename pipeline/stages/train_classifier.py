@@ -18,10 +18,9 @@ from pipeline.models.inference import place
 from pipeline.models.outside import check_outside
 from pipeline.own_files import weights_file
 from pipeline.progress import bar
-from pipeline.randomness import generator
 from pipeline.stages.command import run
 from pipeline.studies import Study
-from pipeline.training.classifier import Epoch, divide, fit_classifier, new_classifier
+from pipeline.training.classifier import Epoch, divide, fit_classifier, train_classifier
 
 
 def main(study: Study) -> None:
@@ -47,15 +46,9 @@ def train(study: Study) -> tuple[nn.Module, list[Epoch]]:
     class_count = len(read_description(study.path("images")).class_names)
     held_out = validation_mask(split.labels, study.seed, study.source)
     division = divide(split.images, split.labels, held_out, device)
-    model = new_classifier(division.images, class_count, names, study.kind, **architecture)
-
-    curves = []
-    draws = generator(device, *names, "training")
-    with bar(training["epochs"] * len(division.images), f"train_classifier {study.name}", "image") as progress:
-        for epoch in fit_classifier(model, *division, draws, progress.update, **training):
-            curves.append(epoch)
-            progress.set_postfix({f"{epoch.split} accuracy": f"{epoch.accuracy:.4f}"}, refresh=False)
-    return model, curves
+    total = training["epochs"] * len(division.images)
+    with bar(total, f"train_classifier {study.name}", "image") as progress:
+        return train_classifier(division, class_count, names, architecture, training, progress, build=study.kind)
 
 
 def take(study: Study) -> tuple[nn.Module, str]:

@@ -1,6 +1,6 @@
 """Training of a classifier: SGD with Nesterov momentum under a one-cycle learning rate."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
 
@@ -14,7 +14,8 @@ from pipeline.models.classifier import NormalizingClassifier
 from pipeline.models.cnn import Classifier
 from pipeline.models.dropout import sampling
 from pipeline.models.inference import place, predict, to_unit_interval, unit_interval
-from pipeline.randomness import seeded_initialization
+from pipeline.models.precision import Precision, computing_in
+from pipeline.randomness import generator, seeded_initialization
 from pipeline.ranges import Range
 from pipeline.training.augmentation import shift_and_flip
 
@@ -58,6 +59,28 @@ def divide(
     return Division(kept, kept_labels.long(), validation, validation_labels.long())
 
 
+def train_classifier(
+    division: Division,
+    class_count: int,
+    names: tuple[int, *tuple[str, ...]],
+    architecture: Mapping[str, Any],
+    training: Mapping[str, Any],
+    progress: Any,
+    what: str = "",
+    build: Callable[..., nn.Module] = Classifier,
+) -> "tuple[nn.Module, list[Epoch]]":
+    """A new classifier, trained, and its epochs; `names` seed its weights and its training.
+
+    progress : a bar with `update(n)` and `set_postfix(...)`; `what` stands before what it shows.
+    """
+    model = new_classifier(division.images, class_count, names, build, **architecture)
+    draws, epochs = generator(division.images.device, *names, "training"), []
+    for epoch in fit_classifier(model, *division, draws, progress.update, **training):
+        epochs.append(epoch)
+        progress.set_postfix({f"{what}{epoch.split} accuracy": f"{epoch.accuracy:.4f}"}, refresh=False)
+    return model, epochs
+
+
 def new_classifier(
     images: Tensor,
     class_count: int,
@@ -88,6 +111,7 @@ class ClassifierTraining:
     weight_decay: Annotated[float, Range(0, 1)]
     shift: Annotated[int, Range(0, 16)]
     flip: bool
+    precision: Precision = "float32"
 
 
 # The model, a batch in [0, 1], its labels, and the share of the training that is over, to a loss and logits (n, k).
@@ -116,6 +140,7 @@ def fit_classifier(
     weight_decay: Annotated[float, Range(0, 1)],
     shift: Annotated[int, Range(0, 16)],
     flip: bool,
+    precision: Precision = "float32",
 ) -> Iterator[Epoch]:
     """Train `model` in place and yield the train and validation figures of each epoch.
 
@@ -127,6 +152,7 @@ def fit_classifier(
     objective : what is minimized; "train" figures are of its logits.
     learning_rate : peak of the cycle: up linearly over the first fifth, then down linearly to zero.
     shift, flip : augmentation, see `shift_and_flip`.
+    precision : of convolutions and linear layers; weights, their sums and the validation stay float32.
     """
     optimizer = torch.optim.SGD(
         model.parameters(), lr=learning_rate, momentum=0.9, nesterov=True, weight_decay=weight_decay
@@ -146,7 +172,8 @@ def fit_classifier(
         with sampling(model, generator):
             for rows in order.split(batch_size):
                 batch = shift_and_flip(images[rows], generator, shift, flip)
-                loss, logits = objective(model, to_unit_interval(batch, model), labels[rows], taken / total)
+                with computing_in(precision, images.device):
+                    loss, logits = objective(model, to_unit_interval(batch, model), labels[rows], taken / total)
                 taken += 1
                 optimizer.zero_grad()
                 loss.backward()

@@ -27,8 +27,8 @@ from pipeline.defenses.autoencoder_ensemble import (
 from pipeline.defenses.autoencoder_without_dropout import autoencoder_without_dropout
 from pipeline.defenses.gaussian_blur import blur, gaussian_blur
 from pipeline.errors import PipelineError
+from pipeline.metrics.comparisons import compare_evaluations
 from pipeline.metrics.restorations import summarize_restorations
-from pipeline.metrics.summary import compare_evaluations
 from pipeline.models.autoencoder import Autoencoder, RestoringClassifier
 from pipeline.models.cnn import Classifier
 from pipeline.models.dropout import Dropout, sampling
@@ -527,7 +527,8 @@ def test_defenses_are_compared_image_by_image() -> None:
         frame = pd.DataFrame(
             {"attack": attacks, "row": [0, 0, 1, 0, 1, 2, 3, 0], "original_row": [0, 0, 1, 0, 0, 1, 1, 0]}
         )
-        return frame.assign(recovered=[True, True, True, *recovered, True], thwarted=[None] * 3 + recovered + [None])
+        frame = frame.assign(recovered=[True, True, True, *recovered, True], thwarted=[None] * 3 + recovered + [None])
+        return frame.assign(training=0)
 
     one, other = evaluation([True, True, True, False]), evaluation([True, False, False, False])
     compared = compare_evaluations(one, other)

@@ -284,6 +284,7 @@ def test_the_words_are_all_that_names_code(folder: Path) -> None:
         "defenses/gac_vanilla/method": "undefended",
         "adaptive/all/ascent/method": "pgd_linf",
         "adaptive/all/others/jsma": {},
+        "replicates/defenses": ["gac_vanilla"],
     }.items():
         change(folder, put(key, value))
         found.append(words(Study(START)))

@@ -209,9 +209,12 @@ class _Attacker:
         rows = torch.arange(len(self.labels), device=self.labels.device)
         parameters = {**ascent.parameters, ascent.bound: epsilon}
         runs = [
-            Run(self.target, ascent, parameters, self.originals[part], self.labels[part], passes, ("fixed", block))
+            Run(
+                self.target, ascent, parameters, self.originals[part], self.labels[part], passes, ("fixed", block),
+                precision=self.settings.precision,
+            )
             for block, part in enumerate(rows.split(max(1, self.batch_size // passes)))
-        ]
+        ]  # fmt: skip
         parts = list(self.each(partial(attacked_fixed, restarts=self.settings.restarts), runs))
         images, predicted = (torch.cat(part) for part in zip(*parts, strict=True))
         self.advance("fixed", len(rows))
@@ -275,10 +278,11 @@ class _Attacker:
         parameters = {**chosen.parameters, **changed}
         runs = [
             Run(
-                of, chosen, parameters, self.originals[part], self.labels[part], passes, (*names, block), restart, quiet
+                of, chosen, parameters, self.originals[at], self.labels[at], passes, (*names, block), restart, quiet,
+                precision=self.settings.precision,
             )
-            for block, part in enumerate(rows.split(size))
-        ]
+            for block, at in enumerate(rows.split(size))
+        ]  # fmt: skip
         return torch.cat(list(self.each(attacked, runs)))
 
     def judged(self, attack: str, epsilon: float | None, rows: Tensor, found: Tensor, of: str = "") -> Attempt:

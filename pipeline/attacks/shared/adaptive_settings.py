@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pipeline.attacks.shared.budgets import within_threat
 from pipeline.attacks.shared.protocol import Attack, load_attack
 from pipeline.errors import PipelineError
+from pipeline.models.precision import Precision
 from pipeline.params import arguments_for
 from pipeline.ranges import Range
 from pipeline.registry import split_method
@@ -29,6 +30,7 @@ class AdaptiveSettings:
     times as many where chance may have decided.
     resubmissions : how often the strongest image of each original is submitted to a randomized defense as deployed.
     quiet : weight of the passes' disagreement in the attack that evades the detector too.
+    precision : of the gradients; what was found is judged in float32.
 
     Blocks of attacks, `method` naming the file, the rest its parameters, norm and budget filled in from above:
     ascent : run at each epsilon; at the budget also with twice the `steps`, draws and runs, and quietly.
@@ -50,6 +52,7 @@ class AdaptiveSettings:
     ascent: dict[str, Any]
     shortest: dict[str, Any]
     others: dict[str, Any] = field(default_factory=dict)
+    precision: Precision = "float32"
 
     def described(self, height: int, width: int) -> dict[str, Any]:
         """The settings as they are stored, and what comes of them.

@@ -14,6 +14,7 @@ from pipeline.attacks.shared.ascent import score_gradients
 from pipeline.attacks.shared.goals import Evasion
 from pipeline.models.inference import to_unit_interval
 from pipeline.models.modes import frozen
+from pipeline.models.precision import Precision, computing_in, lowered
 
 
 @dataclass(frozen=True)
@@ -34,30 +35,40 @@ class Target:
     randomized: bool = False
     passes: int = 1
 
-    def model(self, draws: int, *names: str | int, fixed: bool = False) -> "Defended":
+    def model(self, draws: int, *names: str | int, fixed: bool = False, precision: Precision = "float32") -> "Defended":
         """It with `draws` passes, its random numbers named; `fixed`: the same ones at every call."""
-        return Defended(self, draws, self.random(*names), fixed)
+        return Defended(self, draws, self.random(*names), fixed, precision)
 
 
 class Defended(nn.Module):
     """A defense as one model: images (n, c, h, w) to the logits of all its passes, (n, passes, k), differentiable.
 
     A randomized defense makes `draws` passes, with fresh random numbers at every call, with the same ones if `fixed`;
-    any other makes its one.
+    any other makes its one. In bfloat16 images and logits stay as they are.
     """
 
-    def __init__(self, target: Target, draws: int, generator: torch.Generator, fixed: bool = False) -> None:
+    def __init__(
+        self,
+        target: Target,
+        draws: int,
+        generator: torch.Generator,
+        fixed: bool = False,
+        precision: Precision = "float32",
+    ) -> None:
         super().__init__()
+        self.precision = precision
         self.state = generator.get_state() if fixed else None
-        self.learned, self.defense, self.generator = target.learned, target.defense, generator
+        self.learned = target.learned if precision == "float32" else lowered(target.learned)
+        self.defense, self.generator = target.defense, generator
         self.arguments = {**target.arguments, "passes": draws} if target.randomized else dict(target.arguments)
         self.draws = draws if target.randomized else 1
 
     def forward(self, images: Tensor) -> Tensor:
         if self.state is not None:
             self.generator.set_state(self.state)
-        logits: Tensor = self.defense(self.learned, images, self.generator, **self.arguments)
-        return logits
+        with computing_in(self.precision, images.device):
+            logits: Tensor = self.defense(self.learned, images, self.generator, **self.arguments)
+        return logits.to(images.dtype)
 
 
 def as_it_is(classifier: nn.Module, images: Tensor, generator: torch.Generator) -> Tensor:

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from pipeline.attacks.shared.ascent import forward
 from pipeline.attacks.shared.goals import Goal
-from pipeline.attacks.shared.precision import Precision, for_gradients, reached
+from pipeline.attacks.shared.precision import for_gradients, reached
 from pipeline.attacks.shared.protocol import Attack
 from pipeline.models.inference import to_unit_interval
 from pipeline.models.modes import frozen
+from pipeline.models.precision import Precision
 
 Advance = Callable[[int, int | None], object]
 

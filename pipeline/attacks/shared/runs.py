@@ -12,6 +12,7 @@ from pipeline.attacks.shared.adaptive_settings import Chosen
 from pipeline.attacks.shared.defended import Target
 from pipeline.attacks.shared.goals import Evasion
 from pipeline.metrics.votes import summarize_passes
+from pipeline.models.precision import Precision
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Run:
 
     originals : float (m, c, h, w). passes : averaged at each step. names : of its random numbers. restart : which run
     it is; the first goes for the best other class, see `Evasion.tried_again`. fixed : the defense draws the same
-    numbers at every call.
+    numbers at every call. precision : of the gradients.
     """
 
     target: Target
@@ -33,13 +34,14 @@ class Run:
     restart: int = 0
     quiet: float = 0.0
     fixed: bool = False
+    precision: Precision = "float32"
 
 
 def attacked(run: Run) -> Tensor:
     """What the attack makes of the block, (m, c, h, w)."""
     # By scores alone an attack cannot see past the noise: it compares images under the same draws.
     fixed = run.fixed or not run.chosen.attack.gradients
-    model = run.target.model(run.passes, *run.names, fixed=fixed)
+    model = run.target.model(run.passes, *run.names, fixed=fixed, precision=run.precision)
     goal = Evasion(run.labels, quiet=run.quiet, randomized=run.target.randomized and not run.fixed)
     if run.restart:
         with torch.no_grad():
