@@ -126,7 +126,7 @@ def test_a_classifier_that_is_brought_gets_the_whole_study(tmp_path: Path) -> No
     assert set(metrics["defenses"]) == {"undefended", "dropout_ensemble", "gaussian_noise_ensemble"}
     assert metrics["defenses"]["dropout_ensemble"]["minimal"]["vote_variance_mean"] > 0
     assert set(metrics["left_out"]["defenses"]) == {"adversarial_training"}
-    assert set(metrics["left_out"]["parts"]) == {"sizes"}
+    assert set(metrics["left_out"]["parts"]) == {"sizes", "replicates"}
     assert metrics["left_out"]["attacks"] == {"small": "small: expected images of at most 10 pixels, found 40 x 24"}
     assert set(metrics["attacks"]) == {"minimal", "extended", "fgsm"}
     for words in ("somebody else", "What is left out", "classifier.retrain: true", "Adversarial training"):
