@@ -73,6 +73,8 @@ def main(study: Study) -> None:
     primary = {family: abouts[family]["primary"] for family in study.families}
     for family, names in study.families.items():
         comparisons |= compare_family({name: abouts[name]["role"] for name in names}, everything, primary[family])
+    again = study.path("replicates")
+    judged, about = read_frame(again / "judged.parquet", "replicated_evaluation")
     gac = _gains(study, defenses, choices, comparisons)
     adaptive = _adaptive(study, chosen)
     metrics = {
@@ -104,9 +106,7 @@ def main(study: Study) -> None:
             )
         ),
         "replicates": summarize_replicates(
-            read_frame(study.path("replicates") / "judged.parquet", "replicated_evaluation")[0],
-            read_frame(study.path("replicates") / "examples.parquet", "replicated_examples")[0],
-            primary,
+            judged, read_frame(again / "examples.parquet", "replicated_examples")[0], primary, about["sources"]
         ),
         "detection": nested_detection(scores, ("defense", "score", "attack", "negatives")),
         "chosen_detection": nested_detection(chosen, ("defense", "attack", "negatives")),
