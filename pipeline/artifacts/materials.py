@@ -1,6 +1,6 @@
 """The files of a study as what a defense learns from: an implementation of `defenses.protocol.Materials`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from pipeline.artifacts.shards import Arrays, ShardStore
 from pipeline.defenses.protocol import Rows
 from pipeline.devices import batching, choose_device
 from pipeline.errors import PipelineError
+from pipeline.mapper import Advance, Task
 from pipeline.metrics.splits import validation_mask
 from pipeline.models.inference import for_inference
 from pipeline.progress import bar
@@ -109,13 +110,20 @@ class StudyMaterials:
     def progress(self, total: int, what: str, unit: str = "image") -> Any:
         return bar(total, f"{self.key} {what}", unit)
 
-    def kept(self, what: str, about: Mapping[str, Any], count: int, compute: Callable[[int], Arrays]) -> list[Arrays]:
+    def kept(
+        self,
+        what: str,
+        about: Mapping[str, Any],
+        task: Task,
+        blocks: Sequence[Any],
+        advance: Advance = lambda *numbers: None,
+    ) -> list[Arrays]:
         inputs = [path for path in (self._images, self._classifier, *self._sets.values()) if path.is_file()]
         identity = {"what": what, "source": self.source, "key": self.key, "seed": self.seed}
         store = ShardStore(inputs, {**identity, "about": dict(about)})
         self._stores.append(store)
-        store.fill(count, compute)
-        return list(store.load(count))
+        store.fill(len(blocks), task, blocks.__getitem__, f"{self.key} {what}", advance)
+        return list(store.load(len(blocks)))
 
     def clear(self) -> None:
         """Forget what was kept, once all that came of it is written."""
