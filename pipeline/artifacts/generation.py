@@ -137,9 +137,7 @@ def make_set(
                 with open_adversarial(start.path) as set_:
                     images, before = set_.images(rows), set_.steps[rows]
                 return SetBlock(index, images, np.arange(len(images)), targets, before)
-            first, last = sources.original_row[rows][[0, -1]]
-            originals = sources.originals[first : last + 1]
-            return SetBlock(index, originals, sources.original_row[rows] - first, targets, 0)
+            return block_of(index, sources.originals, sources.original_row[rows], targets)
 
         resumed = shards.fill(len(blocks), task, block, f"{name} {identity.dataset}", advance)
         progress.update(count - progress.n)
@@ -165,6 +163,14 @@ class SetBlock:
     image_rows: NDArray[np.integer[Any]]
     target_labels: NDArray[np.uint8]
     before: NDArray[np.int16] | int
+
+
+def block_of(
+    number: int, originals: NDArray[np.uint8], original_row: NDArray[np.int32], target_labels: NDArray[np.uint8]
+) -> SetBlock:
+    """Of rows in order, with no more of the originals than they need."""
+    first, last = original_row[[0, -1]]
+    return SetBlock(number, originals[first : last + 1], original_row - first, target_labels, 0)
 
 
 def attack_block(

@@ -5,6 +5,7 @@ Writes: the tables of AUC and true positive rates, of every score and of the cho
 Params: seed, images, classifier, training, sources, threat, other_attacks, defenses: shown beside the results.
 """
 
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -20,9 +21,10 @@ from pipeline.artifacts.metrics import write_metrics
 from pipeline.artifacts.statistics import read_frame, write_frame
 from pipeline.errors import PipelineError
 from pipeline.machine import describe_machine
+from pipeline.mapper import in_order
 from pipeline.metrics.adaptive import summarize_adaptive
 from pipeline.metrics.calibration import PAPER_RATIO
-from pipeline.metrics.detection import area_gain, detect
+from pipeline.metrics.detection import NEEDED, area_gain, detect_named
 from pipeline.metrics.gac_summary import gains_on, summarize_gac
 from pipeline.metrics.gains import CONTROLS
 from pipeline.metrics.restorations import BLUR, NOTHING, summarize_restorations
@@ -36,7 +38,7 @@ from pipeline.metrics.summary import (
 )
 from pipeline.metrics.transfer import summarize_sizes
 from pipeline.params import AUTO
-from pipeline.progress import each
+from pipeline.progress import bar
 from pipeline.stages.command import run
 from pipeline.studies import Study
 
@@ -127,12 +129,11 @@ def _detect(study: Study, evaluations: dict[str, pd.DataFrame]) -> tuple[pd.Data
     examples, _ = read_frame(study.path("statistics", "minimal") / "examples.parquet", "examples")
     test_rows = np.zeros(examples["original_row"].max() + 1, np.int64)
     test_rows[examples["original_row"]] = examples["source_index"]
-    found = {}
-    for name, frame in each(evaluations.items(), f"detect {study.name}", "defense", len(evaluations)):
-        try:
-            found[name] = detect(frame, test_rows)
-        except PipelineError as error:
-            raise PipelineError(f"evaluation of '{name}' in {study.name}: {error}") from None
+    blocks = ((name, frame[list(NEEDED)]) for name, frame in evaluations.items())
+    with bar(len(evaluations), f"detect {study.name}", "defense") as progress:
+        task = partial(detect_named, test_rows)
+        detected = list(in_order(f"detect {study.name}", task, blocks, progress.update, tensors=False))
+    found = dict(zip(evaluations, detected, strict=True))
     first = next(iter(found))
     keys = ["attack", "negatives"]
     tables = {

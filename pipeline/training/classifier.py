@@ -1,6 +1,6 @@
 """Training of a classifier: SGD with Nesterov momentum under a one-cycle learning rate."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
 
@@ -13,7 +13,7 @@ from torch.nn import functional
 from pipeline.models.classifier import Classifier
 from pipeline.models.dropout import sampling
 from pipeline.models.inference import place, predict, to_unit_interval, unit_interval
-from pipeline.randomness import seeded_initialization
+from pipeline.randomness import generator, seeded_initialization
 from pipeline.ranges import Range
 from pipeline.training.augmentation import shift_and_flip
 
@@ -154,3 +154,22 @@ def fit_classifier(
             functional.cross_entropy(logits, validation_labels).item(),
             (logits.argmax(1) == validation_labels).float().mean().item(),
         )
+
+
+def train_one(
+    division: Division,
+    class_count: int,
+    names: tuple[int, *tuple[str, ...]],
+    training: Mapping[str, Any],
+    block: tuple[str, Mapping[str, Any]],
+    advance: Callable[..., object],
+) -> tuple[Classifier, list[Epoch]]:
+    """A task of the mapper: a classifier by its name and architecture, trained; `names` and its own seed it."""
+    name, architecture = block
+    model = new_classifier(division.images, class_count, (*names, name), **architecture)
+    epochs = []
+    draws = generator(division.images.device, *names, name, "training")
+    for epoch in fit_classifier(model, *division, draws, advance, **training):
+        epochs.append(epoch)
+        advance(0, {f"{name} {epoch.split}": f"{epoch.accuracy:.4f}"})
+    return model, epochs
