@@ -59,7 +59,7 @@ def evaluate(name: str, folder: Path, counts: dict[str, int]) -> None:
     model = for_inference(load_classifier(study.path("classifier")), study.device)
     size, sets = batching(study.device).predict, {MINIMAL: folder / f"{MINIMAL}.h5"}
     parts = parts_to_judge(study.path("images"), sets, size, study.seed, study.source)
-    judged = Judged("undefended", undefended, model, "static")
+    judged = Judged("undefended", undefended, {0: model}, "static")
     frame = judge_parts(judged, parts, size, study.seed, study.source)
     assert frame is not None
     write_evaluation(folder / "undefended.parquet", frame, {"dataset": name})

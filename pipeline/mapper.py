@@ -14,6 +14,7 @@ beside its block is bound to it, models too: that travels once to each worker.
 import atexit
 import os
 import pickle
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -36,6 +37,9 @@ class Wanted(NamedTuple):
 
     workers: int | None
     address: str
+
+
+ALONE = Wanted(1, "")
 
 
 def wanted() -> Wanted:
@@ -81,18 +85,26 @@ def in_order(
 def _mapped(
     what: str, task: Task, blocks: Iterable[tuple[int, Any]], advance: Advance, tensors: bool, in_order: bool
 ) -> Iterator[tuple[int, Any]]:
-    wanted()
     rest = iter(blocks)
     first = list(islice(rest, 2))
-    crew = _crew(_gpus() if tensors else 0) if len(first) > 1 else None
+    packed = _packed(what, (tensors, task)) if wanted() != ALONE and len(first) > 1 else None
+    crew = _crew(_gpus() if tensors else 0) if packed else None
     blocks = chain(first, rest)
     del first
-    if crew:
-        packed = pickle.dumps((tensors, task), pickle.HIGHEST_PROTOCOL)
+    if crew and packed:
         yield from _scheduled(crew, what, packed, blocks, advance, in_order)
     else:
         for number, content in blocks:
             yield number, task(content, advance)
+
+
+def _packed(what: str, task: tuple[bool, Task]) -> bytes | None:
+    """The task as it travels; None, with a line that says so, where it cannot: a classifier of somebody's own code."""
+    try:
+        return pickle.dumps(task, pickle.HIGHEST_PROTOCOL)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        print(f"{what}: without workers, for it cannot be sent to them: {error}", file=sys.stderr)
+        return None
 
 
 @dataclass

@@ -53,11 +53,20 @@ def made_metrics(
             "device": "a pencil",
             "protocol": 2,
         },
+        "images": {
+            "shape": [3, 40, 24],
+            "classes": 10,
+            "train": {"images": 1000, "rarest": 60, "commonest": 200},
+            "test": {"images": 100, "rarest": 10, "commonest": 10},
+            "repeated_train_images": 2,
+            "test_images_in_train": 1,
+        },
         "labels": {name: f"the {name}" for name in names},
         "families": {name: list(members) for name, members in families.items()},
         "methods": methods,
         "params": {"seed": 0},
-        "classifier": {"test_accuracy": rate(0.9)},
+        "classifier": {"test_accuracy": rate(0.9), "trained_by": "the study", "parameters": 1000},
+        "left_out": {"attacks": {}, "defenses": {}, "parts": {}},
         "attacks": {
             name: {
                 "params": {"steps": 3, "extra_steps": 7},
@@ -84,6 +93,8 @@ def made_metrics(
                 "arguments": {"passes": 10, "rate": 0.4} if passes[name] > 1 else {},
                 "originals": 30,
                 "passes": passes[name],
+                "trainings": 3 if name.startswith("gac") else 1,
+                "trained": name.startswith(("gac", "adversarial", "autoencoder")),
                 "test_accuracy": rate(0.9),
                 "clean_accuracy": rate(0.9),
                 **{
@@ -170,6 +181,16 @@ def made_metrics(
                     "originals": 20,
                     "sanity_originals": 20,
                     "ascent": {"method": "pgd", "steps": 20, "draws": passes[name]},
+                    "left_out": {"square": "expected images of at least 5 x 5 pixels, found 4 x 4"},
+                    "doublings": {"pgd_doubled": 2},
+                },
+                "clean_accuracy": rate(0.9),
+                "doubled": {"times": 2, "robust_accuracy": rate(0.1), "change": rate(0.0)},
+                "randomness": None
+                if passes[name] == 1
+                else {
+                    "resubmissions": 4,
+                    **dict.fromkeys(("deployed_vote", "single_query", "worst_of", "fixed"), rate(0.05)),
                 },
                 "linf": {"0": rate(0.9), "0.05": rate(0.5), "0.1": rate(0.1), "0.2": rate(0.0)},
                 "every_attack": rate(0.1),
@@ -202,16 +223,16 @@ def _gac() -> dict[str, Any]:
             "training": {"epochs": 2},
         },
         "lambda": {"by_rule": None, "used": 1.0},
-        "trainings": 1,
+        "trainings": 3,
         "failed": [],
-        "interval": "over originals",
+        "interval": "over trainings and originals",
         "accuracy": {attack: {"unseen": accuracy, "test": accuracy} for attack in ("clean", *PAPER)},
         "gain": dict.fromkeys(("clean", *PAPER), gain),
         "gain_on": {
-            attack: {over: {**found, "trainings": 1, "originals": originals} for over in gain}
-            for attack, found, originals in (
-                *((name, rate(0.0), 30) for name in ("clean", *PAPER)),
-                ("fgsm", rate(-0.3), 10),
+            attack: {over: {**found, "trainings": 3, "originals": originals, "verdict": verdict} for over in gain}
+            for attack, found, originals, verdict in (
+                *((name, rate(0.0), 30, "not shown") for name in ("clean", *PAPER)),
+                ("fgsm", rate(-0.3), 10, "loss"),
             )
         },
         "generator": {

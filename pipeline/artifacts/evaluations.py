@@ -6,15 +6,23 @@ from typing import Any
 import pandas as pd
 
 from pipeline.artifacts.statistics import read_frame, write_frame
+from pipeline.errors import PipelineError
+from pipeline.metrics.splits import TEST_SPLIT
 
 SCHEMA = "evaluation"
 
 
 def write_evaluation(path: Path, frame: pd.DataFrame, about: dict[str, Any]) -> None:
-    """Write one row per (image, set); `about` names dataset, defense, arguments and class names."""
+    """Write one row per (training, image, set); `about` names dataset, defense, arguments and class names."""
     write_frame(path, frame, SCHEMA, about)
 
 
-def read_evaluation(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """The rows and what they are about; PipelineError if the file is missing or no such table."""
-    return read_frame(path, SCHEMA)
+def read_evaluation(path: Path, split: str = TEST_SPLIT) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The rows of a split, "test" or "validation", and what they are about.
+
+    Raises PipelineError if the file is missing or no such table.
+    """
+    frame, about = read_frame(path, SCHEMA)
+    if missing := {"split", "training"} - set(frame):
+        raise PipelineError(f"{path}: expected columns {', '.join(sorted(missing))}, found none: run dvc repro")
+    return frame[frame["split"] == split].reset_index(drop=True), about

@@ -2,6 +2,7 @@
 
 import fcntl
 import glob
+import hashlib
 import json
 import os
 import platform
@@ -105,6 +106,12 @@ def _lock(path: Path, what: str) -> IO[str]:
                 print(f"process {os.getpid()} on {platform.node()}", file=handle, flush=True)
                 return handle
             handle.close()
+
+
+def checksum_of(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def canonical_json(value: Any) -> str:

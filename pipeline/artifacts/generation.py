@@ -27,7 +27,7 @@ from pipeline.devices import batching
 from pipeline.errors import PipelineError
 from pipeline.mapper import Advance
 from pipeline.metrics.outcomes import margins
-from pipeline.metrics.sources import every_target, select_sources
+from pipeline.metrics.sources import every_target, select_sources, some_targets, turns
 from pipeline.models.inference import predict
 from pipeline.progress import bar
 from pipeline.randomness import derive_seed, generator
@@ -51,26 +51,37 @@ def start_from_set(path: Path) -> Start:
 
 
 def start_from_images(
-    path: Path, model: nn.Module, counts: Mapping[str, int], seed: int, source: str, where: str
+    path: Path,
+    model: nn.Module,
+    counts: Mapping[str, int],
+    seed: int,
+    source: str,
+    where: str,
+    targets: int | None = None,
 ) -> Start:
     """Source images of an images file, class-balanced and right, `counts` of each split, towards every other class.
+
+    targets : towards so many of the other classes each; None: all.
 
     Drawn by seed and `source` alone. Raises PipelineError naming `where` if a class has too few.
     """
     device = next(model.parameters()).device
     class_names = read_description(path).class_names
-    originals, labels, source_split, source_index = [], [], [], []
+    originals, labels, source_split, source_index, turn = [], [], [], [], []
 
     def classify(images: NDArray[np.uint8]) -> NDArray[np.int64]:
-        logits = predict(model, torch.from_numpy(images), batching(device).predict)
+        logits = predict(model, torch.from_numpy(images), batching(device, images.shape[1:]).predict)
         predicted: NDArray[np.int64] = logits.argmax(1).cpu().numpy()
         return predicted
 
     for number, split in enumerate(SOURCE_SPLITS):
         count = counts.get(split, 0)
         images = read_split(path, split)
-        random = np.random.default_rng(derive_seed(seed, source, "sources", split))
+        order_seed = derive_seed(seed, source, "sources", split)
+        random = np.random.default_rng(order_seed)
         chosen = select_sources(images.images, images.labels, classify, count, class_names, random, f"{where}.{split}")
+        looked_at = np.random.default_rng(order_seed).permutation(len(images.labels))  # in this order, as it does
+        turn.append(turns(images.labels[chosen], np.argsort(looked_at)[chosen]))
         originals.append(images.images[chosen])
         labels.append(images.labels[chosen])
         source_split.append(np.full(count, number, np.uint8))
@@ -78,7 +89,13 @@ def start_from_images(
     original_labels = np.concatenate(labels)
     if not len(original_labels):
         raise PipelineError(f"{where}: expected images of one split at least, found none")
-    original_row, target_labels = every_target(original_labels, len(class_names))
+    if targets is None:
+        original_row, target_labels = every_target(original_labels, len(class_names))
+    else:
+        random = np.random.default_rng(derive_seed(seed, source, "targets"))
+        original_row, target_labels = some_targets(
+            original_labels, np.concatenate(turn), len(class_names), targets, random
+        )
     sources = Sources(
         originals=np.concatenate(originals),
         source_split=np.concatenate(source_split),
@@ -107,7 +124,7 @@ def make_set(
     source : of the images; with the seed, the set's name and the block it names the random numbers.
     """
     device = next(model.parameters()).device
-    settings, sources = batching(device), start.sources
+    settings, sources = batching(device, start.sources.originals.shape[1:]), start.sources
     count, size = len(sources.labels), settings.block
     blocks = [slice(first, min(first + size, count)) for first in range(0, count, size)]
     about = {
@@ -203,7 +220,7 @@ def margins_by(model: nn.Module) -> Callable[[NDArray[np.float32], NDArray[np.ui
     device = next(model.parameters()).device
 
     def measure(images: NDArray[np.float32], target_labels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        logits = predict(model, torch.from_numpy(images), batching(device).predict)
+        logits = predict(model, torch.from_numpy(images), batching(device, images.shape[1:]).predict)
         targets = torch.from_numpy(target_labels).to(device, torch.int64)
         measured: NDArray[np.float32] = margins(logits, targets).cpu().numpy()
         return measured

@@ -97,6 +97,23 @@ def load_defended(weights: Path, folder: Path, classifier: Path, role: str | Non
     return RestoringClassifier(model, load_classifier(classifier)) if isinstance(model, Autoencoder) else model
 
 
+def load_trained(weights: Path, folder: Path, classifier: Path, role: str | None = "") -> dict[int, nn.Module]:
+    """`load_defended` of each training that did not fail, by its number; 0 where there are not several."""
+    numbers = trainings_in(folder) if role is not None else []
+    if not numbers:
+        return {0: load_defended(weights, folder, classifier, role)}
+    return {
+        number: load_defended(parts / f"{OWN}.safetensors", parts, classifier, role)
+        for number in numbers
+        for parts in [folder / "trainings" / str(number)]
+    }
+
+
+def is_attacked(weights: Path, folder: Path, role: str | None) -> bool:
+    """Whether what `load_defended` gives is the attacked classifier, and nothing that was learned."""
+    return role is None or (not role and load_any(weights, WHAT) is None and not trainings_in(folder))
+
+
 def check_defended(predict: Callable[..., Any], defended: nn.Module, where: str) -> None:
     """PipelineError naming `where` if a defense that restores has no autoencoder to do so, or the other way round."""
     first, *_ = get_type_hints(predict).values()

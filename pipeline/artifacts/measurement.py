@@ -34,10 +34,10 @@ def measure_perturbations(path: Path, folder: Path, model: nn.Module, seed: int,
     Writes examples.parquet, pairs.parquet, pixels.parquet, profile.parquet and mean_images.h5 into `folder`. seed and
     `source`, of the images, name the random noise that the perturbations are compared with.
     """
-    batch_size = batching(next(model.parameters()).device).predict
+    device = next(model.parameters()).device
 
     def classify(images: NDArray[np.float32] | Tensor) -> Tensor:
-        return predict(model, torch.as_tensor(images), batch_size).cpu()
+        return predict(model, torch.as_tensor(images), batching(device, images.shape[1:]).predict).cpu()
 
     frames = []
     with open_adversarial(path) as set_:
@@ -142,7 +142,7 @@ def _try_budgets(
     """Which of the rows are fooled within each of the budgets, the values of `parameter`."""
     identity, sources = set_.identity, set_.sources
     device = next(model.parameters()).device
-    settings = batching(device)
+    settings = batching(device, sources.originals.shape[1:])
     originals = sources.originals
     image_rows, targets = sources.original_row[rows], sources.target_labels[rows]
     with bar(len(budgets) * len(rows), f"budgets of {identity.attack} {identity.dataset}", "image") as progress:

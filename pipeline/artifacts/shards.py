@@ -17,6 +17,7 @@ from pipeline.artifacts.weights import writing_tensors
 from pipeline.devices import choose_device, numerics
 from pipeline.errors import PipelineError
 from pipeline.mapper import Advance, Task, completed
+from pipeline.registry import own_sources
 
 Arrays = dict[str, NDArray[Any]]
 WORK = Path(".work")
@@ -33,7 +34,7 @@ class ShardStore:
     def __init__(self, inputs: Sequence[Path], arguments: Mapping[str, Any]) -> None:
         digest = hashlib.sha256(canonical_json([dict(arguments), numerics(choose_device())]).encode())
         code = sorted(Path(__file__).parents[1].rglob("*.py"))
-        for path in [*inputs, *code]:
+        for path in [*inputs, *code, *own_sources()]:
             with open(path, "rb") as handle:
                 digest.update(hashlib.file_digest(handle, "sha256").digest())
         self.folder = WORK / digest.hexdigest()[:16]

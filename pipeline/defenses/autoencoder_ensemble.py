@@ -28,6 +28,7 @@ from pipeline.defenses.shared.choices import (
 from pipeline.defenses.shared.pictures import Restorations
 from pipeline.errors import PipelineError
 from pipeline.metrics.choices import Choice
+from pipeline.metrics.contrasts import Contrast
 from pipeline.metrics.restorations import BLUR, NOTHING, RestorationError
 from pipeline.metrics.votes import summarize_passes
 from pipeline.models.autoencoder import Autoencoder, RestoringClassifier
@@ -464,4 +465,11 @@ def _shown(materials: Materials) -> tuple[NDArray[np.uint8], NDArray[np.uint8], 
     return labels, targets, [clean, *images]
 
 
-defense = Defense(predict=autoencoder_ensemble, randomized=True, learn=learn, examine=examine)
+defense = Defense(
+    predict=autoencoder_ensemble,
+    randomized=True,
+    learn=learn,
+    examine=examine,
+    tried=("trials", "sigmas"),
+    primary=Contrast(BLUR),  # whether what it has learned is more than a blur of equal error
+)

@@ -22,6 +22,7 @@ from pipeline.defenses.shared.pictures import Generated
 from pipeline.defenses.undefended import undefended
 from pipeline.errors import PipelineError
 from pipeline.metrics.choices import Choice
+from pipeline.metrics.contrasts import Contrast
 from pipeline.metrics.gains import (
     ALLOWED_LOSS,
     CONTROLS,
@@ -570,4 +571,6 @@ defense = Defense(
     setting="transfer",
     learn=learn,
     examine=examine,
+    tried=("lambdas", "trial_epochs"),
+    primary=Contrast("control"),  # the paper's claim, Section 3.3
 )

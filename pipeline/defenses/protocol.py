@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pipeline.metrics.choices import Choice
+from pipeline.metrics.contrasts import Contrast
 from pipeline.registry import load
 
 Predict = Callable[..., Tensor]
@@ -30,10 +31,13 @@ class Defense:
         variant's block may name another role (`learned: control`).
     learn : (materials, *, <parameters>) -> Learned. Its keyword-only parameters are the keys of the block `learn`;
         None: there is nothing to try or to learn, and the block is empty. "auto" reaches it as it is.
+    tried : those of its keys that say what is tried; without them, and with a number for each "auto", nothing is.
     examine : (materials, learned, *, <parameters>) -> Examined: what else is measured once it has learned, with
         `learned` as it is read back: models, choices and trainings, no tables. A parameter is the key of that name of
         the block `examine`; where it stands not there, of `predict`, then of `learn`, so that no number stands
         twice. "auto" never reaches it.
+    primary : the contrast within its family that the defense's claim rests on; None: it has none, and what is claimed
+        is its robust accuracy against the undefended classifier's.
 
     Blocks within a block are frozen dataclasses of keyword-only annotated fields.
     """
@@ -44,6 +48,8 @@ class Defense:
     role: str | None = ""
     learn: "Callable[..., Learned] | None" = None
     examine: "Callable[..., Examined] | None" = None
+    primary: Contrast | None = None
+    tried: tuple[str, ...] = ()
 
 
 def load_defense(name: str) -> Defense:
@@ -133,6 +139,15 @@ class Materials(Protocol):
     @property
     def architecture(self) -> Mapping[str, Any]:
         """The attacked classifier's arguments, but for the shapes of what goes in and comes out (channels, dropout)."""
+        ...
+
+    @property
+    def build(self) -> Callable[..., nn.Module]:
+        """What makes another network of the attacked classifier's kind, still untrained: its class, or its maker's.
+
+        Called with the images' shape, the number of classes, and of `architecture` what is to stay. Raises LeftOut
+        where the classifier is somebody else's, and the study does not say that it may be trained anew.
+        """
         ...
 
     @property

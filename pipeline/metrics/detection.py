@@ -146,8 +146,8 @@ class Detected:
     """How well a defense's scores detect. Tables with a row per attack and kind of negatives, and:
 
     scores : per score too, what `detection` measures. curves : the ROC curves, per score too and per vertex `fpr, tpr`.
-    chosen : the `score` that was chosen on one half of the originals, and what `detection` measures of it on the other;
-    held_out : false where there were too few originals to halve, and both was done on all.
+    chosen : the `score` that was chosen on validation images, and what `detection` measures of it on the test split;
+    held_out : false where there are no validation images, and both was done on the same.
     resampled : by attack and kind of negatives, the areas of the chosen score, see `resampled`.
     """
 
@@ -157,61 +157,61 @@ class Detected:
     resampled: Mapping[tuple[str, str], Values]
 
 
-def detect(evaluation: pd.DataFrame, test_rows: Values | None = None) -> Detected:
+def detect(evaluation: pd.DataFrame, validation: pd.DataFrame) -> Detected:
     """Every score of one defense against every set and every kind of negatives.
 
     Parameters
     ----------
-    evaluation : rows of `data/evaluations/<study>/<defense>.parquet`. Negatives: `clean` (the attacked originals),
-        `clean_all` (the whole test split, mistakes included), `noise` (originals with random noise of the
-        perturbations' L2 norms).
-    test_rows : int, the row of the test split of each of the sets' originals, so that the whole split is halved as
-        they are; without it `clean_all` is halved by itself.
+    evaluation : rows of `data/evaluations/<study>/<defense>.parquet`, of the test split and one training. Negatives:
+        `clean` (the attacked originals), `clean_all` (the whole test split, mistakes included), `noise` (originals with
+        random noise of the perturbations' L2 norms).
+    validation : its rows of validation images.
 
     The best of several scores on the very images that it is reported on looks better than it is. So of each attack
-    and kind of negatives the score is chosen, by its area, on one random half of the originals, all images of an
-    original in one half, and `chosen` is of the other half. `scores` is of all originals: there no score is chosen.
+    and kind of negatives the score is chosen, by its area, on validation images; `chosen` is of the test split.
     Raises PipelineError if a score is no number.
     """
-    groups = {str(name): group for name, group in evaluation.groupby("attack", sort=False)}
+    groups, others = (
+        {str(name): group for name, group in rows.groupby("attack", sort=False)} for rows in (evaluation, validation)
+    )
     single = int(evaluation["passes"].max()) == 1
     names = [score for score in SCORES if not (single and score in BETWEEN_PASSES)]
     scores, curves, chosen, areas = [], [], [], {}
     for attack in (name for name in groups if f"noise_{name}" in groups):
         for negatives in NEGATIVES:
-            pair = Pair(groups[attack], groups[f"noise_{attack}" if negatives == "noise" else negatives], negatives)
-            choosing, judging = pair.halves(test_rows)
+            parts = attack, f"noise_{attack}" if negatives == "noise" else negatives
+            pair = Pair(groups[parts[0]], groups[parts[1]], negatives)
+            held_out = all(part in others for part in parts)
+            choosing = Pair(others[parts[0]], others[parts[1]], negatives) if held_out else pair
             key = {"attack": attack, "negatives": negatives}
-            reached = {}
+            measured, again, reached = {}, {}, {}
             for score in names:
                 try:
-                    found = detection(*pair.scores(score), *pair.originals, pair.same_originals)
+                    again[score] = resampled(*pair.scores(score), *pair.originals, pair.same_originals)
+                    measured[score] = _with_intervals(measure(*Detector(*pair.scores(score)).roc()), again[score])
+                    reached[score] = measure(*Detector(*choosing.scores(score)).roc())["auc"]
                 except PipelineError as error:
                     raise PipelineError(f"{score} of {attack} against {negatives}: {error}") from None
-                scores.append({"score": score, **key, **found})
+                scores.append({"score": score, **key, **measured[score]})
                 fpr, tpr = thinned(*Detector(*pair.scores(score)).roc())
                 curves.append(pd.DataFrame({"score": score, **key, "fpr": fpr, "tpr": tpr}))
-                reached[score] = measure(*Detector(*choosing.scores(score)).roc())["auc"]
             best = max(reached, key=lambda score: reached[score])
-            again = resampled(*judging.scores(best), *judging.originals, pair.same_originals)
             about = {
-                "held_out": judging is not choosing,
-                "originals": len(np.unique(judging.originals[0])),
+                "held_out": held_out,
+                "chosen_originals": len(np.unique(choosing.originals[0])),
+                "originals": len(np.unique(pair.originals[0])),
                 "chosen_auc": reached[best],
             }
-            found = _with_intervals(measure(*Detector(*judging.scores(best)).roc()), again)
-            chosen.append({"score": best, **key, **about, **found})
-            areas[attack, negatives] = again["auc"]
+            chosen.append({"score": best, **key, **about, **measured[best]})
+            areas[attack, negatives] = again[best]["auc"]
     return Detected(pd.DataFrame(scores), pd.concat(curves, ignore_index=True), pd.DataFrame(chosen), areas)
 
 
-def detect_named(
-    test_rows: Values | None, block: tuple[str, pd.DataFrame], advance: Callable[[int], object]
-) -> Detected:
-    """A task of the mapper: `detect` of a defense's evaluation, or of those of its columns that NEEDED names."""
-    name, evaluation = block
+def detect_named(block: tuple[str, pd.DataFrame, pd.DataFrame], advance: Callable[[int], object]) -> Detected:
+    """A task of the mapper: `detect` of a defense, of its name and its evaluations, of which NEEDED is enough."""
+    name, evaluation, validation = block
     try:
-        found = detect(evaluation, test_rows)
+        found = detect(evaluation, validation)
     except PipelineError as error:
         raise PipelineError(f"evaluation of '{name}': {error}") from None
     advance(1)
@@ -228,7 +228,7 @@ class Pair:
 
     @property
     def same_originals(self) -> bool:
-        """Whether the others number the same originals; the whole test split numbers its own rows."""
+        """Whether the others number the same originals; the whole split numbers its own rows."""
         return self.negatives != "clean_all"
 
     @property
@@ -238,25 +238,6 @@ class Pair:
     def scores(self, name: str) -> tuple[Values, Values]:
         """High where an image looks adversarial."""
         return SCORES[name] * self.images[name].to_numpy(float), SCORES[name] * self.others[name].to_numpy(float)
-
-    def halves(self, test_rows: Values | None) -> tuple["Pair", "Pair"]:
-        """The images of two random halves of the originals; twice all, if one had no image of either kind."""
-        positive, negative = self.originals
-        if not self.same_originals and test_rows is not None:
-            positive = test_rows[positive]
-        if self.same_originals or test_rows is not None:
-            attacked = np.unique(positive)
-            half = np.r_[_half(attacked), _half(np.setdiff1d(negative, attacked))]
-            sides = np.isin(positive, half), np.isin(negative, half)
-        else:
-            sides = np.isin(positive, _half(np.unique(positive))), np.isin(negative, _half(np.unique(negative)))
-        if any(side.all() or not side.any() for side in sides):
-            return self, self
-        one, other = (
-            Pair(self.images[sides[0] ^ turned], self.others[sides[1] ^ turned], self.negatives)
-            for turned in (False, True)
-        )
-        return one, other
 
 
 def area_gain(one: Detected, other: Detected) -> pd.DataFrame:
@@ -296,11 +277,6 @@ def _with_intervals(found: dict[str, float], again: Mapping[str, Values]) -> dic
         low, high = np.nanquantile(again[name], [0.025, 0.975])
         found[f"{name}_low"], found[f"{name}_high"] = float(low), float(high)
     return found
-
-
-def _half(ids: Values) -> Values:
-    """A random half of these, the same in every call."""
-    return np.random.default_rng(0).permutation(ids)[: (len(ids) + 1) // 2]
 
 
 @functools.lru_cache(maxsize=8)

@@ -5,44 +5,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from scipy.special import stdtrit  # of Student's t; `scipy.stats` takes a second to import
 
 from pipeline.metrics.gains import CONTROLS, GAC, MEAN
 from pipeline.metrics.intervals import Rate
+from pipeline.metrics.trainings import over_trainings
 
 
-def over_trainings(values: NDArray[np.floating[Any]], originals: Rate | None = None) -> Rate:
-    """Mean of one value per training, two or more, with its 95 % interval.
+def gains_on(compared: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, dict[str, Any]]]:
+    """<attack>.over_<control>: the gain in images recovered on every attack's images, mean over trainings.
 
-    Student's over the trainings; with `originals`, the interval of the same mean over the choice of originals, the two
-    half-widths are added in squares.
-    """
-    count = len(values)
-    mean = float(values.mean())
-    half = float(stdtrit(count - 1, 0.975) * values.std(ddof=1) / np.sqrt(count))
-    low, high = (
-        (half, half)
-        if originals is None
-        else (np.hypot(half, originals.value - originals.low), np.hypot(half, originals.high - originals.value))
-    )
-    return Rate(mean, mean - float(low), mean + float(high))
-
-
-def gains_on(
-    gain: Mapping[str, Mapping[str, Any]], one_training: Mapping[str, Mapping[str, Any]], trainings: int, originals: int
-) -> dict[str, dict[str, Any]]:
-    """<attack>.over_<control>: the gain on every attack's images, {value, low, high, trainings, originals}.
-
-    gain : of `summarize_gac`, mean over `trainings`, on images of so many `originals`. one_training : by control, what
-    `compare_evaluations` says of the first training over it; used where the former has nothing.
+    compared : by control, what `compare_evaluations` and `judge_differences` say of the GAC over it.
     """
     found: dict[str, dict[str, Any]] = {}
-    for attack, by in gain.items():
-        found[attack] = {over: {**rate, "trainings": trainings, "originals": originals} for over, rate in by.items()}
-    for control, by in one_training.items():
+    for control, by in compared.items():
         for attack, outcomes in by.items():
-            found.setdefault(attack, {}).setdefault(f"over_{control}", {**outcomes["recovered"], "trainings": 1})
+            found.setdefault(attack, {})[f"over_{control}"] = dict(outcomes["recovered"])
     return found
 
 

@@ -6,6 +6,8 @@ from numpy.typing import NDArray
 from pipeline.randomness import derive_seed
 
 VALIDATION_SHARE = 0.1
+# Of the rows of an evaluation: what is reported, and what is chosen on, which is of the train split.
+TEST_SPLIT, VALIDATION = "test", "validation"
 
 
 def validation_mask(labels: NDArray[np.uint8], seed: int, dataset: str) -> NDArray[np.bool_]:

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from pipeline.errors import PipelineError
-from pipeline.metrics.intervals import difference_with_interval, mean_with_interval
+from pipeline.metrics.intervals import mean_with_interval
+from pipeline.metrics.trainings import by_training, mean_rate
 
 
 def summarize_attack(
@@ -70,23 +71,29 @@ def rounded(value: Any, digits: int = 6) -> Any:
 
 
 def summarize_evaluation(evaluation: pd.DataFrame) -> dict[str, Any]:
-    """The metrics of one defense: accuracies, and per set thwarted and recovered with the setting."""
-    groups = dict(iter(evaluation.groupby("attack", sort=False)))
-    clean = groups["clean"]
+    """The metrics of one defense: accuracies, and per set thwarted and recovered with the setting.
+
+    Means over its trainings, as many as `trainings`; `interval` says what the intervals are over.
+    """
+    groups = {str(name): group for name, group in evaluation.groupby("attack", sort=False)}
+    clean, everything = (by_training(groups[name], ["recovered"]) for name in ("clean", "clean_all"))
+    count = len(clean["recovered"])
     metrics: dict[str, Any] = {
-        "originals": len(clean),
-        "passes": int(clean["passes"].iloc[0]),
-        "test_accuracy": mean_with_interval(groups["clean_all"]["recovered"].to_numpy()).as_dict(),
-        "clean_accuracy": mean_with_interval(clean["recovered"].to_numpy()).as_dict(),
+        "originals": len(clean["row"]),
+        "passes": int(groups["clean"]["passes"].iloc[0]),
+        "trainings": count,
+        "interval": "over trainings and originals" if count > 1 else "over originals",
+        "test_accuracy": mean_rate(everything["recovered"]).as_dict(),
+        "clean_accuracy": mean_rate(clean["recovered"]).as_dict(),
     }
     for name, group in groups.items():
         if group["target_label"].notna().all():
-            originals = group["original_row"].to_numpy()
-            metrics[str(name)] = {
-                "thwarted": mean_with_interval(group["thwarted"].to_numpy(bool), originals).as_dict(),
-                "recovered": mean_with_interval(group["recovered"].to_numpy(bool), originals).as_dict(),
+            found = by_training(group, ["thwarted", "recovered", "vote_variance"])
+            metrics[name] = {
+                "thwarted": mean_rate(found["thwarted"], found["original_row"]).as_dict(),
+                "recovered": mean_rate(found["recovered"], found["original_row"]).as_dict(),
                 "setting": str(group["setting"].iloc[0]),
-                "vote_variance_mean": float(group["vote_variance"].mean()),
+                "vote_variance_mean": float(found["vote_variance"].mean()),
             }
     return metrics
 
@@ -105,29 +112,6 @@ def l2_ratio(one: pd.DataFrame, other: pd.DataFrame) -> dict[str, float] | None:
         return None
     low, median, high = (both["l2_x"] / both["l2_y"]).quantile([0.25, 0.5, 0.75])
     return {"images": len(both), "low_quartile": float(low), "median": float(median), "high_quartile": float(high)}
-
-
-def compare_evaluations(one: pd.DataFrame, other: pd.DataFrame) -> dict[str, Any]:
-    """Rates of `one` minus those of `other`, image by image, on the attacked originals and the sets of both.
-
-    The same images are judged twice, so the interval of the difference is narrower than two intervals suggest.
-    """
-    compared: dict[str, Any] = {}
-    for name, group in one.groupby("attack", sort=False):
-        same = other[other["attack"] == name]
-        if name == "clean_all" or str(name).startswith("noise_") or same.empty:
-            continue
-        if not np.array_equal(group["row"], same["row"]):
-            raise PipelineError(f"evaluations to compare: expected the same images of '{name}', found others")
-        outcomes = ("recovered",) if name == "clean" else ("thwarted", "recovered")
-        compared[str(name)] = {
-            outcome: difference_with_interval(
-                group[outcome].to_numpy(float) - same[outcome].to_numpy(float),
-                group["original_row"].to_numpy(),
-            ).as_dict()
-            for outcome in outcomes
-        }
-    return compared
 
 
 def nested_detection(table: pd.DataFrame, keys: Sequence[str]) -> dict[str, Any]:

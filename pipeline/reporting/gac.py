@@ -7,13 +7,14 @@ from typing import Any
 import pandas as pd
 
 from pipeline.metrics.gains import ALLOWED_LOSS, CONTROLS
+from pipeline.metrics.trainings import FEWEST
 from pipeline.reporting import gac_figures as figures
 from pipeline.reporting.formats import number, percent, points, times
 from pipeline.reporting.gac_figures import MODELS, GeneratedImages
 from pipeline.reporting.names import families_of, label
 from pipeline.reporting.outcomes import outcome_table
 from pipeline.reporting.paper_numbers import GAC_GAIN, reported
-from pipeline.reporting.predicates import verdict
+from pipeline.reporting.predicates import too_few, verdict, with_verdict
 from pipeline.reporting.section import Section
 
 METHOD = "gac"
@@ -76,6 +77,7 @@ def gac_section(metrics: Mapping[str, Any], results: GacResults, class_names: tu
             },
             "configurations": [_configuration(metrics, version) for version in families],
             "originals": {version: metrics["defenses"][version]["originals"] for version in families},
+            "fewest": FEWEST,
             "allowed_loss": ALLOWED_LOSS,
             "paper_gain": GAC_GAIN,
             "models": list(MODELS.values()),
@@ -110,7 +112,11 @@ def gains_everywhere(metrics: Mapping[str, Any], version: str) -> dict[str, dict
     entry = metrics["gac"][version]
     gain = entry.get("gain_on", entry["gain"])
     return {
-        name: {attack: by[f"over_{control}"] for attack, by in gain.items() if f"over_{control}" in by}
+        name: {
+            attack: with_verdict(by[f"over_{control}"], entry["trainings"])
+            for attack, by in gain.items()
+            if f"over_{control}" in by
+        }
         for control, name in MODELS.items()
         if control in CONTROLS
     }
@@ -148,8 +154,8 @@ def _claims(entry: Mapping[str, Any], words: str) -> list[list[str]]:
                 [
                     f"{words}: {attack}",
                     claim if attack == "minimal" else "not given",
-                    _against(gains["over_control"], attack),
-                    _against(gains["over_noise_control"], attack),
+                    _against(gains["over_control"], attack, entry["trainings"]),
+                    points(gains["over_noise_control"]),
                     *(percent(accuracy[model]) for model in MODELS),
                 ]
             )
@@ -166,9 +172,12 @@ def _claims(entry: Mapping[str, Any], words: str) -> list[list[str]]:
     ]
 
 
-def _against(gain: Mapping[str, float], attack: str) -> str:
-    """A gain, and of minimal images whether the paper's claim holds: at least its smallest."""
-    return points(gain) + (f": {verdict(gain, (GAC_GAIN[0], 1.0))}" if attack == "minimal" else "")
+def _against(gain: Mapping[str, float], attack: str, trainings: int) -> str:
+    """A gain over the control, and of minimal images whether the paper's claim holds: at least its smallest."""
+    if attack != "minimal":
+        return points(gain)
+    few = too_few(with_verdict(gain, trainings))
+    return f"{points(gain)}: {'no verdict from so few trainings' if few else verdict(gain, (GAC_GAIN[0], 1.0))}"
 
 
 def _parts(entry: Mapping[str, Any], words: str) -> list[list[str]]:

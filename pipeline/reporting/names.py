@@ -47,6 +47,21 @@ def of_earlier_protocol(metrics: Metrics) -> bool:
     return "protocol" not in metrics["run"]
 
 
+def with_trainings(metrics: Metrics, name: str) -> str:
+    """What a defense is called, and of one that is trained how many trainings its figures are of."""
+    entry = metrics["defenses"][name]
+    count = entry.get("trainings", 1)
+    # The earlier protocol says of no defense whether it is trained: those that are another classifier are.
+    if not entry.get("trained", bool(transferred(metrics, [name]))):
+        return label(metrics, name)
+    return f"{label(metrics, name)}, {f'mean of {count} trainings' if count > 1 else 'one training'}"
+
+
+def one_training(metrics: Metrics, name: str, cell: str) -> str:
+    """A figure of the first of a defense's several trainings says so."""
+    return f"{cell}, one training" if metrics["defenses"].get(name, {}).get("trainings", 1) > 1 else cell
+
+
 def transferred(metrics: Metrics, names: Iterable[str]) -> list[str]:
     """The labels of those that are another classifier than the attacked one: their figures are transfer."""
     entries = metrics["defenses"]

@@ -7,7 +7,7 @@ import pandas as pd
 
 from pipeline.reporting import other_attacks_figures as figures
 from pipeline.reporting.formats import in_words, number, rate
-from pipeline.reporting.names import label, label_of, transferred
+from pipeline.reporting.names import label, label_of, transferred, with_trainings
 from pipeline.reporting.outcomes import PAPER_ATTACKS, names_of_heads
 from pipeline.reporting.section import Section
 from pipeline.reporting.statistics import Statistics, table_1_rows
@@ -103,7 +103,7 @@ def _structure_row(name: str, attack: Mapping[str, Any]) -> list[str]:
 def _outcome_row(metrics: Mapping[str, Any], name: str) -> list[str]:
     judged = metrics["defenses"][name]
     return [
-        label(metrics, name),
+        with_trainings(metrics, name),
         *(
             " / ".join(rate(judged[attack][outcome]) for outcome in ("thwarted", "recovered"))
             if attack in judged

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pipeline.reporting.formats import rate
-from pipeline.reporting.names import label, transferred
+from pipeline.reporting.names import one_training, transferred, with_trainings
+from pipeline.reporting.replicates import with_replicates
 from pipeline.reporting.section import Section
 
 PAPER_ATTACKS = ("minimal", "extended")
@@ -26,16 +27,18 @@ def outcome_table(metrics: Mapping[str, Any], names: Iterable[str]) -> dict[str,
     adaptive = metrics["adaptive"]
     rows = [
         [
-            label(metrics, name) + (f", {entry['passes']} passes" if entry["passes"] > 1 else ""),
+            with_trainings(metrics, name) + (f", {entry['passes']} passes" if entry["passes"] > 1 else ""),
             rate(entry["test_accuracy"]),
             rate(entry["clean_accuracy"]),
             ", ".join(sorted({entry[attack]["setting"] for attack in attacks if attack in entry})),
             *(
-                rate(entry[attack][outcome]) if attack in entry else "not judged"
+                with_replicates(metrics, name, attack, outcome, rate(entry[attack][outcome]))
+                if attack in entry
+                else "not judged"
                 for attack in attacks
                 for outcome in ("thwarted", "recovered")
             ),
-            rate(adaptive[name]["every_attack"]) if name in adaptive else "not attacked",
+            one_training(metrics, name, rate(adaptive[name]["every_attack"])) if name in adaptive else "not attacked",
         ]
         for name, entry in entries.items()
     ]

@@ -6,9 +6,10 @@ Intervals are of 95 %: a verdict wants them apart, and says "not shown" otherwis
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.metrics.trainings import FEWEST
 from pipeline.reporting.formats import flat
 
-Interval = Mapping[str, float]  # {value, low, high}
+Interval = Mapping[str, Any]  # {value, low, high}; of a difference also its `verdict`, `metrics.comparisons` gives it
 
 # Draws cost no step: an attack that averages over more of them does not look harder for a way through.
 _DRAWN = {"draws", "scored_draws", "quiet", "queries"}
@@ -16,17 +17,33 @@ _DRAWN = {"draws", "scored_draws", "quiet", "queries"}
 
 def better(one: Interval, other: Interval) -> bool:
     """The whole interval of `one` lies above that of `other`."""
-    return one["low"] > other["high"]
+    return bool(one["low"] > other["high"])
 
 
 def gains(difference: Interval) -> bool:
-    """The interval of a difference lies above zero."""
-    return difference["low"] > 0
+    """A difference's verdict is "gain"; of one without a verdict, its interval lies above zero."""
+    if "verdict" in difference:
+        return bool(difference["verdict"] == "gain")
+    return bool(difference["low"] > 0)
 
 
 def loses(difference: Interval) -> bool:
-    """The interval of a difference lies below zero."""
-    return difference["high"] < 0
+    """A difference's verdict is "loss"; of one without a verdict, its interval lies below zero."""
+    if "verdict" in difference:
+        return bool(difference["verdict"] == "loss")
+    return bool(difference["high"] < 0)
+
+
+def too_few(difference: Interval) -> bool:
+    """There is no verdict: of two trained rivals, from fewer than FEWEST = 3 trainings."""
+    return bool(difference.get("verdict") == "too few trainings")
+
+
+def with_verdict(difference: Interval, trainings: int) -> Interval:
+    """A difference between two trained rivals; of the earlier protocol, which gives no verdict, none if too few."""
+    if "verdict" in difference or trainings >= FEWEST:
+        return difference
+    return {**difference, "verdict": "too few trainings"}
 
 
 def stands(difference: Interval | None, one: Interval, other: Interval) -> str:
@@ -65,6 +82,11 @@ def same_effort(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 def looks_cut(longest: float) -> bool:
     """A largest norm that is a whole number looks like a limit, and not like what was found."""
     return float(longest).is_integer()
+
+
+def among(own: Interval, others: Mapping[str, Any]) -> bool:
+    """A figure lies between the lowest and the highest of `each` of the others, both included."""
+    return bool(min(others["each"]) <= own["value"] <= max(others["each"]))
 
 
 def size_against(gain: Interval, claim: tuple[float, float]) -> str:

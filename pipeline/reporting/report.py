@@ -17,6 +17,7 @@ from pipeline.reporting.names import families, families_of
 from pipeline.reporting.other_attacks import other_attacks_section
 from pipeline.reporting.outcomes import PAPER_ATTACKS, overview_section
 from pipeline.reporting.perturbations import attacks_section, classifier_section
+from pipeline.reporting.replicates import replicates_section
 from pipeline.reporting.section import Section
 from pipeline.reporting.sizes import SizeResults, sizes_section
 from pipeline.reporting.statistics import Statistics
@@ -62,6 +63,8 @@ def sections(metrics: Mapping[str, Any], results: Results) -> dict[str, Callable
     found["overview"] = lambda: overview_section(metrics)
     if results.success:
         found["other_attacks"] = lambda: other_attacks_section(metrics, results.sets, results.success, names)
+    if metrics.get("replicates"):
+        found["replicates"] = lambda: replicates_section(metrics)
     if (of_sizes := results.sizes) and metrics["sizes"]["models"]:
         found["sizes"] = lambda: sizes_section(metrics, of_sizes)
     return found

@@ -89,6 +89,6 @@ def environment() -> jinja2.Environment:
     for function in (formats.percent, formats.rate, formats.number, formats.points, formats.length_of, formats.area,
                      formats.unbroken, formats.sentence):  # fmt: skip
         found.filters[function.__name__] = function
-    for predicate in (predicates.gains, predicates.loses, predicates.same_effort, predicates.looks_cut, predicates.stands, predicates.size_against):  # fmt: skip
+    for predicate in (predicates.gains, predicates.loses, predicates.same_effort, predicates.looks_cut, predicates.stands, predicates.size_against, predicates.too_few):  # fmt: skip
         found.globals[predicate.__name__] = predicate
     return found

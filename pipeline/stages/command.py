@@ -12,6 +12,7 @@ from pipeline.artifacts.files import locked
 from pipeline.errors import PipelineError
 from pipeline.mapper import wanted
 from pipeline.processes import end_with_parent
+from pipeline.registry import serve_own_files
 from pipeline.studies import Study
 
 WORK = Path(".work")
@@ -35,6 +36,7 @@ def run(main: Callable[..., None], doc: str | None, key: str = "") -> None:
 
     def work() -> None:
         study = Study(words.study)
+        serve_own_files(study.folder)
         label = [Path(sys.argv[0]).stem, study.name, *keys]
         with locked(WORK / f"{'-'.join(label).replace('/', '_')}.lock", " ".join(label)):
             main(study, *keys)

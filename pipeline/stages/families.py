@@ -9,8 +9,8 @@ from typing import Any
 from torch import nn
 
 from pipeline.artifacts.choices import read_choices
-from pipeline.artifacts.judging import Judged
-from pipeline.artifacts.learning import check_defended, load_defended
+from pipeline.artifacts.judging import Judged, Member
+from pipeline.artifacts.learning import check_defended, is_attacked, load_trained
 from pipeline.artifacts.materials import StudyMaterials
 from pipeline.defenses.protocol import Defense, load_defense
 from pipeline.models.inference import for_inference
@@ -20,16 +20,26 @@ from pipeline.studies import Study
 
 @dataclass(frozen=True)
 class Loaded:
-    """One defense of a family: its key, its file, its parameters with "auto" replaced, and what it predicts with."""
+    """One defense of a family: its key, its file, its parameters with "auto" replaced, and what it predicts with.
+
+    models : by number of the training, if it has several, else 0. role : which of what its family has learned that is;
+    None: nothing, it is the attacked classifier.
+    """
 
     name: str
     defense: Defense
     arguments: dict[str, Any]
-    model: nn.Module
+    models: dict[int, nn.Module]
+    role: str | None
+
+    @property
+    def model(self) -> nn.Module:
+        """That of the first training that did not fail."""
+        return next(iter(self.models.values()))
 
     def judged(self) -> Judged:
         """It as a judge of images."""
-        return Judged(self.name, partial(self.defense.predict, **self.arguments), self.model, self.defense.setting)
+        return Judged(self.name, partial(self.defense.predict, **self.arguments), self.models, self.defense.setting)
 
 
 def materials_of(study: Study, key: str) -> StudyMaterials:
@@ -45,14 +55,16 @@ def materials_of(study: Study, key: str) -> StudyMaterials:
     )
 
 
-def learning_arguments(study: Study, key: str, defense: Defense) -> dict[str, Any]:
-    """Arguments of `defense.learn`, from the family's block `learn`.
+def learning_arguments(
+    study: Study, key: str, defense: Defense, block: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Arguments of `defense.learn`, from the family's block `learn`, or from another `block` in its place.
 
     What a block inside it leaves out, and its dataclass has as a field, comes from the study's `training`; `epsilon` of
     one that has a `norm` too, from the threat model.
     """
     where = f"defenses.{key}.learn"
-    given = dict(study.value(where))
+    given = dict(study.value(where) if block is None else block)
     if defense.learn is None:
         return study.arguments(_nothing, where, given)
     for name, (annotation, _) in parameters_of(defense.learn).items():
@@ -66,15 +78,26 @@ def learning_arguments(study: Study, key: str, defense: Defense) -> dict[str, An
     return study.arguments(defense.learn, where, given)
 
 
+def settled_arguments(study: Study, key: str, defense: Defense) -> dict[str, Any]:
+    """`learning_arguments` with the numbers that the study's rules chose, at any depth, and nothing left to try."""
+    choices = chosen(study, key)
+
+    def settled(block: Mapping[str, Any]) -> dict[str, Any]:
+        inner = {name: settled(value) if isinstance(value, Mapping) else value for name, value in block.items()}
+        return study.resolved(inner, f"defenses.{key}.learn", choices)
+
+    block = {name: value for name, value in study.value(f"defenses.{key}.learn").items() if name not in defense.tried}
+    return learning_arguments(study, key, defense, settled(block))
+
+
 def _nothing() -> None:
     """What a defense without `learn` takes: any parameter is refused."""
 
 
-def load_family(study: Study, key: str) -> Iterator[Loaded]:
-    """The defense and its variants, one after the other. Raises PipelineError where a block is wrong."""
-    names = study.family(key)
+def members_of(study: Study, key: str) -> Iterator[Member]:
+    """The defense and its variants, as their blocks say them. Raises PipelineError where one is wrong."""
     choices = chosen(study, key)
-    for name in names:
+    for name in study.family(key):
         own = name == key
         where = f"defenses.{key}.predict" if own else f"defenses.{key}.variants.{name}"
         stated = study.value(where)
@@ -83,10 +106,32 @@ def load_family(study: Study, key: str) -> Iterator[Loaded]:
         resolved = study.resolved(block, where, choices, "" if own else f"{name}.")
         arguments = study.arguments(defense.predict, where, resolved)
         role = defense.role if own else stated.get("learned", defense.role)
-        paths = study.path("learned", key), study.path("learning", key), study.path("classifier")
-        model = load_defended(*paths, role)
-        check_defended(defense.predict, model, study.where(where))
-        yield Loaded(name, defense, arguments, for_inference(model, study.device))
+        yield Member(name, study.method(key, name), arguments, role)
+
+
+def load_family(study: Study, key: str) -> Iterator[Loaded]:
+    """The defense and its variants, one after the other. Raises PipelineError where a block is wrong."""
+    paths = study.path("learned", key), study.path("learning", key), study.path("classifier")
+    for member in members_of(study, key):
+        defense = load_defense(member.method)
+        models = load_trained(*paths, member.role)
+        for model in models.values():
+            part = "predict" if member.name == key else f"variants.{member.name}"
+            check_defended(defense.predict, model, study.where(f"defenses.{key}.{part}"))
+        ready = {number: for_inference(model, study.device) for number, model in models.items()}
+        role = None if is_attacked(*paths[:2], member.role) else member.role
+        yield Loaded(member.name, defense, dict(member.arguments), ready, role)
+
+
+def primary_of(study: Study, key: str, defense: Defense) -> dict[str, str] | None:
+    """The family's declared contrast, over the variant of that key or of that role; None if the study has neither."""
+    if defense.primary is None:
+        return None
+    variants = study.value(f"defenses.{key}.variants")
+    for name, block in variants.items():
+        if defense.primary.over in (name, block.get("learned")):
+            return {**defense.primary.as_dict(), "over": name}
+    return None
 
 
 def chosen(study: Study, key: str) -> dict[str, float | None]:

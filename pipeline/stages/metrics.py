@@ -5,18 +5,18 @@ Writes: the tables of AUC and true positive rates, of every score and of the cho
 Params: seed, images, classifier, training, sources, threat, other_attacks, defenses: shown beside the results.
 """
 
-from functools import partial
-from itertools import combinations
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from pipeline.artifacts.choices import read_choices
 from pipeline.artifacts.code import read_labels
 from pipeline.artifacts.curves import read_curves
 from pipeline.artifacts.evaluations import read_evaluation
-from pipeline.artifacts.images import read_description
+from pipeline.artifacts.facts import read_facts
+from pipeline.artifacts.images import read_description, read_summary
+from pipeline.artifacts.left_out import what_applies
 from pipeline.artifacts.metrics import write_metrics
 from pipeline.artifacts.statistics import read_frame, write_frame
 from pipeline.errors import PipelineError
@@ -24,30 +24,34 @@ from pipeline.machine import describe_machine
 from pipeline.mapper import in_order
 from pipeline.metrics.adaptive import summarize_adaptive
 from pipeline.metrics.calibration import PAPER_RATIO
+from pipeline.metrics.comparisons import compare_family
 from pipeline.metrics.detection import NEEDED, area_gain, detect_named
 from pipeline.metrics.gac_summary import gains_on, summarize_gac
 from pipeline.metrics.gains import CONTROLS
+from pipeline.metrics.replicates import summarize_replicates
 from pipeline.metrics.restorations import BLUR, NOTHING, summarize_restorations
+from pipeline.metrics.splits import VALIDATION
 from pipeline.metrics.summary import (
-    compare_evaluations,
     l2_ratio,
     nested_detection,
     rounded,
     summarize_attack,
     summarize_evaluation,
 )
+from pipeline.metrics.trainings import first_training
 from pipeline.metrics.transfer import summarize_sizes
-from pipeline.params import AUTO
+from pipeline.params import AUTO, stated_at
 from pipeline.progress import bar
 from pipeline.stages.command import run
 from pipeline.studies import Study
 
-PROTOCOL = 2  # raised when what a figure means changes
+PROTOCOL = 3  # raised when what a figure means changes
 # What every attack's perturbations are measured against, on the same originals and targets, where the study has it.
 YARDSTICKS = ("minimal", "ddn")
 
 
 def main(study: Study) -> None:
+    study, left_out = what_applies(study)
     description = read_description(study.path("images"))
     attacks = _attacks(study)
     evaluations = {
@@ -66,15 +70,18 @@ def main(study: Study) -> None:
                 listed = others[others["attack"].isin(study.other_attacks)]  # one that was taken out is still there
                 frame = pd.concat([frame, listed], ignore_index=True)
             everything[name] = frame
-            defenses[name] = {"arguments": about["arguments"], **summarize_evaluation(frame)}
+            defenses[name] = {
+                "arguments": about["arguments"],
+                "trained": about["role"] is not None,
+                **summarize_evaluation(frame),
+            }
     choices = _choices(study, attacks, {name: about["arguments"] for name, (_, about) in evaluations.items()})
-    comparisons = {
-        f"{one}_minus_{other}": compare_evaluations(everything[one], everything[other])
-        for names in study.families.values()
-        for one, other in combinations(names, 2)
-    }
+    abouts = {name: about for name, (_, about) in evaluations.items()}
+    comparisons: dict[str, Any] = {}
+    primary = {family: abouts[family]["primary"] for family in study.families}
+    for family, names in study.families.items():
+        comparisons |= compare_family({name: abouts[name]["role"] for name in names}, everything, primary[family])
     gac = _gains(study, defenses, choices, comparisons)
-    adaptive = _adaptive(study, chosen)
     metrics = {
         "run": {
             "study": study.name,
@@ -84,27 +91,29 @@ def main(study: Study) -> None:
             "source": description.source,
             "source_checksum": description.source_checksum,
         },
+        "images": read_summary(study.path("images")),
         "params": {key: study.value(key) for key in ("seed", "classifier", "training", "sources")},
         "labels": read_labels(study.path("code") / "labels.json"),
         "families": study.families,
         "methods": {family: study.method(family) for family in study.families},
-        "classifier": {"test_accuracy": defenses[next(iter(defenses))]["test_accuracy"]},
+        "classifier": {
+            "test_accuracy": defenses[next(iter(defenses))]["test_accuracy"],
+            **read_facts(study.path("classifier_facts")),
+        },
+        "left_out": left_out,
         "attacks": attacks,
         "choices": choices,
         "defenses": defenses,
         **_learning(study, choices),
         "gac": gac,
         "comparisons": comparisons,
+        "primary": primary,
         "restorations": _restorations(study, choices),
-        "sizes": summarize_sizes(
-            *(
-                read_frame(study.path("sizes") / f"{name}.parquet", schema)[0]
-                for name, schema in (("sizes", "sizes"), ("examples", "size_examples"), ("transfer", "transfer"))
-            )
-        ),
+        "sizes": {"models": {}, "transfer": {}} if "sizes" in left_out["parts"] else _sizes(study.path("sizes")),
+        "replicates": {} if "replicates" in left_out["parts"] else _replicates(study.path("replicates"), primary),
         "detection": nested_detection(scores, ("defense", "score", "attack", "negatives")),
         "chosen_detection": nested_detection(chosen, ("defense", "attack", "negatives")),
-        "adaptive": adaptive,
+        "adaptive": _adaptive(study, chosen),
     }
     write_metrics(study.path("metrics"), rounded(metrics))
 
@@ -125,14 +134,22 @@ def _attacks(study: Study) -> dict[str, Any]:
 
 
 def _detect(study: Study, evaluations: dict[str, pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Detection by every score, and by the chosen ones, with what those gain over the first defense's."""
-    examples, _ = read_frame(study.path("statistics", "minimal") / "examples.parquet", "examples")
-    test_rows = np.zeros(examples["original_row"].max() + 1, np.int64)
-    test_rows[examples["original_row"]] = examples["source_index"]
-    blocks = ((name, frame[list(NEEDED)]) for name, frame in evaluations.items())
+    """Detection by every score, and by the chosen ones, with what those gain over the first defense's.
+
+    Of the first training.
+    """
+    paths = {name: study.evaluation_path(family, name) for family, names in study.families.items() for name in names}
+
+    def needed(frame: pd.DataFrame) -> pd.DataFrame:
+        return first_training(frame)[list(NEEDED)]
+
+    blocks = (
+        (name, needed(frame), needed(read_evaluation(paths[name], VALIDATION)[0]))
+        for name, frame in evaluations.items()
+    )
     with bar(len(evaluations), f"detect {study.name}", "defense") as progress:
-        task = partial(detect_named, test_rows)
-        detected = list(in_order(f"detect {study.name}", task, blocks, progress.update, tensors=False))
+        what = f"detect {study.name}"
+        detected = list(in_order(what, detect_named, blocks, progress.update, tensors=False))
     found = dict(zip(evaluations, detected, strict=True))
     first = next(iter(found))
     keys = ["attack", "negatives"]
@@ -178,15 +195,6 @@ def _choices(study: Study, attacks: dict[str, Any], arguments: dict[str, dict[st
     return found
 
 
-def stated_at(block: Any, parameter: str) -> Any:
-    """The value of a parameter at any depth of a block, None where it isn't."""
-    if not isinstance(block, dict):
-        return None
-    if parameter in block and not isinstance(block[parameter], list):
-        return block[parameter]
-    return next((found for part in block.values() if (found := stated_at(part, parameter)) is not None), None)
-
-
 def _gains(
     study: Study, defenses: dict[str, Any], choices: dict[str, Any], comparisons: dict[str, Any]
 ) -> dict[str, Any]:
@@ -219,9 +227,9 @@ def _gains(
             for name, block in variants.items()
             if block.get("learned") in CONTROLS
         }
-        gains[family]["gain_on"] = gains_on(
-            gains[family]["gain"], controls, gains[family]["trainings"], defenses[family]["originals"]
-        )
+        gains[family]["gain_on"] = gains_on(controls)
+        for attack in gains[family]["gain"].keys() - {"clean"}:  # which is of the whole split there
+            gains[family]["gain"][attack] |= gains[family]["gain_on"][attack]
         if gains[family]["lambda"]:
             defenses[family]["lambda"] = gains[family]["lambda"]["used"]
         for over, key in (("over_control", "gain"), ("over_noise_control", "gain_over_noise")):
@@ -244,6 +252,11 @@ def _restorations(study: Study, choices: dict[str, Any]) -> dict[str, Any]:
             if blur:
                 found["blur_sigma"] = blur
     return found
+
+
+def _sizes(folder: Path) -> dict[str, Any]:
+    schemas = {"sizes": "sizes", "examples": "size_examples", "transfer": "transfer"}
+    return summarize_sizes(*(read_frame(folder / f"{name}.parquet", schemas[name])[0] for name in schemas))
 
 
 def _learning(study: Study, choices: dict[str, Any]) -> dict[str, Any]:
@@ -275,6 +288,12 @@ def _learning(study: Study, choices: dict[str, Any]) -> dict[str, Any]:
             adversary = {"epsilon": budget, "trades": 0, **learn["adversary"]}
             found["robust"][family] = {"adversary": adversary, "training": training}
     return found
+
+
+def _replicates(folder: Path, primary: dict[str, Any]) -> dict[str, Any]:
+    judged = read_frame(folder / "judged.parquet", "replicated_evaluation")[0]
+    examples = read_frame(folder / "examples.parquet", "replicated_examples")[0]
+    return summarize_replicates(judged, examples, primary)
 
 
 def _adaptive(study: Study, chosen: pd.DataFrame) -> dict[str, Any]:

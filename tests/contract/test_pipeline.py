@@ -87,6 +87,8 @@ def test_every_stage_depends_on_its_code_and_on_what_it_loads_by_name(name: str)
         expected.add("defenses/${key}.predict.json")
     if "defense.learn" in source:
         expected.add("defenses/${key}.learn.json")
+    if "replicate" in source and name == "replicates":
+        expected.add("defenses/replicated.json")
     if "read_labels(" in source:
         expected.add("labels.json")
     assert code == expected
@@ -321,7 +323,8 @@ SPEAKERS = {
     "metrics/restorations.py": {"gaussian_blur"},  # whose error is that of another number
     "metrics/gains.py": {"gac"},  # a role among its controls
     "metrics/adaptive.py": {"pgd"},  # rows of the adaptive attack's own
-    "attacks/shared/adaptive.py": {"pgd", "minimum_norm"},  # what is run where the params say nothing
+    "attacks/shared/adaptive.py": {"pgd"},  # likewise
+    "attacks/shared/adaptive_settings.py": {"pgd", "minimum_norm"},  # what is run where the params say nothing
     "stages/metrics.py": {"ddn", "gac"},  # the yardstick of lengths; a key of the metrics
     "reporting/results_page.py": {"gac"},  # likewise
     "reporting/autoencoder.py": {"autoencoder_ensemble", "autoencoder_without_dropout"},

@@ -146,7 +146,7 @@ def test_an_attack_takes_one_file_and_one_block(tree: Tree) -> None:
     (tree.folder / "pipeline/attacks/toy.py").write_text(ATTACK)
     tree.change(lambda params: params["other_attacks"].update(toy={"gray": 0.9}))
     judged = {f"evaluate_others@{family}" for family in ("undefended", "dropout_ensemble", "adversarial_training")}
-    assert tree.repro() == {"check_params", "fingerprint_code", "attack@toy", *judged, "metrics", "report"}
+    assert tree.repro() == {"fingerprint_code", "attack@toy", *judged, "metrics", "report"}
     assert touched(tree) == {"pipeline/attacks/toy.py", PARAMS}
     metrics = metrics_of(tree)
     assert metrics["attacks"]["toy"]["params"] == {"gray": 0.9}
@@ -158,11 +158,12 @@ def test_an_attack_takes_one_file_and_one_block(tree: Tree) -> None:
 
 
 def test_a_defense_with_trials_and_training_takes_one_file_and_one_block(tree: Tree) -> None:
-    (tree.folder / "pipeline/defenses/rounded.py").write_text(DEFENSE)
+    """That file may lie in the study's own folder."""
+    (tree.folder / "studies/tiny/rounded.py").write_text(DEFENSE)
     tree.change(lambda params: params["defenses"].update(rounded=FAMILY))
     own = {f"{stage}@rounded" for stage in ("learn", "evaluate", "evaluate_others", "attack_defense")}
-    assert tree.repro() == {"check_params", "fingerprint_code", *own, "metrics", "report"}
-    assert touched(tree) == {"pipeline/defenses/rounded.py", PARAMS}
+    assert tree.repro() == {"fingerprint_code", *own, "replicates", "metrics", "report"}
+    assert touched(tree) == {"studies/tiny/rounded.py", PARAMS}
     metrics, label = metrics_of(tree), "Rounded images, and a classifier of its own"
     assert metrics["labels"]["rounded"] == label
     choice = metrics["choices"]["rounded"]["shades"]
@@ -174,7 +175,7 @@ def test_a_defense_with_trials_and_training_takes_one_file_and_one_block(tree: T
     assert label in report_of(tree)
     # A number in place of "auto": nothing is trained again.
     tree.change(lambda params: params["defenses"]["rounded"]["predict"].update(shades=16))
-    assert tree.repro() == {"check_params", *(own - {"learn@rounded"}), "metrics", "report"}
+    assert tree.repro() == {*(own - {"learn@rounded"}), "replicates", "metrics", "report"}
     assert metrics_of(tree)["choices"]["rounded"]["shades"] == {**choice, "used": 16}
 
 
@@ -209,6 +210,7 @@ def test_a_study_takes_one_folder(finished: Finished, tmp_path: Path) -> None:
     params["attack_trials"]["step_sizes"] = [0.02, 0.005, 0.00125]  # pictures of another contrast
     del params["other_attacks"]["ddn"]
     del params["defenses"]["adversarial_training"]
+    params["replicates"]["defenses"].remove("adversarial_training")
     new.write_params(params)
     found = new.repro(DATASETS_DIR=str(tmp_path / "raw"))
     assert {"prepare_images", "learn@dropout_ensemble", "report"} <= found

@@ -6,6 +6,7 @@ demo, each where its `dvc repro` has finished in this tree, or in that of the en
 
 import json
 import os
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import binomtest
+from scipy.optimize import brentq
+from scipy.stats import binomtest, t
+from scipy.stats import norm as normal
 from sklearn.metrics import roc_auc_score, roc_curve
 
 TREE = Path(os.environ.get("REFEREE_TREE", Path(__file__).parents[2]))
@@ -79,26 +82,119 @@ def test_success_rates_and_norms_are_those_of_the_stored_images(study: str, metr
         assert same(entry["pixel"]["std"], flat.std()), attack
 
 
+def trainings_of(table: pd.DataFrame, column: str) -> np.ndarray:
+    """One set's outcomes, (trainings, images)."""
+    return np.stack([rows[column].to_numpy(float) for _, rows in table.groupby("training")])
+
+
+def half_over(means: np.ndarray) -> float:
+    """Student's half-width of a 95 % interval of the mean over trainings; of one training none."""
+    if len(means) == 1:
+        return 0.0
+    return float(t.ppf(0.975, len(means) - 1) * means.std(ddof=1) / np.sqrt(len(means)))
+
+
 def test_thwarted_and_recovered_are_those_of_the_votes(
     metrics: dict[str, Any], evaluations: dict[str, pd.DataFrame]
 ) -> None:
-    for name, table in evaluations.items():
-        votes = np.stack(table["votes"].to_list())
-        predicted = table["predicted"].to_numpy()
-        assert (votes[np.arange(len(table)), predicted] == votes.max(1)).all(), name
-        table = table.assign(right=predicted == table["label"].to_numpy())
+    """Means over all trainings; of one, exact intervals; of several, none narrower than Student's over them."""
+    for name, whole in evaluations.items():
+        votes = np.stack(whole["votes"].to_list())
+        predicted = whole["predicted"].to_numpy()
+        assert (votes[np.arange(len(whole)), predicted] == votes.max(1)).all(), name
+        table = whole.assign(right=predicted == whole["label"].to_numpy())
+        table = table[table["split"] == "test"]
         entry = metrics["defenses"][name]
+        assert entry["trainings"] == table["training"].nunique()
         for key, kind in (("test_accuracy", "clean_all"), ("clean_accuracy", "clean")):
-            right = table.loc[table["attack"] == kind, "right"]
-            exact = binomtest(int(right.sum()), len(right)).proportion_ci(0.95, "exact")
-            for end, computed in (("value", right.mean()), ("low", exact.low), ("high", exact.high)):
-                assert same(entry[key][end], float(computed)), (name, key, end)
+            right = trainings_of(table[table["attack"] == kind], "right")
+            assert same(entry[key]["value"], right.mean()), (name, key)
+            if len(right) == 1:
+                exact = binomtest(int(right.sum()), right.size).proportion_ci(0.95, "exact")
+                for end, computed in (("low", exact.low), ("high", exact.high)):
+                    assert same(entry[key][end], float(computed)), (name, key, end)
+            spread = right.mean() - half_over(right.mean(1))
+            assert entry[key]["low"] <= max(0.0, spread) + 1e-6, (name, key)
         for attack in metrics["attacks"]:
             images = table[table["attack"] == attack]
             if len(images):
-                thwarted = images["predicted"].to_numpy() != images["target_label"].to_numpy(int)
-                assert same(entry[attack]["thwarted"]["value"], thwarted.mean()), (name, attack)
-                assert same(entry[attack]["recovered"]["value"], images["right"].mean()), (name, attack)
+                images = images.assign(thwarted=images["predicted"] != images["target_label"].astype(int))
+                for outcome, column in (("thwarted", "thwarted"), ("recovered", "right")):
+                    found = trainings_of(images, column)
+                    assert same(entry[attack][outcome]["value"], found.mean()), (name, attack)
+                    assert entry[attack][outcome]["low"] <= max(0.0, found.mean() - half_over(found.mean(1))) + 1e-6
+
+
+def test_the_trainings_are_those_that_did_not_fail(
+    study: str, metrics: dict[str, Any], evaluations: dict[str, pd.DataFrame]
+) -> None:
+    several = 0
+    for family, names in metrics["families"].items():
+        path = TREE / f"data/learning/{study}/{family}/trainings.csv"
+        numbers = [0]
+        if path.is_file():
+            status = pd.read_csv(path)
+            numbers = status.loc[status["status"] == "ok", "seed"].tolist()
+            several += 1
+        for name in names:
+            assert sorted(evaluations[name]["training"].unique()) == numbers, name
+    assert several
+
+
+def reaches_zero_at(means: np.ndarray, low: float, high: float) -> float:
+    """The level at which an interval reaches zero: Student's over trainings and a normal one, added in squares."""
+    mean = means.mean()
+    towards = mean - low if mean > 0 else high - mean
+    rest = max(0.0, towards**2 - half_over(means) ** 2) ** 0.5 / normal.ppf(0.975)
+    error = means.std(ddof=1) / np.sqrt(len(means)) if len(means) > 1 else 0.0
+
+    def short(log_level: float) -> float:
+        tail = np.exp(log_level) / 2
+        student = t.isf(tail, len(means) - 1) * error if error else 0.0
+        return float(np.hypot(student, normal.isf(tail) * rest) - abs(mean))
+
+    return float(np.exp(brentq(short, np.log(1e-12), -1e-12))) if short(np.log(1e-12)) > 0 else 1e-12
+
+
+def test_gains_are_paired_means_over_trainings_and_corrected_for_how_many_they_are(
+    metrics: dict[str, Any], evaluations: dict[str, pd.DataFrame]
+) -> None:
+    count = 0
+    for family, names in metrics["families"].items():
+        found: dict[str, dict[tuple[str, str], dict[str, Any]]] = {"thwarted": {}, "recovered": {}}
+        for one, other in combinations(names, 2):
+            for attack, outcomes in metrics["comparisons"][f"{one}_minus_{other}"].items():
+                for outcome, entry in outcomes.items():
+                    pair = [table[(table["split"] == "test") & (table["attack"] == attack)] for table in
+                            (evaluations[one], evaluations[other])]  # fmt: skip
+                    differences = trainings_of(pair[0], outcome) - trainings_of(pair[1], outcome)
+                    means = differences.mean(1)
+                    assert same(entry["value"], means.mean()), (one, other, attack)
+                    assert entry["trainings"] == len(means)
+                    if len(means) == 1 and attack == "clean":
+                        plus, minus = (differences > 0).sum(), (differences < 0).sum()
+                        exact = binomtest(int(plus), int(plus + minus)).pvalue if plus + minus else 1.0
+                        assert same(entry["p"], exact), (one, other)
+                    elif means.mean() and entry["low"] > -1 and entry["high"] < 1:
+                        computed = reaches_zero_at(means, entry["low"], entry["high"])
+                        assert entry["p"] == pytest.approx(computed, rel=0.02, abs=1e-10), (one, other, attack)
+                    found[outcome][f"{one}_minus_{other}", attack] = entry
+        for outcome, entries in found.items():
+            rest = sorted((entry for entry in entries.values() if not entry["primary"]), key=lambda entry: entry["p"])
+            assert len(entries) - len(rest) == bool(metrics["primary"][family] and outcome == "recovered")
+            least = 0.0
+            for rank, entry in enumerate(rest):
+                least = max(least, min(1.0, entry["p"] * (len(rest) - rank)))
+                assert entry["p_holm"] == pytest.approx(least, rel=1e-4), (family, outcome)
+            for (pair_, _), entry in entries.items():
+                count += 1
+                if entry["verdict"] in ("gain", "loss"):
+                    assert entry["p_holm"] < 0.05
+                    assert (entry["value"] > 0) is (entry["verdict"] == "gain")
+                    assert entry["trainings"] >= 3 or "gac" not in pair_
+                elif entry["verdict"] == "not shown":
+                    assert entry["p_holm"] >= 0.05
+    assert count > 20
 
 
 def scores(images: pd.DataFrame, others: pd.DataFrame, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -110,7 +206,7 @@ def scores(images: pd.DataFrame, others: pd.DataFrame, name: str) -> tuple[np.nd
 def test_areas_are_scikit_learns(metrics: dict[str, Any], evaluations: dict[str, pd.DataFrame]) -> None:
     count = 0
     for name, by_score in metrics["detection"].items():
-        groups = dict(iter(evaluations[name].groupby("attack")))
+        groups = dict(iter(first_training(evaluations[name], "test").groupby("attack")))
         for score, by_attack in by_score.items():
             for attack, by_negatives in by_attack.items():
                 for negatives, entry in by_negatives.items():
@@ -124,24 +220,45 @@ def test_areas_are_scikit_learns(metrics: dict[str, Any], evaluations: dict[str,
     assert count >= 18 * len(evaluations)
 
 
-def test_the_chosen_scores_are_judged_on_the_other_half(
+def first_training(table: pd.DataFrame, split: str) -> pd.DataFrame:
+    return table[(table["split"] == split) & (table["training"] == table["training"].min())]
+
+
+def test_the_scores_are_chosen_on_validation_images_and_judged_on_the_test_split(
     metrics: dict[str, Any], evaluations: dict[str, pd.DataFrame]
 ) -> None:
-    """Negatives: the attacked originals, halved by a seeded permutation; the first half's best, on the second."""
     for name, by_attack in metrics["chosen_detection"].items():
-        groups = dict(iter(evaluations[name].groupby("attack")))
+        validation, test = (
+            dict(iter(first_training(evaluations[name], split).groupby("attack"))) for split in ("validation", "test")
+        )
         for attack, by_negatives in by_attack.items():
-            entry = by_negatives["clean"]
-            originals = np.unique(groups[attack]["original_row"])
-            first = np.random.default_rng(0).permutation(originals)[: (len(originals) + 1) // 2]
-            halves = [
-                [part[part["original_row"].isin(first) == wanted] for part in (groups[attack], groups["clean"])]
-                for wanted in (True, False)
-            ]
-            tried = metrics["detection"][name]
-            reached = {score: roc_auc_score(*scores(*halves[0], score)) for score in tried}
-            assert reached[entry["score"]] == pytest.approx(max(reached.values()), abs=1e-9), (name, attack)
-            assert same(entry["auc"], roc_auc_score(*scores(*halves[1], entry["score"]))), (name, attack)
+            for negatives, entry in by_negatives.items():
+                others = f"noise_{attack}" if negatives == "noise" else negatives
+                tried = metrics["detection"][name]
+                reached = {
+                    score: roc_auc_score(*scores(validation[attack], validation[others], score)) for score in tried
+                }
+                assert entry["held_out"]
+                assert entry["chosen_originals"] == validation[attack]["original_row"].nunique()
+                assert reached[entry["score"]] == pytest.approx(max(reached.values()), abs=1e-9), (name, attack)
+                computed = roc_auc_score(*scores(test[attack], test[others], entry["score"]))
+                assert same(entry["auc"], computed), (name, attack, negatives)
+
+
+def test_no_validation_image_was_learned_from(study: str, evaluations: dict[str, pd.DataFrame]) -> None:
+    """They are of the train split, a tenth of it."""
+    with h5py.File(TREE / f"data/images/{study}.h5") as file:
+        labels = file["train/labels"][:]
+    with h5py.File(TREE / f"data/adversarial/{study}/minimal.h5") as file:
+        split, index = file["source_split"][:], file["source_index"][:]
+    for name, table in evaluations.items():
+        held_out = table[(table["split"] == "validation") & (table["attack"] == "clean_all")]["row"].unique()
+        assert abs(len(held_out) - 0.1 * len(labels)) <= 5, name
+        for kind, wanted in (("validation", 0), ("test", 1)):
+            originals = table[(table["split"] == kind) & (table["attack"] == "minimal")]["original_row"].unique()
+            assert (split[originals] == wanted).all(), name
+            if wanted == 0:
+                assert set(index[originals]) <= set(held_out), name
 
 
 def test_restoration_errors_are_of_the_family_that_a_defense_is_of(study: str, metrics: dict[str, Any]) -> None:
@@ -170,15 +287,37 @@ def test_robust_accuracy_is_what_the_worst_of_all_attacks_leaves(study: str, met
             table, entry = pd.read_parquet(folder / "examples.parquet"), metrics["adaptive"][name]
             norm, budget = entry["settings"]["norm"], entry["settings"]["budget"]
             assert (table[norm] <= table["epsilon"].fillna(np.inf) * (1 + 1e-4)).all(), name
-            within = table["epsilon"].fillna(table[norm].where(table["epsilon"].isna())) <= budget * (1 + 1e-9)
             assert np.array_equal(table["broken"], table["predicted"] != table["label"]), name
-            broken = (table["broken"] & within).groupby(table["original"]).any()
-            assert entry["originals"] == len(broken)
-            left = int((~broken).sum())
-            exact = binomtest(left, len(broken)).proportion_ci(0.95, "exact")
-            for end, computed in (("value", left / len(broken)), ("low", exact.low), ("high", exact.high)):
-                assert same(entry["every_attack"][end], float(computed)), (name, end)
-            wrong = table[table["attack"] == "none"].set_index("original")["broken"]
+            last = table[table["attack"] == "worst"].set_index("original").sort_index()
+            wrong = table[table["attack"] == "none"].set_index("original").sort_index()["broken"]
+            assert entry["originals"] == len(last) == len(wrong)
+            assert not (wrong & ~last["broken"]).any()
+            left = {"every_attack": ~last["broken"], "clean_accuracy": ~wrong}
+            for key, outcome in left.items():
+                count = int(outcome.sum())
+                exact = binomtest(count, len(last)).proportion_ci(0.95, "exact")
+                for end, computed in (("value", count / len(last)), ("low", exact.low), ("high", exact.high)):
+                    assert same(entry[key][end], float(computed)), (name, key, end)
+            tried = table[~table["attack"].isin(("none", "worst", "fixed")) & table["broken"]]
+            for epsilon in entry["settings"]["epsilons"]:
+                near = (tried["epsilon"] <= epsilon) | (tried[norm] <= epsilon * (1 + 1e-6))
+                broken = near.groupby(tried["original"]).any().reindex(last.index, fill_value=False)
+                below, above = broken & last["broken"], broken | last["broken"]
+                broken = last["broken"] if epsilon == budget else below if epsilon < budget else above
+                assert same(entry[norm][f"{epsilon:g}"]["value"], float((~wrong & ~broken).mean())), (name, epsilon)
+            if entry["randomness"] is None:
+                assert last["resubmitted"].isna().all()
+            else:
+                times = entry["randomness"]["resubmissions"]
+                fixed = table[table["attack"] == "fixed"]["broken"]
+                shares = {
+                    "deployed_vote": 1 - last["resubmitted"] / times,
+                    "single_query": last["label_share"].astype(float),
+                    "worst_of": last["resubmitted"] == 0,
+                    "fixed": ~fixed,
+                }
+                for key, values in shares.items():
+                    assert same(entry["randomness"][key]["value"], float(values.mean())), (name, key)
             nearest = table[(table["attack"] == "shortest") & table["broken"]].set_index("original")["l2"]
             needed = nearest.reindex(wrong.index).fillna(np.inf).mask(wrong, 0.0)
             for key, values in (("l2_median", needed), ("l2_median_right", needed[~wrong])):

@@ -27,8 +27,8 @@ from pipeline.artifacts.weights import save_model
 from pipeline.errors import PipelineError
 from pipeline.mapper import Advance
 from pipeline.metrics.calibration import StepSizeTrial
-from pipeline.metrics.sources import every_target, select_sources
-from pipeline.models.classifier import Classifier
+from pipeline.metrics.sources import every_target, select_sources, some_targets, turns
+from pipeline.models.cnn import Classifier
 from tests.root import ROOT
 from tests.sets import make_set
 
@@ -357,6 +357,26 @@ def test_sources_are_balanced_and_right() -> None:
         select(300)
     with pytest.raises(PipelineError, match="here: expected a multiple of 3"):
         select(31)
+
+
+def test_some_targets_are_stratified_and_the_first_images_keep_theirs() -> None:
+    labels = np.repeat(np.arange(5), 16).astype(np.uint8)
+    order = np.random.default_rng(1).permutation(80)
+    turn = turns(labels, order)
+    assert all(sorted(turn[labels == label]) == list(range(16)) for label in range(5))
+    rows, targets = some_targets(labels, turn, 5, 2, np.random.default_rng(3))
+    np.testing.assert_array_equal(rows, np.repeat(np.arange(80), 2))
+    assert not (targets == labels[rows]).any()
+    assert (targets[::2] < targets[1::2]).all()  # two different ones, in order
+    pairs = np.zeros((5, 5), int)
+    np.add.at(pairs, (labels[rows], targets), 1)
+    assert (pairs + 8 * np.eye(5, dtype=int) == 8).all()
+    few = np.flatnonzero(turn < 3)
+    fewer, theirs = some_targets(labels[few], turns(labels[few], order[few]), 5, 2, np.random.default_rng(3))
+    assert [list(theirs[fewer == i]) for i in range(15)] == [list(targets[rows == row]) for row in few]
+    everything = some_targets(labels, turn, 5, 4, np.random.default_rng(0))
+    for found, wanted in zip(everything, every_target(labels, 5), strict=True):
+        np.testing.assert_array_equal(found, wanted)
 
 
 def test_every_target_but_the_label() -> None:

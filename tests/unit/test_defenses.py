@@ -37,7 +37,8 @@ from pipeline.defenses.shared.pictures import Generated, Restorations
 from pipeline.errors import PipelineError
 from pipeline.mapper import Advance
 from pipeline.models.autoencoder import Autoencoder, RestoringClassifier
-from pipeline.models.classifier import Classifier, FullyConnectedClassifier
+from pipeline.models.cnn import Classifier
+from pipeline.models.mlp import FullyConnectedClassifier
 from pipeline.params import parameters_of
 from pipeline.training.autoencoder import AutoencoderTraining, fit_autoencoder
 from pipeline.training.classifier import ClassifierTraining, Epoch, fit_classifier

@@ -12,7 +12,6 @@ from pipeline.metrics.detection import (
     CELL,
     RESAMPLES,
     Detector,
-    Pair,
     _drawn,
     area_gain,
     detect,
@@ -84,7 +83,7 @@ def frame(attack: str, count: int, score: float, passes: int) -> pd.DataFrame:
 def test_every_score_set_and_kind_of_negatives() -> None:
     parts = [("clean", 0.0), ("clean_all", 0.5), ("minimal", 5.0), ("noise_minimal", 4.5)]
     evaluation = pd.concat([frame(name, 50, score, 20) for name, score in parts])
-    found = detect(evaluation)
+    found = detect(evaluation, evaluation.iloc[::2])
     table = found.scores
     several = {"vote_variance", "score_variance", "mutual_information"}
     any_ = {"predictive_entropy", "max_probability", "logit_margin"}
@@ -95,9 +94,10 @@ def test_every_score_set_and_kind_of_negatives() -> None:
     assert by["max_probability", "clean"] == 1  # low probability is suspicious: the sign is turned
     assert by["logit_margin", "clean"] == 0
     assert 0.8 < by["vote_variance", "noise"] < 1
-    assert set(detect(evaluation.assign(passes=1)).scores["score"]) == any_
+    assert set(detect(evaluation.assign(passes=1), evaluation).scores["score"]) == any_
     assert len(found.chosen) == 3
-    assert set(found.chosen["originals"]) == {25}
+    assert set(found.chosen["originals"]) == {50}
+    assert set(found.chosen["chosen_originals"]) == {25}
 
 
 def made(count: int, seed: int, **scores: float) -> pd.DataFrame:
@@ -116,36 +116,20 @@ def made(count: int, seed: int, **scores: float) -> pd.DataFrame:
 
 def test_a_score_is_judged_on_other_originals_than_it_was_chosen_on() -> None:
     """Scores that tell nothing: the best of six looks better than guessing where it was chosen, not on the others."""
-    chosen = pd.concat([detect(made(40, seed)).chosen.assign(seed=seed) for seed in range(6)])
+    chosen = pd.concat([detect(made(40, seed), made(40, 100 + seed)).chosen.assign(seed=seed) for seed in range(6)])
     assert chosen["held_out"].all()
     assert chosen["chosen_auc"].mean() > 0.54
     assert 0.47 < chosen["auc"].mean() < 0.53
-    sure = detect(made(40, 0, vote_variance=3.0)).chosen
+    sure = detect(made(40, 0, vote_variance=3.0), made(40, 1, vote_variance=3.0)).chosen
     assert set(sure["score"]) == {"vote_variance"}
     assert (sure["auc"] > 0.95).all()
 
 
-@pytest.mark.parametrize("test_rows", [None, np.arange(100, 140)[::-1]])
-def test_no_original_is_in_both_halves(test_rows: np.ndarray | None) -> None:
+def test_without_validation_images_a_score_is_chosen_where_it_is_judged_and_says_so() -> None:
     evaluation = made(40, 0)
-    rows = {name: evaluation[evaluation["attack"] == name] for name in ("minimal", "clean", "noise_minimal")}
-    split = rows["clean"].assign(original_row=0).iloc[[0] * 160].assign(original_row=np.arange(160))
-    for others, negatives in ((rows["clean"], "clean"), (rows["noise_minimal"], "noise"), (split, "clean_all")):
-        halves = Pair(rows["minimal"], others, negatives).halves(test_rows)
-        assert sum(len(half.images) for half in halves) == 120
-        assert sum(len(half.others) for half in halves) == len(others)
-        for part in (0, 1):
-            assert not set(halves[0].originals[part]) & set(halves[1].originals[part])
-        if negatives != "clean_all":
-            assert set(halves[0].originals[0]) == set(halves[0].originals[1])
-        elif test_rows is not None:
-            assert not set(test_rows[halves[0].originals[0]]) & set(halves[1].originals[1])
-            assert len(halves[0].others) == 80
-
-
-def test_one_original_chooses_and_judges() -> None:
-    found = detect(made(1, 0)).chosen
+    found = detect(evaluation, evaluation.iloc[:0]).chosen
     assert not found["held_out"].any()
+    assert found["chosen_auc"].tolist() == found["auc"].tolist()
 
 
 def test_resamples_are_what_counting_images_so_often_gives() -> None:
@@ -176,12 +160,12 @@ def test_a_score_that_is_no_number_is_refused() -> None:
     evaluation = made(10, 0)
     evaluation.loc[evaluation["attack"] == "minimal", "logit_margin"] = np.nan
     with pytest.raises(PipelineError, match=r"^logit_margin of minimal against clean: .*: 30 of 30 are no numbers$"):
-        detect(evaluation)
+        detect(evaluation, made(10, 1))
 
 
 def test_two_defenses_are_compared_on_the_same_originals() -> None:
     """Equal ones differ by nothing, though the interval of each is wide."""
-    one, better = detect(made(40, 0, vote_variance=1.0)), detect(made(40, 0, vote_variance=3.0))
+    one, better = (detect(*(made(40, seed, vote_variance=apart) for seed in (0, 1))) for apart in (1.0, 3.0))
     same = area_gain(one, one)
     assert (same[["gain", "gain_low", "gain_high"]] == 0).all(axis=None)
     assert (area_gain(better, one)["gain_low"] > 0).all()

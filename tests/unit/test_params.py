@@ -20,7 +20,7 @@ from pipeline.defenses.gaussian_blur import gaussian_blur
 from pipeline.defenses.protocol import load_defense
 from pipeline.errors import PipelineError
 from pipeline.models.autoencoder import Autoencoder
-from pipeline.models.classifier import Classifier
+from pipeline.models.cnn import Classifier
 from pipeline.params import AUTO, arguments_for, block_at, check_value, parameters_of, read_yaml
 from pipeline.ranges import Range
 from pipeline.registry import split_method

@@ -81,10 +81,27 @@ def test_the_results_page_says_every_gain_and_every_loss() -> None:
         "- the gac_vanilla over its noise control: it gains on 0 of 4 kinds of images; it loses on 1: fgsm -30.0 points"
         " [-35.0, -25.0]; no difference shown (n: originals) on 3: clean (n = 30); minimal (n = 30);" in text
     )
-    everywhere["extended"] = {"over_control": rate(0.1, 0.05), "over_noise_control": rate(-0.1, 0.05)}
+    everywhere["extended"] = {
+        "over_control": {**rate(0.1, 0.05), "verdict": "gain"},
+        "over_noise_control": {**rate(-0.1, 0.05), "verdict": "loss"},
+    }
     text = results_page({"made": metrics})
     assert "over its control: it gains on 1 of 4 kinds of images: extended +10.0 points [+5.0, +15.0]" in text
     assert "over its noise control: it gains on 0 of 4 kinds of images; it loses on 2: extended" in text
+
+
+def test_two_trainings_are_no_verdict_and_three_are() -> None:
+    metrics = full()
+    for over in metrics["gac"]["gac_vanilla"]["gain_on"]["fgsm"].values():
+        over["verdict"] = "too few trainings"
+    assert "over its control: no verdict from fewer than three trainings: fgsm -30.0 points" in results_page(
+        {"made": metrics}
+    )
+    old = earlier()
+    del old["gac"]["gac_vanilla"]["gain_on"]
+    for trainings, said in ((2, True), (3, False)):
+        old["gac"]["gac_vanilla"]["trainings"] = trainings
+        assert ("no verdict from fewer than three trainings: clean" in results_page({"made": old})) is said
 
 
 def test_gains_of_the_earlier_protocol_are_those_of_the_papers_attacks() -> None:

@@ -1,0 +1,124 @@
+"""The report's section on further trainings of the classifier."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from pipeline.reporting.formats import number, percent, rate
+from pipeline.reporting.names import label
+from pipeline.reporting.predicates import among
+from pipeline.reporting.section import Section
+from pipeline.reporting.style import COLORS, new_figure
+
+Metrics = Mapping[str, Any]
+
+
+def replicates_section(metrics: Metrics) -> Section:
+    """Every figure that was measured again, beside the study's own."""
+    found = metrics["replicates"]
+    rows = list(shares(metrics))
+    return Section(
+        "replicates",
+        {
+            "count": found["count"],
+            "originals": found["originals"],
+            "shares": [[words, rate(own), rate(again), _range(again)] for words, own, again in rows],
+            "outside": [words for words, own, again in rows if not among(own, again)],
+            "judged": len(rows),
+            "sizes": [
+                [f"{attack}: {words}", number(own), _sized(again)] for attack, words, own, again in _sizes(metrics)
+            ],
+            "contrasts": contrasts(metrics),
+        },
+        {"replicates": _figure(metrics)},
+    )
+
+
+def shares(metrics: Metrics) -> list[tuple[str, Mapping[str, float], Mapping[str, Any]]]:
+    """Words, the study's own rate and that over replicates, of each replicated defense."""
+    rows = []
+    for name, entry in metrics["replicates"]["defenses"].items():
+        own, words = metrics["defenses"][name], label(metrics, name)
+        rows.append((f"{words}: test split right", own["test_accuracy"], entry["test_accuracy"]))
+        for attack in (key for key, by in entry.items() if "thwarted" in by):
+            rows += [
+                (f"{words}: {attack} images {outcome}", own[attack][outcome], entry[attack][outcome])
+                for outcome in ("thwarted", "recovered")
+            ]
+    return rows
+
+
+def contrasts(metrics: Metrics) -> list[dict[str, Any]]:
+    """The declared contrasts over replicates, with the labels of both defenses and the study's own difference."""
+    found = []
+    for family, again in metrics.get("replicates", {}).get("contrasts", {}).items():
+        pair = metrics["comparisons"][f"{family}_minus_{again['over']}"]
+        found.append(
+            {
+                "label": label(metrics, family),
+                "over": label(metrics, again["over"]),
+                "attack": again["attack"],
+                "outcome": again["outcome"],
+                "again": again,
+                "own": pair[again["attack"]][again["outcome"]],
+            }
+        )
+    return found
+
+
+def with_replicates(metrics: Metrics, name: str, attack: str, outcome: str, cell: str) -> str:
+    """A figure of the study beside its mean over replicates, if the defense was replicated."""
+    found = metrics.get("replicates", {})
+    entry = found.get("defenses", {}).get(name, {}).get(attack)
+    return f"{cell}; {found['count']} trainings: {rate(entry[outcome])}" if entry else cell
+
+
+def _range(found: Mapping[str, Any]) -> str:
+    return f"{percent(min(found['each']))} to {percent(max(found['each']))}"
+
+
+def _sizes(metrics: Metrics) -> list[tuple[str, str, float, Mapping[str, Any]]]:
+    rows = []
+    for attack, entry in metrics["replicates"]["attacks"].items():
+        own = metrics["attacks"][attack]
+        rows += [
+            (attack, words, own[norm]["mean"], entry[f"{norm}_mean"])
+            for norm, words in (("l1", "mean L1"), ("l2", "mean L2"), ("linf", "mean L∞"))
+        ]
+        if own["steps_mean"] is not None:
+            rows.append((attack, "mean steps", own["steps_mean"], entry["steps_mean"]))
+    return rows
+
+
+def _sized(found: Mapping[str, Any]) -> str:
+    return f"{number(found['value'])} [{number(found['low'])}, {number(found['high'])}]"
+
+
+def _figure(metrics: Metrics) -> Figure:
+    """A row per defense: what each replicate thwarts of each attack's images, and the study's own figure."""
+    entries = {name: by for name, by in metrics["replicates"]["defenses"].items() if name != "undefended"}
+    attacks = list(metrics["replicates"]["attacks"])
+    figure, axes = new_figure(7.4, 1.3 + 0.4 * len(entries), 1, len(attacks))
+    for plot, attack in zip(axes[0], attacks, strict=True):
+        for row, (name, by) in enumerate(entries.items()):
+            for color, outcome, shift in ((COLORS[0], "thwarted", -0.15), (COLORS[1], "recovered", 0.15)):
+                values = [100 * value for value in by[attack][outcome]["each"]]
+                words = outcome if row == 0 else None
+                plot.plot(values, [row + shift] * len(values), "o", color=color, markersize=4, alpha=0.6, label=words)
+                own = 100 * metrics["defenses"][name][attack][outcome]["value"]
+                plot.plot(
+                    own,
+                    row + shift,
+                    "|",
+                    color="#222222",
+                    markersize=12,
+                    label="the study's own" if not row and shift > 0 else None,
+                )
+        names = [label(metrics, name) for name in entries]
+        plot.set_yticks(range(len(entries)), names if plot is axes[0, 0] else [""] * len(entries), fontsize=8)
+        plot.set_ylim(len(entries) - 0.5, -0.5)
+        plot.set_title(f"{attack} images", fontsize=9)
+        plot.set_xlabel("%")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=7)
+    return figure

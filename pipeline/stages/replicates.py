@@ -1,0 +1,106 @@
+"""Train the classifier again, several times, each with sets and defenses of its own: what of a figure is its luck.
+
+Reads:  the images file; the chosen step size, extra steps and defenses' numbers, which are not chosen anew.
+Writes: a table with a row per replicate, defense and image of the test split; one with a row per adversarial image.
+Params: replicates, classifier, training, attacks, threat, defenses, seed.
+Cost:   for each replicate a training, its sets' steps, the defenses' trainings and passes. Finished ones are kept, also
+        after the stage, under a hash of all they come from: an interrupted run goes on, and more replicates are added.
+"""
+
+from dataclasses import asdict
+from functools import partial
+from typing import Annotated, Any
+
+from pipeline.artifacts.learning import is_attacked
+from pipeline.artifacts.left_out import leave_out, reason_left_out
+from pipeline.artifacts.outside import given_in, retraining
+from pipeline.artifacts.replication import ATTACKS, Family, Recipe, frames_of, replicate
+from pipeline.artifacts.shards import ShardStore
+from pipeline.artifacts.statistics import write_frame
+from pipeline.defenses.protocol import load_defense
+from pipeline.errors import LeftOut, PipelineError
+from pipeline.params import parameters_of
+from pipeline.ranges import Range
+from pipeline.stages.command import run
+from pipeline.stages.families import members_of, settled_arguments
+from pipeline.stages.sets import chosen_arguments, source_counts
+from pipeline.studies import KIND, Study
+from pipeline.training.classifier import fit_classifier
+
+SCHEMAS = {"judged": "replicated_evaluation", "examples": "replicated_examples"}
+
+
+def main(study: Study) -> None:
+    try:
+        train(study)
+    except LeftOut as reason:
+        leave_out(str(reason), study.path("replicates"))
+
+
+def train(study: Study) -> None:
+    """Train and judge them all, and write the tables. Raises LeftOut where the classifier may not be trained anew."""
+    count = study.checked("replicates.count", Annotated[int, Range(2, 1000)])
+    recipe = recipe_of(study)
+    store = ShardStore([recipe.images], {"replicate": asdict(recipe) | {"images": ""}, "device": str(study.device)})
+    store.fill(count, partial(replicate, recipe=recipe))
+    tables = frames_of(list(store.load(count)), recipe.defenses)
+    about = {"dataset": study.name, "replicates": count, "sources": dict(recipe.counts)}
+    for name, schema in SCHEMAS.items():
+        write_frame(study.path("replicates") / f"{name}.parquet", tables[name], schema, about)
+
+
+def recipe_of(study: Study) -> Recipe:
+    """What a replicate of the study comes from. Raises PipelineError where a block is wrong."""
+    first = study.arguments(ATTACKS["minimal"].run, "attacks.minimal", chosen_arguments(study, "attacks.minimal"))
+    inherited = {name: value for name, value in first.items() if name in parameters_of(ATTACKS["extended"].run)}
+    further = inherited | chosen_arguments(study, "attacks.extended")
+    counts = source_counts(study, "replicates.sources")
+    if not counts.get("test"):
+        raise PipelineError(f"{study.where('replicates.sources.test')}: expected images to judge, found none")
+    return Recipe(
+        study=study.name,
+        images=study.path("images"),
+        seed=study.seed,
+        source=study.source,
+        **_network(study),
+        training=study.training(fit_classifier, "classifier.training"),
+        counts=counts,
+        attacks={
+            "minimal": first,
+            "extended": study.arguments(ATTACKS["extended"].run, "attacks.extended", further),
+        },
+        families=tuple(_families(study)),
+    )
+
+
+def _network(study: Study) -> dict[str, Any]:
+    """How a network like the study's is made. Raises LeftOut where none may be."""
+    if study.brings_classifier:
+        given = given_in(study.folder)
+        retraining(study.folder, given)
+        return {"kind": "", "architecture": given.arguments or {}}
+    kind = study.params["classifier"].get("kind", KIND)
+    return {"kind": kind, "architecture": study.arguments(study.kind, "classifier.architecture")}
+
+
+def _families(study: Study) -> list[Family]:
+    """Those of the wanted defenses, and the first of all, which the others are compared with."""
+    wanted = study.checked("replicates.defenses", tuple[str, ...])
+    if unknown := [name for name in wanted if name not in study.defenses]:
+        where, known = study.where("replicates.defenses"), ", ".join(study.defenses)
+        raise PipelineError(f"{where}: expected defenses of the study ({known}), found {unknown[0]!r}")
+    found = []
+    for key in study.families:
+        members = tuple(m for m in members_of(study, key) if m.name in ("undefended", *wanted))
+        if not members or reason_left_out(study.path("learning", key)):
+            continue
+        paths = study.path("learned", key), study.path("learning", key)
+        learns = any(not is_attacked(*paths, member.role) for member in members)
+        method = study.method(key)
+        learn: dict[str, Any] | None = settled_arguments(study, key, load_defense(method)) if learns else None
+        found.append(Family(key, method, members, learn))
+    return found
+
+
+if __name__ == "__main__":
+    run(main, __doc__)

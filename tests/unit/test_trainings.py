@@ -1,0 +1,281 @@
+"""Several trainings of one defense: their rows, their mean with its interval, and what is a verdict."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import stats
+
+from pipeline.artifacts.evaluations import read_evaluation, write_evaluation
+from pipeline.artifacts.judging import Judged, judge_parts, parts_to_judge
+from pipeline.artifacts.statistics import write_frame
+from pipeline.defenses.dropout_ensemble import dropout_ensemble
+from pipeline.defenses.protocol import load_defense
+from pipeline.defenses.undefended import undefended
+from pipeline.errors import PipelineError
+from pipeline.metrics.comparisons import compare_family, holm
+from pipeline.metrics.intervals import Rate, difference_with_interval, mean_with_interval
+from pipeline.metrics.splits import validation_mask
+from pipeline.metrics.summary import summarize_evaluation
+from pipeline.metrics.trainings import by_training, mean_difference, mean_rate, over_trainings, p_value
+from pipeline.reporting.names import one_training, with_trainings
+from pipeline.reporting.outcomes import outcome_table
+from pipeline.reporting.predicates import gains, loses, too_few, with_verdict
+from pipeline.stages.families import primary_of
+from pipeline.studies import Study as Params
+from tests.made_study import made_metrics
+from tests.root import ROOT
+from tests.study import Study
+
+
+# --- the rows ----------------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    return Study(tmp_path_factory.mktemp("study"))
+
+
+def judged(study: Study, models: dict[int, Any], predict: Any = undefended, images: bool = True) -> pd.DataFrame:
+    parts = parts_to_judge(study.images if images else None, study.sets, 16, 0, "toy")
+    frame = judge_parts(Judged("mine", predict, models, "transfer"), parts, 16, 0, "toy")
+    assert frame is not None
+    return frame
+
+
+def test_every_training_judges_every_image_of_both_splits(study: Study) -> None:
+    one = study.materials("mine").classifier
+    other = study.materials("mine").classifier
+    with torch.no_grad():  # another training: it takes the first class for the second
+        next(layer for layer in reversed(list(other.children())) if hasattr(layer, "bias")).bias += torch.tensor(
+            [0.0, 3.0, 0.0]
+        )
+    frame = judged(study, {2: one, 5: other})
+    assert frame["training"].unique().tolist() == [2, 5]
+    alone = judged(study, {0: one})
+    columns = [name for name in frame if name != "training"]
+    of_first = frame[frame["training"] == 2].reset_index(drop=True)
+    pd.testing.assert_frame_equal(of_first[columns], alone[columns])
+    assert not of_first["recovered"].equals(frame[frame["training"] == 5]["recovered"].reset_index(drop=True))
+    found = by_training(frame[(frame["attack"] == "minimal") & (frame["split"] == "test")], ["recovered"])
+    assert found["recovered"].shape == (2, 48)  # 30 originals, two targets, a fifth fooled nobody
+
+
+def test_validation_images_are_of_the_train_split_and_no_training_has_seen_them(study: Study) -> None:
+    frame = judged(study, {0: study.materials("mine").classifier})
+    held_out = set(np.flatnonzero(validation_mask(study.splits["train"].labels, 0, "toy")))
+    by = {
+        key: set(rows["original_row"])
+        for key, rows in frame[~frame["attack"].str.startswith("noise")].groupby(["split", "attack"])
+    }
+    assert by["validation", "clean_all"] == held_out
+    for attack in ("clean", "minimal", "extended"):
+        assert by["validation", attack] <= held_out
+        assert by["test", attack] <= set(range(120, 150))
+    assert set(frame.loc[frame["split"] == "validation", "attack"]) == set(frame["attack"])
+    others = judged(study, {0: study.materials("mine").classifier}, images=False)
+    assert set(others["split"]) == {"test"}
+
+
+def test_two_trainings_draw_other_random_numbers_and_one_alone_those_of_its_name(study: Study) -> None:
+    model = study.materials("mine").classifier
+    predict = partial(dropout_ensemble, passes=20, rate=0.6)
+    frame = judged(study, {0: model, 1: model}, predict)
+    parts = [frame.loc[frame["training"] == number, "score_variance"].to_numpy() for number in (0, 1)]
+    assert (parts[0] != parts[1]).mean() > 0.9
+
+
+def test_an_evaluation_is_read_by_split_and_an_old_one_refused(study: Study, tmp_path: Path) -> None:
+    frame = judged(study, {0: study.materials("mine").classifier})
+    write_evaluation(tmp_path / "new.parquet", frame, {})
+    assert len(read_evaluation(tmp_path / "new.parquet")[0]) == (frame["split"] == "test").sum()
+    assert set(read_evaluation(tmp_path / "new.parquet", "validation")[0]["split"]) == {"validation"}
+    write_frame(tmp_path / "old.parquet", frame.drop(columns=["split", "training"]), "evaluation", {})
+    with pytest.raises(PipelineError, match=r"old\.parquet: expected columns split, training, found none"):
+        read_evaluation(tmp_path / "old.parquet")
+
+
+# --- their mean --------------------------------------------------------------------------------------------------
+def test_interval_over_trainings_is_students() -> None:
+    values = np.array([0.01, 0.03, 0.02])
+    rate = over_trainings(values)
+    expected = stats.t.interval(0.95, 2, loc=values.mean(), scale=stats.sem(values))
+    assert (rate.low, rate.high) == pytest.approx(expected)
+    half = expected[1] - values.mean()
+    both = over_trainings(values, Rate(0.02, 0.01, 0.05))
+    assert (both.low, both.high) == pytest.approx((0.02 - np.hypot(half, 0.01), 0.02 + np.hypot(half, 0.03)))
+    narrower = over_trainings(values, level=0.3)
+    assert (narrower.low, narrower.high) == pytest.approx(stats.t.interval(0.7, 2, values.mean(), stats.sem(values)))
+
+
+def test_a_rate_is_the_mean_over_trainings_and_its_interval_wider_than_that_of_one() -> None:
+    random = np.random.default_rng(0)
+    values = (random.random((5, 400)) < np.array([[0.6], [0.7], [0.5], [0.65], [0.55]])).astype(float)
+    found = mean_rate(values)
+    assert found.value == pytest.approx(values.mean())
+    first = mean_with_interval(values[0])
+    assert found.high - found.low > first.high - first.low
+    assert mean_rate(values[:1]) == first
+    sure = mean_rate(np.array([[1.0] * 99 + [0.0]] * 3))
+    assert sure.high <= 1
+
+
+def test_p_is_below_a_level_where_its_interval_leaves_zero_out() -> None:
+    values = np.array([0.03, 0.05, 0.04])
+    originals = Rate(0.04, 0.01, 0.06)
+    p = p_value(values, originals)
+    for level, leaves_out in ((p * 1.01, True), (p * 0.99, False)):
+        assert (over_trainings(values, originals, level).low > 0) is leaves_out
+    # One training: that of a normal distribution, as wide as the side towards zero.
+    one = p_value(np.array([0.04]), originals)
+    assert one == pytest.approx(2 * stats.norm.sf(0.04 / (0.03 / stats.norm.ppf(0.975))), rel=1e-6)
+    assert p_value(np.array([-0.04]), Rate(-0.04, -0.06, -0.01)) == pytest.approx(one)
+    assert p_value(np.zeros(1), originals) == 1
+    # No spread over trainings: the originals' alone.
+    assert p_value(np.array([0.04, 0.04]), originals) == pytest.approx(one)
+
+
+def test_a_difference_keeps_the_exact_p_of_one_training() -> None:
+    differences = np.array([1.0] * 9 + [-1.0] + [0.0] * 90)
+    exact = difference_with_interval(differences)
+    found = mean_difference(differences[None], np.arange(100))
+    assert found == {"value": exact.value, "low": exact.low, "high": exact.high, "p": exact.p, "originals": 100,
+                     "trainings": 1}  # fmt: skip
+    several = mean_difference(np.stack([differences, differences]), np.arange(100))
+    assert several["trainings"] == 2
+    assert several["value"] == exact.value
+
+
+# --- verdicts ----------------------------------------------------------------------------------------------------
+def test_holm_is_the_published_procedure() -> None:
+    """Holm (1979): the smallest of m times m, the next times m - 1, and none below one before it."""
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def evaluation(right: np.ndarray, attacks: tuple[str, ...] = ("minimal", "extended")) -> pd.DataFrame:
+    """right : bool (trainings, originals); the same for every set."""
+    parts = []
+    for training, row in enumerate(right):
+        for attack in ("clean_all", "clean", *attacks):
+            clean = attack.startswith("clean")
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "attack": attack,
+                        "setting": "transfer",
+                        "training": training,
+                        "row": np.arange(len(row)),
+                        "original_row": np.arange(len(row)),
+                        "target_label": None if clean else 1,
+                        "passes": 1,
+                        "vote_variance": 0.0,
+                        "recovered": row,
+                        "thwarted": None if clean else row,
+                    }
+                )
+            )
+    return pd.concat(parts, ignore_index=True)
+
+
+def right_of(trainings: int, wrong: int) -> np.ndarray:
+    right = np.ones((trainings, 400), bool)
+    right[:, :wrong] = False
+    return right
+
+
+PRIMARY = {"over": "control", "attack": "minimal", "outcome": "recovered"}
+
+
+@pytest.mark.parametrize(("trainings", "verdict"), [(1, "too few trainings"), (2, "too few trainings"), (3, "gain")])
+def test_rivals_that_were_trained_have_no_verdict_from_fewer_than_three_trainings(trainings: int, verdict: str) -> None:
+    both = {"mine": evaluation(right_of(trainings, 10)), "control": evaluation(right_of(trainings, 90))}
+    found = compare_family({"mine": "", "control": "control"}, both, PRIMARY)
+    minimal = found["mine_minus_control"]["minimal"]["recovered"]
+    assert (minimal["verdict"], minimal["primary"], minimal["trainings"]) == (verdict, True, trainings)
+    assert too_few(minimal) is (trainings < 3)
+    assert gains(minimal) is (trainings == 3)
+    # The same network, or the attacked classifier, is no rival that was trained by itself.
+    for roles in ({"mine": "", "control": ""}, {"mine": "", "control": None}):
+        assert compare_family(roles, both, PRIMARY)["mine_minus_control"]["minimal"]["recovered"]["verdict"] == "gain"
+
+
+def test_the_declared_contrast_is_not_corrected_and_all_others_are() -> None:
+    """Six of 400 differ, to one side: exact p 0.031, which three such tests cannot show."""
+    mine, other = right_of(1, 0), right_of(1, 6)
+    found = compare_family(
+        {"mine": None, "control": None}, {"mine": evaluation(mine), "control": evaluation(other)}, PRIMARY
+    )
+    by = {attack: difference["recovered"] for attack, difference in found["mine_minus_control"].items()}
+    assert by["minimal"]["p"] == by["extended"]["p"] == pytest.approx(2 * 0.5**6)
+    assert [by[name]["primary"] for name in ("clean", "minimal", "extended")] == [False, True, False]
+    assert by["minimal"]["p_holm"] == by["minimal"]["p"]
+    assert by["extended"]["p_holm"] == pytest.approx(2 * by["extended"]["p"])
+    assert gains(by["minimal"])
+    assert by["extended"]["low"] > 0  # the interval alone would have said so
+    assert not gains(by["extended"])
+    assert not loses(by["extended"])
+    turned = compare_family(
+        {"control": None, "mine": None}, {"mine": evaluation(mine), "control": evaluation(other)}, None
+    )
+    assert [one["recovered"]["verdict"] for one in turned["control_minus_mine"].values()] == ["not shown"] * 3
+
+
+def test_summary_of_several_trainings_is_their_mean() -> None:
+    right = np.concatenate([right_of(1, 40), right_of(1, 80), right_of(1, 60)])
+    found = summarize_evaluation(evaluation(right))
+    assert (found["trainings"], found["interval"]) == (3, "over trainings and originals")
+    assert found["test_accuracy"]["value"] == pytest.approx(0.85)  # of training 0: 0.9
+    assert found["minimal"]["recovered"]["value"] == pytest.approx(0.85)
+    assert found["minimal"]["recovered"]["low"] < 0.8
+    one = summarize_evaluation(evaluation(right[:1]))
+    assert (one["trainings"], one["interval"]) == (1, "over originals")
+
+
+def test_trainings_of_other_images_are_refused() -> None:
+    frame = evaluation(right_of(2, 0))
+    frame.loc[frame.index[-1], "row"] = 7777
+    with pytest.raises(PipelineError, match="evaluation of 'extended': expected the same images of each training"):
+        summarize_evaluation(frame)
+
+
+# --- words -------------------------------------------------------------------------------------------------------
+def test_a_table_says_of_how_many_trainings_a_figure_is() -> None:
+    families = {name: [name] for name in ("dropout_ensemble", "autoencoder_ensemble", "gac_vanilla")}
+    metrics = made_metrics(families, {"gac_vanilla": "gac"})
+    names = [with_trainings(metrics, name) for name in families]
+    assert names == [
+        "the dropout_ensemble",
+        "the autoencoder_ensemble, one training",
+        "the gac_vanilla, mean of 3 trainings",
+    ]
+    rows = {row[0]: row for row in outcome_table(metrics, metrics["defenses"])["rows"]}
+    assert rows["the gac_vanilla, mean of 3 trainings"][-1] == "10.0 % [5.0, 15.0], one training"
+    assert rows["the undefended"][-1] == "10.0 % [5.0, 15.0]"
+    assert one_training(metrics, "autoencoder_ensemble", "x") == "x"  # its name says so
+
+
+@pytest.mark.parametrize(("trainings", "few"), [(1, True), (2, True), (3, False)])
+def test_a_difference_of_the_earlier_protocol_has_no_verdict_from_too_few(trainings: int, few: bool) -> None:
+    difference = {"value": 0.1, "low": 0.05, "high": 0.15}
+    assert too_few(with_verdict(difference, trainings)) is few
+    assert gains(with_verdict(difference, trainings)) is not few
+    assert with_verdict({**difference, "verdict": "gain"}, 1)["verdict"] == "gain"
+
+
+def test_a_contrast_is_over_the_variant_of_that_role_or_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    demo = Params("demo")
+    for family, over in (
+        ("gac_vanilla", "gac_vanilla_control"),
+        ("dropout_ensemble", "gaussian_noise_ensemble"),
+        ("autoencoder_ensemble", "gaussian_blur"),
+    ):
+        declared = primary_of(demo, family, load_defense(demo.method(family)))
+        assert declared == {"over": over, "attack": "minimal", "outcome": "recovered"}
+    assert primary_of(demo, "adversarial_training", load_defense("adversarial_training")) is None
+    # A study that has taken the variant out has no such contrast.
+    assert primary_of(demo, "undefended", load_defense("gac")) is None
