@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PipelineError
-from pipeline.workers import ONE_THREAD, VISIBLE, Event, Hand
+from pipeline.registry import own_sources
+from pipeline.workers import ENVIRONMENT, VISIBLE, Event, Hand
 
 PATIENCE = 30.0  # seconds for a cluster to answer
 RECOVERY = 300.0  # seconds without any worker, as where all nodes are replaced
@@ -209,8 +210,9 @@ def _connect(address: str, gpu: bool) -> Any:
             socket.create_connection((host, int(port)), PATIENCE).close()
         except OSError as error:
             raise PipelineError(f"RAY_ADDRESS {address}: no answer: {error.strerror or error}") from None
-    environment = {**ONE_THREAD, **({} if gpu else {VISIBLE: ""})}
-    package = str(Path(__file__).parent)
+    environment = {**ENVIRONMENT, **({} if gpu else {VISIBLE: ""})}
+    # The package, and of the study's own folder each file and package.
+    modules = [str(Path(__file__).parent), *sorted({str(Path(*path.parts[:3])) for path in own_sources()})]
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     outcome: list[BaseException | None] = []
 
@@ -218,7 +220,7 @@ def _connect(address: str, gpu: bool) -> Any:
         try:
             ray.init(
                 address=address,
-                runtime_env={"py_modules": [package], "env_vars": environment, "excludes": ["__pycache__"]},
+                runtime_env={"py_modules": modules, "env_vars": environment, "excludes": ["__pycache__"]},
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )

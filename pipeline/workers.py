@@ -18,8 +18,9 @@ from typing import Any
 
 from pipeline.processes import end_with_parent
 
-# One thread a worker: threads change bytes, and workers are what uses several cores. Before any library reads it.
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+# What a worker finds in its environment, before any library reads it. One thread: threads change bytes, and workers are
+# what uses several cores. No bars: the driver has one over all.
+ENVIRONMENT = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TQDM_DISABLE"), "1")
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 # What happens to a worker: (which, "ready" | "advance" | "done" | "failed" | "died", with what).
 Event = tuple[Any, str, Any]
@@ -29,6 +30,8 @@ class Hand:
     """Does blocks of one task after the other; nothing that goes wrong in them escapes as an exception."""
 
     def __init__(self) -> None:
+        for name in ("WORKERS", "RAY_ADDRESS"):  # a task that maps blocks of its own does them itself
+            os.environ.pop(name, None)
         self._packed = b""
         self._task: Callable[..., Any]
 
@@ -86,7 +89,7 @@ class LocalCrew:
 
     def _start(self, place: int) -> None:
         here, there = get_context("spawn").Pipe()
-        changed = dict(ONE_THREAD)
+        changed = dict(ENVIRONMENT)
         if self._gpus:
             changed[VISIBLE] = self._gpus[place % len(self._gpus)]
         with _environment(changed):
