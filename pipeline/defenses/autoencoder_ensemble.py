@@ -50,12 +50,18 @@ WITHOUT = "autoencoder_without_dropout"
 ALLOWANCE = 0.01  # what a dropout rate may cost of the best mean of clean and recovered shares
 DROPOUT_RULE = (
     "of the rates above 0, the largest whose mean of originals right, minimal recovered and extended recovered, at the "
-    "most passes tried, is at most a point below the best such mean: dropout is there against attackers that know the "
-    "defense (paper, Section 3.2), so as much of it as costs little, and there are no ties"
+    "most passes tried, is at most a point below the best such mean; there are no ties"
+)
+DROPOUT_REASON = (
+    "dropout is there against attackers that know the defense (paper, Section 3.2), so as much of it as costs little"
 )
 SIGMA_RULE = (
     "the sigma whose reconstruction error on originals is nearest to the autoencoder's, as a ratio; of two equally "
-    "near the smaller. On originals, because there a blur's error grows with sigma and can have any size"
+    "near the smaller"
+)
+SIGMA_REASON = (
+    "a control that comes as near to the originals and has learned nothing; on originals, because there a blur's error "
+    "grows with sigma and can have any size"
 )
 
 
@@ -319,9 +325,8 @@ def choose_dropout(trials: Sequence[AutoencoderTrial]) -> Choice:
         {"dropout": trial.dropout, **{name: getattr(trial, name) for name in SHARES}, "average": trial.average}
         for trial in considered
     ]
-    return Choice(
-        _largest_dropout(considered), DROPOUT_RULE, tried, is_narrow(_largest_dropout, considered, _otherwise)
-    )
+    narrow = is_narrow(_largest_dropout, considered, _otherwise)
+    return Choice(_largest_dropout(considered), DROPOUT_RULE, tried, narrow, DROPOUT_REASON)
 
 
 def _largest_dropout(trials: Sequence[AutoencoderTrial]) -> float | None:
@@ -367,7 +372,7 @@ def choose_blur(tried: dict[float, NDArray[np.float64]], aim: NDArray[np.float64
         {"sigma": sigma, "reconstruction_error": float(values.mean()), "aim": float(aim.mean())}
         for sigma, values in zip(sigmas, errors, strict=True)
     ]
-    return Choice(sigmas[chosen], SIGMA_RULE, rows, narrow)
+    return Choice(sigmas[chosen], SIGMA_RULE, rows, narrow, SIGMA_REASON)
 
 
 def _with_dropout(materials: Materials, autoencoder: Autoencoder) -> Method:

@@ -70,11 +70,8 @@ def main(study: Study) -> None:
                 listed = others[others["attack"].isin(study.other_attacks)]  # one that was taken out is still there
                 frame = pd.concat([frame, listed], ignore_index=True)
             everything[name] = frame
-            defenses[name] = {
-                "arguments": about["arguments"],
-                "trained": about["role"] is not None,
-                **summarize_evaluation(frame),
-            }
+            described = {"arguments": about["arguments"], "trained": about["role"] is not None}
+            defenses[name] = described | summarize_evaluation(frame)
     choices = _choices(study, attacks, {name: about["arguments"] for name, (_, about) in evaluations.items()})
     abouts = {name: about for name, (_, about) in evaluations.items()}
     comparisons: dict[str, Any] = {}
@@ -134,10 +131,7 @@ def _attacks(study: Study) -> dict[str, Any]:
 
 
 def _detect(study: Study, evaluations: dict[str, pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Detection by every score, and by the chosen ones, with what those gain over the first defense's.
-
-    Of the first training.
-    """
+    """Detection, of the first training: by every score; by the chosen, with what it gains over the first defense's."""
     paths = {name: study.evaluation_path(family, name) for family, names in study.families.items() for name in names}
 
     def needed(frame: pd.DataFrame) -> pd.DataFrame:
@@ -175,7 +169,8 @@ def _choices(study: Study, attacks: dict[str, Any], arguments: dict[str, dict[st
     """choices.<family>.<parameter>: what the rule says, what was used, whether it hangs on one or two images."""
 
     def entry(choice: Any, used: Any) -> dict[str, Any]:
-        return {"by_rule": choice.value, "used": used, "rule": choice.rule, "narrow": choice.narrow}
+        told = {name: getattr(choice, name) for name in ("rule", "narrow", "reason")}
+        return {"by_rule": choice.value, "used": used, **told}
 
     found: dict[str, Any] = {"attacks": {}}
     used = {"step_size": attacks["minimal"]["params"], "extra_steps": attacks["extended"]["params"]}

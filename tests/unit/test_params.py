@@ -95,6 +95,8 @@ CHECKS: dict[str, Callable[[Study], Any]] = {
         f"sizes.classifiers.{name}": lambda study, key=f"sizes.classifiers.{name}": study.arguments(Classifier, key)
         for name in PARAMS["sizes"]["classifiers"]
     },
+    "replicates.count": lambda study: study.checked("replicates.count", Annotated[int, Range(2, 1000)]),
+    "replicates.sources": lambda study: source_counts(study, "replicates.sources"),
     "sizes.training": lambda study: study.training(fit_classifier, "sizes.training"),
     "sizes.originals": lambda study: study.checked("sizes.originals", COUNT),
 }

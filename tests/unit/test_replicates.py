@@ -64,6 +64,7 @@ def recipe(study: Study) -> Recipe:
         images=study.images,
         seed=0,
         source="toy",
+        kind="cnn",
         architecture={"channels": (6,), "dropout": 0.1},
         training=TRAINING,
         counts={"train": 60, "test": 12},
