@@ -1,7 +1,8 @@
 """One more training of a study's classifier, with sets and defenses of its own: how much of a figure is its luck."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,6 +24,7 @@ from pipeline.artifacts.weights import save_model
 from pipeline.attacks import extended, minimal
 from pipeline.defenses.protocol import load_defense
 from pipeline.devices import batching, choose_device
+from pipeline.mapper import Advance, Task
 from pipeline.metrics.norms import example_statistics
 from pipeline.metrics.splits import TEST_SPLIT, validation_mask
 from pipeline.models.inference import for_inference
@@ -100,6 +102,19 @@ def replicate(number: int, recipe: Recipe) -> Arrays:
     WORK.mkdir(exist_ok=True)
     with TemporaryDirectory(dir=WORK, prefix=f"replicate_{number}_") as name:
         return _replicate(number, recipe, Path(name))
+
+
+def task_of(recipe: Recipe) -> Task:
+    """A task of the mapper, `replicate` by its number; the images file travels with it, to where no disk is shared."""
+    return partial(_replicate_sent, recipe.images.read_bytes(), recipe)
+
+
+def _replicate_sent(images: bytes, recipe: Recipe, number: int, advance: Advance) -> Arrays:
+    WORK.mkdir(exist_ok=True)
+    with TemporaryDirectory(dir=WORK, prefix=f"images_{number}_") as name:
+        path = Path(name) / recipe.images.name
+        path.write_bytes(images)
+        return replicate(number, replace(recipe, images=path))
 
 
 def frames_of(replicates: Sequence[Arrays], defenses: Sequence[str]) -> dict[str, pd.DataFrame]:

@@ -20,6 +20,7 @@ from pipeline.defenses.protocol import Defense, Examined, Learned, Materials, Ro
 from pipeline.defenses.shared.choices import is_narrow, moved, shares_by_original
 from pipeline.defenses.shared.voting import predicted_classes
 from pipeline.errors import LeftOut, PipelineError
+from pipeline.mapper import in_order
 from pipeline.metrics.choices import Choice
 from pipeline.metrics.contrasts import Contrast
 from pipeline.metrics.sources import one_row_per_original
@@ -29,6 +30,7 @@ from pipeline.models.inference import to_unit_interval
 from pipeline.models.modes import evaluation_mode
 from pipeline.models.outside import Outside
 from pipeline.models.passes import make_passes
+from pipeline.randomness import generator
 from pipeline.ranges import Range
 
 Passes = Annotated[int, Range(1, 10000)]
@@ -119,11 +121,10 @@ def learn(materials: Materials, *, passes: Passes, rate: tuple[Rate, ...], sigma
         wanted.append((materials.key, value, partial(dropout_ensemble, passes=passes, rate=value)))
     for value in sorted(sigma):
         wanted.append((NOISE, value, partial(gaussian_noise_ensemble, passes=passes, sigma=value)))
-    trials = []
+    draws = partial(generator, materials.device, materials.seed, materials.source)
+    task = partial(_try, rows, materials.classifier, materials.predict_batch, draws)
     with materials.progress(len(wanted), "trials", "trial") as progress:
-        for name, value, ensemble in wanted:
-            trials.append(_try(materials, rows, name, value, ensemble))
-            progress.update(1)
+        trials = list(in_order(f"{materials.key} trial", task, wanted, progress.update))
     rates, sigmas = trials[: len(rate)], trials[len(rate) :]
     choices = {"rate": choose_rate(rates)}
     if sigmas:
@@ -141,15 +142,25 @@ def check_drops(classifier: nn.Module, images: Tensor) -> None:
         raise LeftOut("the attacked classifier has no dropout that could be switched on")
 
 
-def _try(materials: Materials, rows: Rows, name: str, strength: float, ensemble: Callable[..., Tensor]) -> DefenseTrial:
+def _try(
+    rows: Rows,
+    classifier: nn.Module,
+    batch_size: int,
+    generator_of: Callable[..., torch.Generator],
+    block: tuple[str, float, Callable[..., Tensor]],
+    advance: Callable[[int], object],
+) -> DefenseTrial:
+    """A task of the mapper: a defense, by its name, at one strength."""
+    name, strength, ensemble = block
     predicted = {}
     for what, images in (("clean", rows.originals), ("minimal", rows.images)):
-        draws = partial(materials.generator, name, "trial", str(strength), what)
-        predicted[what] = predicted_classes(ensemble, materials.classifier, images, materials.predict_batch, draws)
+        draws = partial(generator_of, name, "trial", str(strength), what)
+        predicted[what] = predicted_classes(ensemble, classifier, images, batch_size, draws)
     labels, original_row = rows.labels.numpy(), rows.original_row.numpy()
     _, first = np.unique(original_row, return_index=True)
     thwarted = shares_by_original(predicted["minimal"] != rows.target_labels.numpy(), original_row)
     recovered = shares_by_original(predicted["minimal"] == labels, original_row)
+    advance(1)
     return DefenseTrial(
         name,
         strength,

@@ -21,10 +21,11 @@ from pipeline.artifacts.metrics import write_metrics
 from pipeline.artifacts.statistics import read_frame, write_frame
 from pipeline.errors import PipelineError
 from pipeline.machine import describe_machine
+from pipeline.mapper import in_order
 from pipeline.metrics.adaptive import summarize_adaptive
 from pipeline.metrics.calibration import PAPER_RATIO
 from pipeline.metrics.comparisons import compare_family
-from pipeline.metrics.detection import area_gain, detect
+from pipeline.metrics.detection import NEEDED, area_gain, detect_named
 from pipeline.metrics.gac_summary import gains_on, summarize_gac
 from pipeline.metrics.gains import CONTROLS
 from pipeline.metrics.replicates import summarize_replicates
@@ -40,7 +41,7 @@ from pipeline.metrics.summary import (
 from pipeline.metrics.trainings import first_training
 from pipeline.metrics.transfer import summarize_sizes
 from pipeline.params import AUTO, stated_at
-from pipeline.progress import each
+from pipeline.progress import bar
 from pipeline.stages.command import run
 from pipeline.studies import Study
 
@@ -132,13 +133,18 @@ def _attacks(study: Study) -> dict[str, Any]:
 def _detect(study: Study, evaluations: dict[str, pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Detection, of the first training: by every score; by the chosen, with what it gains over the first defense's."""
     paths = {name: study.evaluation_path(family, name) for family, names in study.families.items() for name in names}
-    found = {}
-    for name, frame in each(evaluations.items(), f"detect {study.name}", "defense", len(evaluations)):
-        validation, _ = read_evaluation(paths[name], VALIDATION)
-        try:
-            found[name] = detect(first_training(frame), first_training(validation))
-        except PipelineError as error:
-            raise PipelineError(f"evaluation of '{name}' in {study.name}: {error}") from None
+
+    def needed(frame: pd.DataFrame) -> pd.DataFrame:
+        return first_training(frame)[list(NEEDED)]
+
+    blocks = (
+        (name, needed(frame), needed(read_evaluation(paths[name], VALIDATION)[0]))
+        for name, frame in evaluations.items()
+    )
+    with bar(len(evaluations), f"detect {study.name}", "defense") as progress:
+        what = f"detect {study.name}"
+        detected = list(in_order(what, detect_named, blocks, progress.update, tensors=False))
+    found = dict(zip(evaluations, detected, strict=True))
     first = next(iter(found))
     keys = ["attack", "negatives"]
     tables = {

@@ -8,13 +8,12 @@ Cost:   for each replicate a training, its sets' steps, the defenses' trainings 
 """
 
 from dataclasses import asdict
-from functools import partial
 from typing import Annotated, Any
 
 from pipeline.artifacts.learning import is_attacked
 from pipeline.artifacts.left_out import leave_out, reason_left_out
 from pipeline.artifacts.outside import given_in, retraining
-from pipeline.artifacts.replication import ATTACKS, Family, Recipe, frames_of, replicate
+from pipeline.artifacts.replication import ATTACKS, Family, Recipe, frames_of, task_of
 from pipeline.artifacts.shards import ShardStore
 from pipeline.artifacts.statistics import write_frame
 from pipeline.defenses.protocol import load_defense
@@ -44,7 +43,7 @@ def train(study: Study) -> None:
         raise LeftOut("no further trainings of the classifier are asked for (replicates.count: 0)")
     recipe = recipe_of(study)
     store = ShardStore([recipe.images], {"replicate": asdict(recipe) | {"images": ""}, "device": str(study.device)})
-    store.fill(count, partial(replicate, recipe=recipe))
+    store.fill(count, task_of(recipe), what=f"replicate {study.name}")
     tables = frames_of(list(store.load(count)), recipe.defenses)
     about = {"dataset": study.name, "replicates": count, "sources": dict(recipe.counts)}
     for name, schema in SCHEMAS.items():

@@ -15,6 +15,7 @@ from pipeline.artifacts.replication import Family, Recipe, frames_of, replicate
 from pipeline.artifacts.shards import Arrays, ShardStore
 from pipeline.defenses.autoencoder_ensemble import Architecture
 from pipeline.errors import PipelineError
+from pipeline.mapper import Advance
 from pipeline.metrics.replicates import spread, summarize_replicates
 from pipeline.params import read_yaml
 from pipeline.reporting.outcomes import outcome_table
@@ -120,7 +121,7 @@ def test_finished_replicates_are_kept_and_more_are_added(tmp_path: Path, monkeyp
     monkeypatch.setattr("pipeline.artifacts.shards.WORK", tmp_path)
     store, computed = ShardStore([], {"replicate": "all it comes from, but not how many"}), []
 
-    def compute(number: int) -> Arrays:
+    def compute(number: int, advance: Advance) -> Arrays:
         if number == 2 and not store.folder.joinpath("asked").exists():
             store.folder.joinpath("asked").touch()
             raise KeyboardInterrupt
