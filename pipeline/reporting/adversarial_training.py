@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from pipeline.reporting.formats import NORMS, budget, rate
-from pipeline.reporting.names import families, families_of, label
+from pipeline.reporting.names import families, families_of, label, with_trainings
 from pipeline.reporting.paper_numbers import reported
 from pipeline.reporting.predicates import better
 from pipeline.reporting.section import Section
@@ -23,7 +23,7 @@ def adversarial_training_section(metrics: Mapping[str, Any], curves: Mapping[str
     literature = reported(metrics).literature
     ours = [
         [
-            f"{label(metrics, name)}, ours, {budget(metrics['adaptive'][name]['settings'])}, worst of all attacks here",
+            f"{with_trainings(metrics, name)}, ours, {budget(metrics['adaptive'][name]['settings'])}, worst of all attacks here",
             rate(metrics["defenses"][name]["test_accuracy"]),
             rate(metrics["adaptive"][name]["every_attack"]),
         ]
