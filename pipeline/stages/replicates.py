@@ -26,11 +26,12 @@ from pipeline.stages.sets import chosen_arguments, source_counts
 from pipeline.studies import Study
 from pipeline.training.classifier import fit_classifier
 
+Count = Annotated[int, Range(2, 1000)]
 SCHEMAS = {"judged": "replicated_evaluation", "examples": "replicated_examples"}
 
 
 def main(study: Study) -> None:
-    count = study.checked("replicates.count", Annotated[int, Range(2, 1000)])
+    count = study.checked("replicates.count", Count)
     recipe = recipe_of(study)
     store = ShardStore([recipe.images], {"replicate": asdict(recipe) | {"images": ""}, "device": str(study.device)})
     store.fill(count, partial(replicate, recipe=recipe))

@@ -28,6 +28,7 @@ from pipeline.reporting.formats import flat
 from pipeline.stages import families
 from pipeline.stages.attack_defense import settings_of
 from pipeline.stages.choose_steps import AttackTrials
+from pipeline.stages.replicates import Count as Replicates
 from pipeline.stages.sets import source_counts
 from pipeline.studies import INNER, Study
 from pipeline.training.classifier import fit_classifier
@@ -95,6 +96,8 @@ CHECKS: dict[str, Callable[[Study], Any]] = {
         f"sizes.classifiers.{name}": lambda study, key=f"sizes.classifiers.{name}": study.arguments(Classifier, key)
         for name in PARAMS["sizes"]["classifiers"]
     },
+    "replicates.count": lambda study: study.checked("replicates.count", Replicates),
+    "replicates.sources": lambda study: source_counts(study, "replicates.sources"),
     "sizes.training": lambda study: study.training(fit_classifier, "sizes.training"),
     "sizes.originals": lambda study: study.checked("sizes.originals", COUNT),
 }
