@@ -11,6 +11,7 @@ from pipeline.defenses.protocol import load_defense
 from pipeline.models.classifier import Classifier
 from pipeline.params import model_of
 from pipeline.stages.choose_steps import AttackTrials
+from pipeline.stages.replicates import Sources
 from pipeline.studies import BLOCKS, Budgets
 from pipeline.training.classifier import fit_classifier
 
@@ -46,7 +47,7 @@ def schema_text() -> str:
         "replicates": _object(
             {
                 "count": {"type": "integer", "minimum": 2},
-                "sources": _object({"train": NUMBER, "test": NUMBER}),
+                "sources": _block(Sources),
                 "defenses": {"type": "array", "items": {"type": "string"}},
             }
         ),

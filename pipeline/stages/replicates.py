@@ -7,7 +7,7 @@ Cost:   for each replicate a training, its sets' steps, the defenses' trainings 
         after the stage, under a hash of all they come from: an interrupted run goes on, and more replicates are added.
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Annotated, Any
 
@@ -22,12 +22,20 @@ from pipeline.params import parameters_of
 from pipeline.ranges import Range
 from pipeline.stages.command import run
 from pipeline.stages.families import members_of, settled_arguments
-from pipeline.stages.sets import chosen_arguments, source_counts
+from pipeline.stages.sets import chosen_arguments
 from pipeline.studies import Study
 from pipeline.training.classifier import fit_classifier
 
 Count = Annotated[int, Range(2, 1000)]
 SCHEMAS = {"judged": "replicated_evaluation", "examples": "replicated_examples"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """Images that are attacked in each replicate: of the train split for what is trained on them, of the test split."""
+
+    train: Annotated[int, Range(0, 10**7)] = 0
+    test: Annotated[int, Range(1, 10**7)]
 
 
 def main(study: Study) -> None:
@@ -46,9 +54,6 @@ def recipe_of(study: Study) -> Recipe:
     first = study.arguments(ATTACKS["minimal"].run, "attacks.minimal", chosen_arguments(study, "attacks.minimal"))
     inherited = {name: value for name, value in first.items() if name in parameters_of(ATTACKS["extended"].run)}
     further = inherited | chosen_arguments(study, "attacks.extended")
-    counts = source_counts(study, "replicates.sources")
-    if not counts.get("test"):
-        raise PipelineError(f"{study.where('replicates.sources.test')}: expected images to judge, found none")
     return Recipe(
         study=study.name,
         images=study.path("images"),
@@ -56,7 +61,7 @@ def recipe_of(study: Study) -> Recipe:
         source=study.source,
         architecture=study.arguments(Classifier, "classifier.architecture"),
         training=study.training(fit_classifier, "classifier.training"),
-        counts=counts,
+        counts=vars(study.checked("replicates.sources", Sources)),
         attacks={
             "minimal": first,
             "extended": study.arguments(ATTACKS["extended"].run, "attacks.extended", further),

@@ -29,6 +29,7 @@ from pipeline.stages import families
 from pipeline.stages.attack_defense import settings_of
 from pipeline.stages.choose_steps import AttackTrials
 from pipeline.stages.replicates import Count as Replicates
+from pipeline.stages.replicates import Sources
 from pipeline.stages.sets import source_counts
 from pipeline.studies import INNER, Study
 from pipeline.training.classifier import fit_classifier
@@ -97,7 +98,7 @@ CHECKS: dict[str, Callable[[Study], Any]] = {
         for name in PARAMS["sizes"]["classifiers"]
     },
     "replicates.count": lambda study: study.checked("replicates.count", Replicates),
-    "replicates.sources": lambda study: source_counts(study, "replicates.sources"),
+    "replicates.sources": lambda study: study.checked("replicates.sources", Sources),
     "sizes.training": lambda study: study.training(fit_classifier, "sizes.training"),
     "sizes.originals": lambda study: study.checked("sizes.originals", COUNT),
 }

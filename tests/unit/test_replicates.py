@@ -278,8 +278,8 @@ def test_what_is_not_there_cannot_be_replicated(tmp_path: Path, monkeypatch: pyt
     )
     with pytest.raises(PipelineError, match=r"replicates\.defenses: expected defenses of the study .*, found 'nobody'"):
         recipe_of(study)
-    block["sources"] = {"train": 10}
-    with pytest.raises(PipelineError, match=r"replicates\.sources\.test: expected images to judge, found none"):
+    block["sources"] = {"train": 10, "test": 0}
+    with pytest.raises(PipelineError, match=r"replicates\.sources\.test: "):
         recipe_of(study)
     block["defenses"] = ["x;touch hacked"]
     with pytest.raises(PipelineError, match="expected a name"):
