@@ -20,8 +20,9 @@ reproduce: $(READY)  ## the studies that params.yaml lists, and their comparison
 	$(BIN)/dvc repro
 	@echo "The reports: $(CURDIR)/reports/index.html"
 
-study: $(READY)  ## make study NAME=mine [FROM=digits]: a new study, with the params of another to start from
-	$(BIN)/python -m pipeline.new_study $(NAME) $(FROM)
+study: $(READY)  ## make study NAME=mine [IMAGES=folder] [CLASSIFIER=nets.py:make WEIGHTS=file] [FROM=digits]: a new study
+	$(BIN)/python -m pipeline.new_study $(NAME) $(FROM) $(if $(IMAGES),--images "$(IMAGES)") \
+	$(if $(CLASSIFIER),--classifier "$(CLASSIFIER)") $(if $(WEIGHTS),--weights "$(WEIGHTS)")
 
 studies: $(READY)  ## studies/pipeline.yaml and the params' schema into every study
 	$(BIN)/python -m pipeline.new_study --refresh
@@ -39,7 +40,7 @@ results: $(READY)  ## reports/README.md and benchmarks/README.md, from the commi
 	$(BIN)/python -m benchmarks.pages
 
 bench: $(READY) .peers/.ready  ## after a full run: start-up, the engine against the peers and the ceiling, cost, memory
-	for name in start_up ceiling generation scaling attacks dropout_ensemble gac precision; do \
+	for name in start_up ceiling generation scaling attacks convergence dropout_ensemble gac precision; do \
 	$(BIN)/python -m benchmarks.$$name || exit 1; done
 
 .peers/.ready: benchmarks/requirements.txt | $(READY)

@@ -43,7 +43,7 @@ from pipeline.metrics.outcomes import margins
 from pipeline.metrics.sources import every_target, select_sources
 from pipeline.metrics.splits import validation_mask
 from pipeline.metrics.votes import summarize_passes
-from pipeline.models.classifier import Classifier
+from pipeline.models.cnn import Classifier
 from pipeline.models.inference import for_inference, predict, to_unit_interval
 from pipeline.models.modes import frozen
 from pipeline.randomness import derive_seed, generator
@@ -163,13 +163,18 @@ def read(context: Context) -> None:
             with np.load(folder / f"{name}.npz") as file:
                 arrays = {key: file[key] for key in file}
         else:
-            from pipeline.artifacts import raw_images  # needs pyarrow and Pillow
+            from pipeline.artifacts.images import read_description, read_split, write_images
+            from pipeline.artifacts.raw import sources  # needs pyarrow and Pillow
+            from pipeline.artifacts.raw.checks import Checked
+            from pipeline.artifacts.raw.wanted import Images
 
-            description, splits = getattr(raw_images, f"read_{name}")(folder)
-            source = description.source
+            images, path = Images(name), context.work / f"{name}.h5"
+            checked = Checked(sources.read(sources.wanted(images, name, "images")), images, "images")
+            write_images(path, checked.description, checked.streams())
+            source = read_description(path).source
             arrays = {
-                f"{split}_{kind}": getattr(part, kind)
-                for split, part in splits.items()
+                f"{split}_{kind}": getattr(read_split(path, split), kind)
+                for split in ("train", "test")
                 for kind in ("images", "labels")
             }
         for key, values in arrays.items():

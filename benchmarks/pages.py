@@ -92,6 +92,13 @@ QUESTIONS = (
         tables.speeds_table,
     ),
     Question(
+        "Has the attack on whole defenses converged?",
+        "What each leaves right of an adversarially trained classifier's originals at the stated budget, those that it gets wrong without an attack counted as broken. A pass is one image through the network, "
+        "forward alone or back too; runs after the first go towards the next best other class (`benchmarks/convergence.py`).",
+        "convergence",
+        tables.convergence_table,
+    ),
+    Question(
         "What does an epoch of the GAC cost beside its forward and backward passes?",
         "Generator, classifier and both controls; the goal is a ratio of at most 1.25 (`benchmarks/gac.py`).",
         "gac",

@@ -188,6 +188,21 @@ def ceiling_table(result: Record) -> str:
     return measured(result) + markdown(rows)
 
 
+def convergence_table(result: Record) -> str:
+    """Markdown: a row per attack, from the result of benchmarks/convergence.py; passes beside the first's."""
+    first = result["records"][0]
+    rows = [["attack", "steps", "runs", "passes", "of the first's", "seconds", "robust accuracy"]]
+    for record in result["records"]:
+        steps = f"{record['steps']}" + (f", queries {record['queries']:,}" if "queries" in record else "")
+        share = f"{100 * record['passes'] / first['passes']:.1f} %"
+        cells = [record["attack"], steps, str(record.get("restarts", ""))]
+        rows.append(
+            [*cells, f"{record['passes']:,}", share, f"{record['seconds']:g}", f"{100 * record['robust']:.1f} %"]
+        )
+    where = f"{result['study']}, {result['norm']} {result['epsilon']:g}, {result['originals']} originals"
+    return measured(result, where, f"clean accuracy {100 * result['clean']:.1f} %", "one core") + markdown(rows)
+
+
 def gac_epochs_table(records: Sequence[Record]) -> str:
     """Markdown: a row per family of the GAC, what an epoch takes beside its passes alone."""
     header = ["study", "family", "images", "epoch, s", "its passes alone, s", "ratio"]

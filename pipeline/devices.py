@@ -11,13 +11,16 @@ The GPU's comes from an H100 (benchmarks/results/gpu), float32, forward and back
 """
 
 import ctypes
+import math
 import sys
 import warnings
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 
 from pipeline.errors import PipelineError
+from pipeline.pixels import LARGE
 
 
 @dataclass(frozen=True)
@@ -86,9 +89,16 @@ def numerics(device: torch.device) -> dict[str, str]:
     return {"kind": device.type, "device": describe_device(device), "torch": torch.__version__}
 
 
-def batching(device: torch.device) -> Batching:
-    """The table's row for `device`."""
-    return TABLE[device.type]
+def batching(device: torch.device, shape: Sequence[int] = ()) -> Batching:
+    """The table's row for `device`.
+
+    shape : of an image. Of more than LARGE values: so many fewer at a time that memory stays what it was.
+    """
+    row, times = TABLE[device.type], math.prod(shape) / LARGE
+    if times <= 1:
+        return row
+    attack, predict, block = (max(1, int(size / times)) for size in (row.attack, row.predict, row.block))
+    return replace(row, attack=attack, predict=predict, block=block)
 
 
 def describe_device(device: torch.device) -> str:

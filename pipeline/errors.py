@@ -7,3 +7,11 @@ class PipelineError(Exception):
     `pipeline.stages.command.run` prints the message as one line and exits with code 1;
     anything else that escapes a stage is a bug of ours and keeps its traceback.
     """
+
+
+class LeftOut(PipelineError):
+    """What cannot apply to a study's images or classifier, and why: the message is the reason, as the report says it.
+
+    A stage that is one attack, one defense or the sizes writes the reason in place of its results; elsewhere it is an
+    error as any other.
+    """

@@ -1,34 +1,125 @@
-"""Make a new study, or bring the present ones up to date: `make study NAME=mine [FROM=digits]`, `make studies`.
+"""Make a new study, or refresh all: `make study NAME=mine [IMAGES=... [CLASSIFIER=... WEIGHTS=...]]`, `make studies`.
 
-Reads:  the params file of the study to start from; studies/pipeline.yaml.
-Writes: studies/<name>/params.yaml and dvc.yaml. With --refresh: every study's dvc.yaml and studies/params.schema.json.
+Reads:  the params file of the study to start from; studies/pipeline.yaml; with --images each of the images, once; of a
+        classifier that is brought the module and the weights, which are copied.
+Writes: studies/<name>/params.yaml and dvc.yaml, and a link in the folder of raw files, if the images lie elsewhere.
+        With --refresh: every study's dvc.yaml and studies/params.schema.json.
 """
 
 import argparse
 import re
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import NamedTuple
 
 from pipeline.artifacts.files import replacing
+from pipeline.artifacts.raw.survey import link, located, look
+from pipeline.artifacts.raw.wanted import Images
+from pipeline.bringing import bring, look_at_classifier
 from pipeline.errors import PipelineError
+from pipeline.own_files import weights_file
+from pipeline.params import with_values
+from pipeline.proposal import longer, numbers, shape_for
 from pipeline.stages.command import command
 from pipeline.studies import PIPELINE, STUDIES, Study, checked_name
+from pipeline.trial import cost
 
+COMMENT = (
+    "# Made by `make study`: as few images and trainings as the demo's. `auto`: a rule chooses on validation images."
+)
 SCHEMA = STUDIES / "params.schema.json"
 
 
-def make_study(name: str, start: str) -> None:
-    """A study with the params of another. Raises PipelineError if it is there already."""
+def make_study(name: str, start: str = "", images: str = "", classifier: str = "", weights: str = "") -> None:
+    """A study with the params of another: `digits`, or, on images of its own, `demo` with numbers that fit them.
+
+    images : a source as in a params file, or a path. classifier, weights : one that is brought, see `bring`.
+
+    Raises PipelineError if it is there already, or something is wrong with the images.
+    """
     folder = STUDIES / checked_name(name, "NAME")
     if folder.exists():
         raise PipelineError(f"{folder}: expected a new name, found a study of that name")
-    text = Study(start).file.read_text(encoding="utf-8")
+    start = start or ("demo" if images else "digits")
+    begin = Study(start)
+    text = begin.file.read_text(encoding="utf-8")
     named, count = re.subn(rf"^study: {re.escape(start)}$", f"study: {name}", text, flags=re.MULTILINE)
     if count != 1:
-        raise PipelineError(f"{Study(start).file}: expected one line 'study: {start}', found {count}")
-    folder.mkdir()
-    for file, content in (("params.yaml", named), ("dvc.yaml", PIPELINE.read_text(encoding="utf-8"))):
-        with replacing(folder / file) as part:
-            part.write_text(content, encoding="utf-8")
-    print(f"{folder}/params.yaml: change what differs (images, classifier, threat), then: dvc repro {folder}/dvc.yaml")
+        raise PipelineError(f"{begin.file}: expected one line 'study: {start}', found {count}")
+    fitted: Fitted | None = None
+    if images:
+        named, fitted = on_images(begin, named, name, images)
+    try:
+        if classifier:
+            named = with_values(named, {"classifier": bring(folder, classifier, weights)})
+        for file, content in (("params.yaml", named), ("dvc.yaml", PIPELINE.read_text(encoding="utf-8"))):
+            with replacing(folder / file) as part:
+                part.write_text(content, encoding="utf-8")
+        if fitted and classifier:
+            study = Study(name)
+            look_at_classifier(folder, weights_file(study), fitted.shape, fitted.classes)
+        if fitted:
+            print(cost(Study(name), fitted.shape, fitted.classes, fitted.training_images))
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        if fitted and fitted.link:
+            fitted.link.unlink()
+        raise
+    differs = "raise its numbers as you like" if images else "change what differs (images, classifier, threat)"
+    print(f"{folder}/params.yaml: {differs}, then: dvc repro {folder}/dvc.yaml")
+
+
+class Fitted(NamedTuple):
+    """The images of a new study, as its classifier gets them: shape (c, h, w), number of classes and to train on.
+
+    link : that was made to them, among the raw files.
+    """
+
+    shape: tuple[int, int, int]
+    classes: int
+    training_images: int
+    link: Path | None
+
+
+def on_images(start: Study, text: str, name: str, images: str) -> tuple[str, Fitted]:
+    """The text of a params file with images of one's own and numbers that fit them; what images these are.
+
+    start, text : the study to start from, and its text under the new name; it may lack some of the numbers.
+    """
+    source, target = located(images, name)
+    linked = link(source, target) if target else None
+    try:
+        found = look(Images(source), name, "images")
+        fit = shape_for(found.sizes, found.channels)
+        values = numbers(fit.shape, found.class_names, found.counts)
+    except BaseException:
+        if linked:
+            linked.unlink()
+        raise
+    channels, height, width = fit.shape
+    counts = ", ".join(
+        f"{sum(each)} to {split} ({min(each)} to {max(each)} of a class)" for split, each in found.counts.items()
+    )
+    print(
+        f"{source}: {len(found.class_names)} classes, {counts}, {height}x{width}, {'RGB' if channels == 3 else 'gray'}"
+    )
+    if linked:
+        print(f"{linked}: a link to {target}")
+    if fit.size:
+        print(
+            f"of {len(found.sizes)} sizes, the largest {max(found.sizes)}: images.size has them resized to {fit.size}"
+        )
+    block = replace(found.images, size=fit.size, channels=fit.channels)  # type: ignore[arg-type]
+    for family in start.families:
+        key = f"defenses.{family}.learn.training.epochs"
+        if start.has(key):
+            values[key] = longer(start.value(key), sum(found.counts["train"]))
+    given = {key: value for key, value in values.items() if start.has(key)}
+    text = with_values(text, {"images": {k: v for k, v in asdict(block).items() if v is not None}, **given})
+    text = re.sub(r"^(classifier:)", r"\n\1", text, flags=re.MULTILINE)
+    text = re.sub(r"\A(# yaml.*\n)#.*\n", rf"\1{COMMENT}\n", text)
+    return text, Fitted(fit.shape, len(found.class_names), sum(found.counts["train"]), linked)
 
 
 def refresh() -> None:
@@ -45,13 +136,19 @@ def refresh() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", nargs="?", help="name of the new study: a-z, 0-9, _ and -")
-    parser.add_argument("start", nargs="?", default="digits", help="study to start from (default: digits)")
+    parser.add_argument("start", nargs="?", default="", help="study to start from (default: digits; of --images: demo)")
+    parser.add_argument("--images", default="", help="folder, file or source (torchvision:SVHN) of the images")
+    parser.add_argument(
+        "--classifier", default="", help="what builds one's own: nets.py:function, or package.module:function"
+    )
+    parser.add_argument("--weights", default="", help="the file of its weights: safetensors, or a state_dict")
     parser.add_argument("--refresh", action="store_true", help="bring the present studies up to date instead")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     words = parser.parse_args()
     if not words.refresh and not words.name:
         parser.error("expected a NAME: make study NAME=mine")
-    command(refresh if words.refresh else lambda: make_study(words.name, words.start), words.debug, [])
+    given = words.name, words.start, words.images, words.classifier, words.weights
+    command(refresh if words.refresh else lambda: make_study(*given), words.debug, [])
 
 
 if __name__ == "__main__":

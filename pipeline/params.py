@@ -8,6 +8,7 @@ stage that depends on it).
 
 import dataclasses
 import inspect
+import io
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Strict, TypeAdapter, ValidationError, create_model
 from pydantic.types import AllowInfNan
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import YAMLError
 
 from pipeline.errors import PipelineError
@@ -39,6 +41,35 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(tree, Mapping):
         raise PipelineError(f"{path}: expected a mapping of blocks, found {tree!r}")
     return dict(tree)
+
+
+def with_values(text: str, values: Mapping[str, Any]) -> str:
+    """The text of a params file, comments and all, with other values at some dotted keys, whose blocks must be there.
+
+    A block is replaced whole. A list is written in one line.
+    """
+    yaml = YAML()
+    yaml.preserve_quotes, yaml.width = True, 1000
+    tree = yaml.load(text)
+    for key, value in values.items():
+        *path, last = key.split(".")
+        block = tree
+        for part in path:
+            block = block[part]
+        block[last] = _flow(value)
+    out = io.StringIO()
+    yaml.dump(tree, out)
+    return out.getvalue()
+
+
+def _flow(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return CommentedMap({name: _flow(entry) for name, entry in value.items()})
+    if isinstance(value, list | tuple):
+        found = CommentedSeq(value)
+        found.fa.set_flow_style()
+        return found
+    return value
 
 
 def block_at(tree: Any, key: str, path: Path) -> Any:

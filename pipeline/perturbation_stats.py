@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.artifacts.adversarial import BLOCK, AdversarialSet, open_adversarial
+from pipeline.artifacts.adversarial import AdversarialSet, blocks_of, open_adversarial
 from pipeline.errors import PipelineError
 from pipeline.metrics.accumulators import GroupMeanImages, GroupMoments
 from pipeline.metrics.norms import example_statistics
@@ -117,7 +117,8 @@ class PerturbationStats:
         """The selection block by block, for statistics of one's own; `kind`: "perturbations" or "adversarial"."""
         _one_of("kind", kind, KINDS)
         rows = self.rows(label, target_label)
-        return (self._block(rows[start : start + BLOCK], kind) for start in range(0, len(rows), BLOCK))
+        parts = blocks_of(len(rows), self._set.sources.originals.shape[1:])
+        return (self._block(rows[part], kind) for part in parts)
 
     def frame(self, label: Class = None, target_label: Class = None) -> pd.DataFrame:
         """A row per image of the selection: where it comes from, what came of it, and statistics of its perturbation.

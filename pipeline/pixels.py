@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+LARGE = 3 * 64 * 64  # values of an image; of those with more, fewer are held at a time
 UNIT_VALUES = np.arange(256, dtype=np.float32) / np.float32(255)
 
 

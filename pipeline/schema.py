@@ -5,18 +5,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pipeline.artifacts.outside import Given
+from pipeline.artifacts.raw.wanted import Images
 from pipeline.attacks import extended, minimal
 from pipeline.attacks.shared.protocol import load_attack
 from pipeline.defenses.protocol import load_defense
-from pipeline.models.classifier import Classifier
 from pipeline.params import model_of
+from pipeline.registry import classifier_kinds
 from pipeline.stages.choose_steps import AttackTrials
-from pipeline.stages.replicates import Sources
 from pipeline.studies import BLOCKS, Budgets
 from pipeline.training.classifier import fit_classifier
 
 HERE = Path(__file__).parent
 NUMBER = {"type": "integer", "minimum": 0}
+TARGETS = {"anyOf": [{"type": "string", "const": "all"}, {"type": "integer", "minimum": 1}]}
 
 
 def schema_text() -> str:
@@ -26,36 +28,30 @@ def schema_text() -> str:
     blocks: dict[str, Any] = {
         "study": {"type": "string", "pattern": "^[a-z0-9_-]+$", "description": "the folder's name"},
         "seed": {"type": "integer"},
-        "images": _object(
-            {
-                "source": {"type": "string"},
-                "raw": {"type": "string"},
-                "test_share": {"type": "number"},
-                "class_names": {"type": "array", "items": {"type": "string"}},
-            }
-        ),
-        "classifier": _object({"architecture": _block(Classifier), "training": training}),
+        "images": _block(Images),
+        "classifier": _classifier(training),
         "training": training,
-        "sources": _object({"train": NUMBER, "test": NUMBER}),
+        "sources": _object({"train": NUMBER, "test": NUMBER, "targets": TARGETS}),
         "threat": {"type": "object", "additionalProperties": _block(Budgets)},
         "attack_trials": _block(AttackTrials),
         "attacks": _object({name: _block(attack.run, optional=True) for name, attack in PAPER.items()}),
-        "other_sources": _object({"train": NUMBER, "test": NUMBER, "curve": NUMBER}),
+        "other_sources": _object({"train": NUMBER, "test": NUMBER, "curve": NUMBER, "targets": TARGETS}),
         "other_attacks": {"type": "object", "properties": attacks, "additionalProperties": {"type": "object"}},
         "defenses": {"type": "object", "properties": _defenses(), "additionalProperties": {"type": "object"}},
         "adaptive": {"type": "object", "additionalProperties": {"type": "object"}},
         "replicates": _object(
             {
-                "count": {"type": "integer", "minimum": 2},
-                "sources": _block(Sources),
+                "count": {"type": "integer", "minimum": 0},
+                "sources": _object({"train": NUMBER, "test": NUMBER}),
                 "defenses": {"type": "array", "items": {"type": "string"}},
             }
         ),
         "sizes": _object(
             {
-                "classifiers": {"type": "object", "additionalProperties": _block(Classifier)},
+                "classifiers": {"type": "object", "additionalProperties": {"type": "object"}},
                 "training": training,
                 "originals": NUMBER,
+                "targets": TARGETS,
             }
         ),
     }
@@ -66,6 +62,20 @@ def schema_text() -> str:
         "required": list(BLOCKS),
     }
     return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
+
+
+def _classifier(training: dict[str, Any]) -> dict[str, Any]:
+    """Of a kind that the study trains, or one that it brings."""
+    kinds = classifier_kinds()
+    given = _block(Given)["properties"]
+    return _object(
+        {
+            "kind": {"type": "string", "enum": list(kinds)},
+            "architecture": {"anyOf": [_block(kind) for kind in kinds.values()]},
+            **{name: given[name] for name in given if name != "training"},
+            "training": training,
+        }
+    )
 
 
 PAPER = {"minimal": minimal.attack, "extended": extended.attack}

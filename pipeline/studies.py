@@ -1,7 +1,8 @@
 """A study: where its files lie, its params, its seed and its device. What every stage needs and none writes again."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pipeline.errors import PipelineError
 from pipeline.params import AUTO, arguments_for, block_at, check_value, parameters_of, read_yaml
 from pipeline.ranges import Range
+from pipeline.registry import classifier_kinds
 
 if TYPE_CHECKING:
     import torch
@@ -21,8 +23,10 @@ NAME = re.compile(r"[a-z0-9_][a-z0-9_-]*")
 PATHS = {
     "words": "studies/{study}/.words.json",
     "code": "data/code/{study}",
+    "raw_files": "data/raw_files/{study}.json",
     "images": "data/images/{study}.h5",
     "classifier": "data/classifiers/{study}.safetensors",
+    "classifier_facts": "data/classifiers/{study}.json",
     "classifier_curves": "data/curves/{study}/classifier.csv",
     "attack_choices": "data/calibrations/{study}/choices.json",
     "step_sizes": "data/calibrations/{study}/step_sizes.csv",
@@ -50,23 +54,28 @@ BLOCKS = (
     "study", "seed", "images", "classifier", "training", "sources", "threat", "attack_trials", "attacks",
     "other_sources", "other_attacks", "defenses", "adaptive", "replicates", "sizes",
 )  # fmt: skip
+IMAGES = ("source", "raw", "test_share", "class_names", "image_column", "label_column", "size", "channels")
 # What stands in those blocks that are not the parameters of one function, or keys of a person's choice.
 INNER = {
-    "images": ("source", "raw", "test_share", "class_names"),
-    "classifier": ("architecture", "training"),
-    "sources": ("train", "test"),
+    "images": IMAGES,
+    "classifier": (
+        "kind", "architecture", "training", "build", "arguments", "weights", "normalization", "retrain",
+    ),
+    "sources": ("train", "test", "targets"),
     "threat": ("linf", "l2", "l0", "l1"),
     "attacks": ("minimal", "extended"),
-    "other_sources": ("train", "test", "curve"),
+    "other_sources": ("train", "test", "curve", "targets"),
     "replicates": ("count", "sources", "defenses"),
-    "sizes": ("classifiers", "training", "originals"),
-}
+    "sizes": ("classifiers", "training", "originals", "targets"),
+}  # fmt: skip
+TRAINED = ("kind", "architecture", "training")  # of classifier, where the study trains it
+KIND = "cnn"  # of classifier, where a study names none: the paper's
 # Names of files that no attack and no defense may take.
 RESERVED = ("minimal", "extended", "classifier")
 # Of a defense's block; the last three are always there, for each has stages that depend on it alone.
 FAMILY = ("method", "examine", "learn", "predict", "variants")
 # Values of `images.source` that say how files are laid out, not which images they are.
-FORMATS = ("idx",)
+FORMATS = ("idx", "parquet", "folder", "npz")
 Epsilon = Annotated[float, Range(0, 100000, low_open=True)]
 
 
@@ -81,7 +90,7 @@ class Budgets:
 class Study:
     """One folder of `studies/`.
 
-    Attributes: `name`; `file`, its params file; `params`, what is in it.
+    Attributes: `name`; `folder`; `file`, its params file; `params`, what is in it.
 
     Raises PipelineError if the name is none, the folder or its params file is not there, a block of it is unknown or
     missing, or its dvc.yaml differs from studies/pipeline.yaml.
@@ -89,7 +98,7 @@ class Study:
 
     def __init__(self, name: str) -> None:
         self.name = checked_name(name, "study")
-        folder = STUDIES / name
+        self.folder = folder = STUDIES / name
         self.file = folder / "params.yaml"
         if not folder.is_dir():
             known = ", ".join(sorted(path.parent.name for path in STUDIES.glob("*/params.yaml"))) or "none"
@@ -102,6 +111,8 @@ class Study:
             block_at(self.params, key, self.file)
         for key, inner in INNER.items():
             self._refuse_others(key, inner)
+        if not self.brings_classifier:
+            self._refuse_others("classifier", TRAINED)
         if self.params["study"] != name:
             raise PipelineError(
                 f"{self.file}: study: expected the folder's name '{name}', found {self.params['study']!r}"
@@ -156,10 +167,27 @@ class Study:
     def source(self) -> str:
         """Name of the images, by which random numbers are named: studies on the same images attack the same.
 
-        It is `images.source`, or of a source that is a mere format the folder `images.raw`.
+        It is `images.source`; of torchvision's sets their class, in small letters; of a source that is a mere
+        format the path of the files, from the folder of all raw files on.
         """
-        kind: str = self.checked("images.source", str)
-        return kind if kind not in FORMATS else checked_name(self.value("images.raw"), self.where("images.raw"))
+        source: str = self.checked("images.source", str)
+        kind, _, what = source.partition(":")
+        if kind == "torchvision":
+            return what.lower().replace("/", "_")
+        return source if kind not in FORMATS else "/".join(filter(None, (self.block("images").get("raw"), what)))
+
+    @property
+    def brings_classifier(self) -> bool:
+        """Whether the attacked classifier is somebody else's, built by a function that the params name."""
+        return "build" in self.params["classifier"]
+
+    @property
+    def kind(self) -> type[Any]:
+        """The class of classifiers that the study trains: what the file `classifier.kind` of pipeline/models holds."""
+        name, kinds = self.params["classifier"].get("kind", KIND), classifier_kinds()
+        if name not in kinds:
+            raise PipelineError(f"{self.where('classifier.kind')}: expected one of: {', '.join(kinds)}, found {name!r}")
+        return kinds[name]
 
     @property
     def seed(self) -> int:
@@ -205,6 +233,15 @@ class Study:
     def value(self, key: str) -> Any:
         """What stands at a dotted key. Raises PipelineError if it is not there."""
         return block_at(self.params, key, self.file)
+
+    def has(self, key: str) -> bool:
+        """Whether something stands at a dotted key."""
+        block: Any = self.params
+        for part in key.split("."):
+            if not isinstance(block, Mapping) or part not in block:
+                return False
+            block = block[part]
+        return True
 
     def where(self, key: str) -> str:
         """The key with its file, for messages."""
@@ -260,6 +297,16 @@ class Study:
             if choices[prefix + name] is None:
                 raise PipelineError(f"{where}: 'auto': no setting that was tried meets the rule; give a number")
             found[name] = choices[prefix + name]
+        return found
+
+    def without(self, attacks: Collection[str], defenses: Collection[str]) -> "Study":
+        """The same study as if these other attacks and families of defenses did not stand in its params."""
+        found = copy(self)
+        found.params = {
+            **self.params,
+            "other_attacks": {k: v for k, v in self.params["other_attacks"].items() if k not in attacks},
+            "defenses": {k: v for k, v in self.params["defenses"].items() if k not in defenses},
+        }
         return found
 
     # --- where it lies and where it runs --------------------------------------------------------------------------

@@ -53,11 +53,20 @@ def made_metrics(
             "device": "a pencil",
             "protocol": 2,
         },
+        "images": {
+            "shape": [3, 40, 24],
+            "classes": 10,
+            "train": {"images": 1000, "rarest": 60, "commonest": 200},
+            "test": {"images": 100, "rarest": 10, "commonest": 10},
+            "repeated_train_images": 2,
+            "test_images_in_train": 1,
+        },
         "labels": {name: f"the {name}" for name in names},
         "families": {name: list(members) for name, members in families.items()},
         "methods": methods,
         "params": {"seed": 0},
-        "classifier": {"test_accuracy": rate(0.9)},
+        "classifier": {"test_accuracy": rate(0.9), "trained_by": "the study", "parameters": 1000},
+        "left_out": {"attacks": {}, "defenses": {}, "parts": {}},
         "attacks": {
             name: {
                 "params": {"steps": 3, "extra_steps": 7},
@@ -172,6 +181,16 @@ def made_metrics(
                     "originals": 20,
                     "sanity_originals": 20,
                     "ascent": {"method": "pgd", "steps": 20, "draws": passes[name]},
+                    "left_out": {"square": "expected images of at least 5 x 5 pixels, found 4 x 4"},
+                    "doublings": {"pgd_doubled": 2},
+                },
+                "clean_accuracy": rate(0.9),
+                "doubled": {"times": 2, "robust_accuracy": rate(0.1), "change": rate(0.0)},
+                "randomness": None
+                if passes[name] == 1
+                else {
+                    "resubmissions": 4,
+                    **dict.fromkeys(("deployed_vote", "single_query", "worst_of", "fixed"), rate(0.05)),
                 },
                 "linf": {"0": rate(0.9), "0.05": rate(0.5), "0.1": rate(0.1), "0.2": rate(0.0)},
                 "every_attack": rate(0.1),

@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 
 from tests.root import ROOT
 
+EVERY_TIME = {"check_params", "fetch_images"}  # a study's own files and raw ones lie where DVC does not look
 TINY = ROOT / "tests/tiny.yaml"
 COPIED = ("pipeline", "studies/pipeline.yaml", "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore")
 CONFIG = {"core.analytics": "false", "core.check_update": "false", "cache.type": "hardlink,copy"}
@@ -94,11 +95,14 @@ class Tree:
         return self.run(sys.executable, "-m", f"pipeline.stages.{stage}", self.study, *key)
 
     def repro(self, *arguments: str, **environment: str) -> set[str]:
-        """Run the study's pipeline, or with a stage's name that stage and those above; returns the stages that ran."""
+        """Run the study's pipeline, or with a stage's name that stage and those above.
+
+        Returns the stages that ran, but for the one that always does.
+        """
         targets = [self.target(argument) if not argument.startswith("-") else argument for argument in arguments]
         if not any(not target.startswith("-") for target in targets):
             targets.append(f"studies/{self.study}/dvc.yaml")
-        return ran(self.dvc("repro", *targets, **environment))
+        return ran(self.dvc("repro", *targets, **environment)) - EVERY_TIME
 
     def target(self, stage: str) -> str:
         return f"studies/{self.study}/dvc.yaml:{stage}"

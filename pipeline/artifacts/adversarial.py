@@ -1,7 +1,8 @@
 """`data/adversarial/<study>/<attack>.h5`: a self-contained set of adversarial images."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from pipeline.artifacts.files import canonical_json, replacing
 from pipeline.artifacts.storage import reading, write_attributes
 from pipeline.errors import PipelineError
-from pipeline.pixels import unit_interval
+from pipeline.pixels import LARGE, unit_interval
 
 SCHEMA, VERSION = "adversarial", 1
 # Work runs in blocks of this many rows, whatever reads: 9 targets of 500 originals.
@@ -102,9 +103,15 @@ class AdversarialSet:
         return unit_interval(chosen)
 
     def blocks(self) -> Iterator[slice]:
-        """Consecutive slices of BLOCK rows."""
-        for start in range(0, len(self), BLOCK):
-            yield slice(start, min(start + BLOCK, len(self)))
+        """Consecutive slices of BLOCK rows; of fewer, where images are large."""
+        return blocks_of(len(self), self.sources.originals.shape[1:])
+
+
+def blocks_of(count: int, shape: Sequence[int]) -> Iterator[slice]:
+    """Consecutive slices of `count` rows of images of a shape: of BLOCK rows, or of as much memory of large ones."""
+    size = max(1, min(BLOCK, BLOCK * LARGE // math.prod(shape)))
+    for start in range(0, count, size):
+        yield slice(start, min(start + size, count))
 
 
 @contextmanager
@@ -155,8 +162,7 @@ def write_adversarial(
                 file["images"][rows] = images
                 file["steps"][rows] = steps
         with h5py.File(part, "r+") as file:
-            for start in range(0, count, BLOCK):
-                rows = slice(start, min(start + BLOCK, count))
+            for rows in blocks_of(count, sources.originals.shape[1:]):
                 margin = measure_margins(file["images"][rows], sources.target_labels[rows])
                 file["margin"][rows] = margin
                 file["is_adversarial"][rows] = margin > 0

@@ -1,14 +1,20 @@
-"""`data/classifiers/<study>.safetensors`: a trained classifier."""
+"""`data/classifiers/<study>.safetensors`: a classifier that was trained, or brought."""
 
+from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.artifacts.weights import load_model
-from pipeline.models.classifier import Classifier, FullyConnectedClassifier, NormalizingClassifier
+from pipeline.artifacts.weights import load_model, rebuilt
+from pipeline.models.classifier import NormalizingClassifier
+from pipeline.models.outside import Outside
+from pipeline.registry import classifier_kinds
 
 
-def load_classifier(path: Path | str) -> NormalizingClassifier:
+def load_classifier(path: Path | str) -> NormalizingClassifier | Outside:
     """The classifier at `path` in evaluation mode: images in [0, 1] in, logits out.
 
-    Raises PipelineError if the file is missing, no safetensors file, or not one of ours.
+    Raises PipelineError if the file is missing, no safetensors file, or none of a classifier.
     """
-    return load_model(path, "a trained classifier", Classifier, FullyConnectedClassifier)
+    kinds: dict[str, Callable[..., NormalizingClassifier | Outside]] = {
+        kind.__name__: kind for kind in classifier_kinds().values()
+    }
+    return load_model(path, "a trained classifier", {**kinds, Outside.__name__: rebuilt})

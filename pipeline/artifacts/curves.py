@@ -12,9 +12,12 @@ from pipeline.artifacts.files import replacing
 from pipeline.errors import PipelineError
 
 
-def write_curves(path: Path, rows: Sequence[Any]) -> None:
-    """Write dataclass instances of one type, a column per field, floats to 6 digits."""
-    names = [field.name for field in fields(rows[0])]
+def write_curves(path: Path, rows: Sequence[Any], kind: type[Any] | None = None) -> None:
+    """Write dataclass instances of one type, a column per field, floats to 6 digits.
+
+    kind : their type, where there may be none of them: a header is then written alone.
+    """
+    names = [field.name for field in fields(kind or rows[0])]
     with replacing(path) as part, open(part, "w", newline="", encoding="utf-8") as handle:
         writer = csv.writer(handle, lineterminator="\n")
         writer.writerow(names)

@@ -13,14 +13,17 @@ from torch import nn
 
 from pipeline.artifacts.adversarial import SOURCE_SPLITS, AdversarialSet, open_adversarial
 from pipeline.artifacts.checkpoint import load_classifier
-from pipeline.artifacts.images import read_description, read_split
+from pipeline.artifacts.images import read_description, read_shape, read_split
+from pipeline.artifacts.outside import rebuilder
 from pipeline.artifacts.pairs import open_pairs
 from pipeline.artifacts.shards import Arrays, ShardStore
 from pipeline.defenses.protocol import Rows
 from pipeline.devices import batching, choose_device
 from pipeline.errors import PipelineError
+from pipeline.mapper import Advance, Task
 from pipeline.metrics.splits import validation_mask
 from pipeline.models.inference import for_inference
+from pipeline.models.outside import Outside
 from pipeline.progress import bar
 from pipeline.randomness import derive_seed, generator
 from pipeline.training.autoencoder import Pairs
@@ -48,9 +51,16 @@ class StudyMaterials:
     ) -> None:
         self.source, self.key, self.seed = source, key, seed
         self.device = choose_device() if device is None else device
-        self.attack_batch, self.predict_batch = batching(self.device).attack, batching(self.device).predict
         self._images, self._classifier, self._sets = images, classifier, sets
         self._stores: list[ShardStore] = []
+
+    @cached_property
+    def attack_batch(self) -> int:
+        return batching(self.device, read_shape(self._images)).attack
+
+    @cached_property
+    def predict_batch(self) -> int:
+        return batching(self.device, read_shape(self._images)).predict
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
@@ -61,8 +71,14 @@ class StudyMaterials:
         return for_inference(load_classifier(self._classifier), self.device)
 
     @cached_property
+    def build(self) -> Callable[..., nn.Module]:
+        model = load_classifier(self._classifier)
+        return rebuilder(model) if isinstance(model, Outside) else type(model)
+
+    @cached_property
     def architecture(self) -> Mapping[str, Any]:
         arguments = load_classifier(self._classifier).architecture
+        arguments = arguments.get("arguments", arguments)  # of somebody else's those that its maker takes
         return {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in arguments.items()
@@ -109,13 +125,20 @@ class StudyMaterials:
     def progress(self, total: int, what: str, unit: str = "image") -> Any:
         return bar(total, f"{self.key} {what}", unit)
 
-    def kept(self, what: str, about: Mapping[str, Any], count: int, compute: Callable[[int], Arrays]) -> list[Arrays]:
+    def kept(
+        self,
+        what: str,
+        about: Mapping[str, Any],
+        task: Task,
+        blocks: Sequence[Any],
+        advance: Advance = lambda *numbers: None,
+    ) -> list[Arrays]:
         inputs = [path for path in (self._images, self._classifier, *self._sets.values()) if path.is_file()]
         identity = {"what": what, "source": self.source, "key": self.key, "seed": self.seed}
         store = ShardStore(inputs, {**identity, "about": dict(about)})
         self._stores.append(store)
-        store.fill(count, compute)
-        return list(store.load(count))
+        store.fill(len(blocks), task, blocks.__getitem__, f"{self.key} {what}", advance)
+        return list(store.load(len(blocks)))
 
     def clear(self) -> None:
         """Forget what was kept, once all that came of it is written."""

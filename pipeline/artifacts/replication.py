@@ -1,7 +1,8 @@
 """One more training of a study's classifier, with sets and defenses of its own: how much of a figure is its luck."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from torch import nn
 
 from pipeline.artifacts.adversarial import TEST, Identity, open_adversarial
 from pipeline.artifacts.generation import make_set, start_from_images, start_from_set
@@ -16,16 +18,20 @@ from pipeline.artifacts.images import read_description, read_split
 from pipeline.artifacts.judging import Judged, Member, judge_parts, parts_to_judge
 from pipeline.artifacts.learning import load_trained, write_learned
 from pipeline.artifacts.materials import StudyMaterials
+from pipeline.artifacts.outside import given_in, retraining
 from pipeline.artifacts.shards import WORK, Arrays
 from pipeline.artifacts.weights import save_model
 from pipeline.attacks import extended, minimal
 from pipeline.defenses.protocol import load_defense
 from pipeline.devices import batching, choose_device
+from pipeline.mapper import Advance, Task
 from pipeline.metrics.norms import example_statistics
 from pipeline.metrics.splits import TEST_SPLIT, validation_mask
 from pipeline.models.inference import for_inference
 from pipeline.progress import bar
 from pipeline.randomness import derive_seed
+from pipeline.registry import classifier_kinds
+from pipeline.studies import STUDIES
 from pipeline.training.classifier import divide, train_classifier
 
 ATTACKS = {"minimal": minimal.attack, "extended": extended.attack}
@@ -62,14 +68,16 @@ class Family:
 class Recipe:
     """All that a replicate comes from beside its number; it can be sent to another process.
 
-    images : the file. seed, source : of the study, which draws the images that are attacked. architecture, training :
-    arguments of the classifier. counts : of attacked images by split. attacks : arguments of the paper's two.
+    images : the file. seed, source : of the study, which draws the images that are attacked. kind : of the classifier,
+    "" where the study brings one; architecture, training : its arguments. counts : of attacked images by split.
+    attacks : arguments of the paper's two.
     """
 
     study: str
     images: Path
     seed: int
     source: str
+    kind: str
     architecture: Mapping[str, Any]
     training: Mapping[str, Any]
     counts: Mapping[str, int]
@@ -94,6 +102,19 @@ def replicate(number: int, recipe: Recipe) -> Arrays:
     WORK.mkdir(exist_ok=True)
     with TemporaryDirectory(dir=WORK, prefix=f"replicate_{number}_") as name:
         return _replicate(number, recipe, Path(name))
+
+
+def task_of(recipe: Recipe) -> Task:
+    """A task of the mapper, `replicate` by its number; the images file travels with it, to where no disk is shared."""
+    return partial(_replicate_sent, recipe.images.read_bytes(), recipe)
+
+
+def _replicate_sent(images: bytes, recipe: Recipe, number: int, advance: Advance) -> Arrays:
+    WORK.mkdir(exist_ok=True)
+    with TemporaryDirectory(dir=WORK, prefix=f"images_{number}_") as name:
+        path = Path(name) / recipe.images.name
+        path.write_bytes(images)
+        return replicate(number, replace(recipe, images=path))
 
 
 def frames_of(replicates: Sequence[Arrays], defenses: Sequence[str]) -> dict[str, pd.DataFrame]:
@@ -122,7 +143,9 @@ def _replicate(number: int, recipe: Recipe, folder: Path) -> Arrays:
     division = divide(split.images, split.labels, validation_mask(split.labels, seed, source), device)
     names = (seed, source, "classifier")
     with bar(recipe.training["epochs"] * len(division.images), f"replicate {number} classifier", "image") as progress:
-        trained, _ = train_classifier(division, len(class_names), names, recipe.architecture, recipe.training, progress)
+        trained, _ = train_classifier(
+            division, len(class_names), names, recipe.architecture, recipe.training, progress, build=_build(recipe)
+        )
     classifier = folder / "classifier.safetensors"
     save_model(classifier, trained)
     model = for_inference(trained, device)
@@ -136,6 +159,13 @@ def _replicate(number: int, recipe: Recipe, folder: Path) -> Arrays:
         start = start_from_set(path)
     tables = {"examples": _examples(sets), "judged": _judged(recipe, seed, classifier, sets, folder)}
     return {f"{table}/{column}": frame[column].to_numpy() for table, frame in tables.items() for column in frame}
+
+
+def _build(recipe: Recipe) -> Callable[..., nn.Module]:
+    if recipe.kind:
+        return classifier_kinds()[recipe.kind]
+    folder = STUDIES / recipe.study
+    return retraining(folder, given_in(folder))
 
 
 def _examples(sets: Mapping[str, Path]) -> pd.DataFrame:

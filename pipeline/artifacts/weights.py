@@ -1,7 +1,7 @@
 """Safetensors files of ours: weights, and as JSON in the metadata which model they are of and its arguments."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
@@ -15,7 +15,11 @@ from torch import Tensor, nn
 
 from pipeline import models
 from pipeline.artifacts.files import canonical_json, replacing
+from pipeline.artifacts.outside import builder, given_in
 from pipeline.errors import PipelineError
+from pipeline.models.outside import Outside
+from pipeline.registry import own_module
+from pipeline.studies import STUDIES, checked_name
 
 Model = TypeVar("Model", bound=nn.Module)
 DEFENSES = "pipeline.defenses."
@@ -37,17 +41,32 @@ def save_model(path: Path, model: nn.Module) -> None:
     model : its `architecture` holds the arguments of its class. Of a class of a defense's own file, that is named too.
     """
     weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    if len({value.untyped_storage().data_ptr() for value in weights.values()}) < len(
+        weights
+    ):  # tied: safetensors stores each once more
+        weights = {name: value.clone() for name, value in weights.items()}
     kind = type(model)
     about = {"model": kind.__name__, **model.architecture}  # type: ignore[dict-item]
-    if kind.__module__.startswith(DEFENSES):
-        about["module"] = kind.__module__
+    if module := _module_of(kind):
+        about["module"] = module
     with replacing(path) as part, writing_tensors(path):
         # One metadata key only: safetensors keeps several in an unordered map.
         save_file(weights, part, metadata={"architecture": canonical_json(about)})
 
 
-def load_model(path: Path | str, what: str, *kinds: type[Model]) -> Model:
-    """The stored model, in evaluation mode; its class is one of `kinds`.
+def _module_of(kind: type[nn.Module]) -> str:
+    """Where the class of a defense's own model stands: a module of the pipeline, or a file of a study."""
+    if kind.__module__.startswith(DEFENSES):
+        return kind.__module__
+    file = import_module(kind.__module__).__file__
+    studies = STUDIES.resolve()
+    if file and Path(file).is_relative_to(studies):
+        return (STUDIES / Path(file).relative_to(studies)).as_posix()
+    return ""
+
+
+def load_model(path: Path | str, what: str, kinds: Mapping[str, Callable[..., Model]]) -> Model:
+    """The stored model, in evaluation mode; `kinds`: by the name of its class the class, or what builds it.
 
     Raises PipelineError if the file is missing, no safetensors file, or not one of `what`.
     """
@@ -57,7 +76,7 @@ def load_model(path: Path | str, what: str, *kinds: type[Model]) -> Model:
             weights: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         architecture: dict[str, Any] = json.loads(metadata["architecture"])
         architecture.pop("module", None)
-        build = {kind.__name__: kind for kind in kinds}[architecture.pop("model")]
+        build = kinds[architecture.pop("model")]
         model = build(**{name: tuple(v) if isinstance(v, list) else v for name, v in architecture.items()})
         model.load_state_dict(weights)
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
@@ -86,16 +105,30 @@ def load_any(path: Path, what: str) -> nn.Module | None:
         raise PipelineError(f"{path}: expected the weights and architecture of {what}, found no architecture") from None
     if name == NOTHING:
         return None
-    return load_model(path, what, *_kinds(name, module))
+    return load_model(path, what, _kinds(name, module))
 
 
-def _kinds(name: str, module: str) -> list[type[nn.Module]]:
-    """The classes of that name: in the defense's file if one is given, else in pipeline/models/."""
-    names = [f"{models.__name__}.{entry.name}" for entry in iter_modules(models.__path__)]
-    if module:
-        names = [module] if module.startswith(DEFENSES) and find_spec(module) else []
-    found = (getattr(import_module(entry), name, None) for entry in names)
-    return [kind for kind in dict.fromkeys(found) if isinstance(kind, type) and issubclass(kind, nn.Module)]
+def rebuilt(*, study: str, arguments: dict[str, Any], input_shape: tuple[int, int, int], class_count: int) -> Outside:
+    """A classifier that somebody else has made, as the params of its study say, still without its stored weights."""
+    folder = STUDIES / checked_name(study, "study")
+    given = given_in(folder)
+    return builder(folder, given)(input_shape, class_count, **arguments)
+
+
+def _kinds(name: str, module: str) -> dict[str, Callable[..., nn.Module]]:
+    """The class of that name: in the defense's file if one is given, else in pipeline/models/."""
+    if name == Outside.__name__ and not module:
+        return {name: rebuilt}
+    file = Path(module)
+    if file.parts[:1] == STUDIES.parts and len(file.parts) == 3 and file.is_file():
+        places = [own_module(file.parent, file.stem)]
+    elif module:
+        places = [import_module(module)] if module.startswith(DEFENSES) and find_spec(module) else []
+    else:
+        places = [import_module(f"{models.__name__}.{entry.name}") for entry in iter_modules(models.__path__)]
+    found = (getattr(place, name, None) for place in places)
+    kinds = [kind for kind in found if isinstance(kind, type) and issubclass(kind, nn.Module)]
+    return dict.fromkeys([name], kinds[0]) if kinds else {}
 
 
 @contextmanager

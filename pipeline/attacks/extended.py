@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from pipeline.attacks.shared.ascent import ascend_steps
 from pipeline.attacks.shared.goals import Goal
-from pipeline.attacks.shared.precision import Precision, for_gradients
+from pipeline.attacks.shared.precision import for_gradients
 from pipeline.attacks.shared.protocol import Attack
+from pipeline.models.precision import Precision
 from pipeline.ranges import Range
 
 

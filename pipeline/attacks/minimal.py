@@ -7,9 +7,10 @@ from torch import Tensor, nn
 
 from pipeline.attacks.shared.ascent import ascend, score_gradients
 from pipeline.attacks.shared.goals import Goal
-from pipeline.attacks.shared.precision import Precision, for_gradients, reached
+from pipeline.attacks.shared.precision import for_gradients, reached
 from pipeline.attacks.shared.protocol import Attack
 from pipeline.models.modes import frozen
+from pipeline.models.precision import Precision
 from pipeline.ranges import Range
 
 

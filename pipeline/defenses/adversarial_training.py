@@ -96,8 +96,11 @@ def learn(materials: Materials, *, adversary: AdversarySettings, training: Class
     source, key, seed = materials.source, materials.key, materials.seed
     division = divide(*materials.split("train"), materials.held_out, materials.device)
     # Without dropout: the adversary is regularization enough. In evaluation it is the attacked classifier's network.
-    architecture = {**materials.architecture, "dropout": 0.0}
-    model = new_classifier(division.images, len(materials.class_names), (seed, source, key), **architecture)
+    architecture = dict(materials.architecture)
+    if "dropout" in architecture:
+        architecture["dropout"] = 0.0
+    names = seed, source, key
+    model = new_classifier(division.images, len(materials.class_names), names, materials.build, **architecture)
     objective = Adversary(materials.generator(key, "adversary"), **vars(adversary))
     curves = []
     with materials.progress(training.epochs * len(division.images), "training") as progress:

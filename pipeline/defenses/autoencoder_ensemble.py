@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipeline.defenses.gaussian_blur import blur
 from pipeline.defenses.protocol import Defense, Examined, Learned, Materials, Rows
@@ -36,7 +36,7 @@ from pipeline.models.dropout import sampling
 from pipeline.models.inference import for_inference, place, to_unit_interval
 from pipeline.models.modes import evaluation_mode
 from pipeline.models.passes import make_passes
-from pipeline.randomness import seeded_initialization
+from pipeline.randomness import generator, seeded_initialization
 from pipeline.ranges import Range
 from pipeline.training.autoencoder import AutoencoderTraining, Pairs, fit_autoencoder
 
@@ -169,7 +169,8 @@ def learn(
         materials.pairs(ATTACKS, ~materials.held_out) as pairs,
         materials.pairs(ATTACKS, materials.held_out) as validation,
     ):
-        model = _new(materials, pairs, architecture, dropout, materials.key)
+        named = materials.seed, materials.source, materials.device
+        model = _new(*named, pairs, architecture, dropout, materials.key)
         draws = materials.generator(materials.key, "training")
         with materials.progress(training.epochs * len(pairs), "training") as progress:
             for epoch in fit_autoencoder(
@@ -189,16 +190,24 @@ def learn(
     return Learned(models={"": model}, choices=choices, trials=tried, curves=curves, tables={"errors": table})
 
 
-def _new(materials: Materials, pairs: Pairs, architecture: Architecture, dropout: float, *names: str) -> Autoencoder:
+def _new(
+    seed: int,
+    source: str,
+    device: torch.device,
+    pairs: Pairs,
+    architecture: Architecture,
+    dropout: float,
+    *names: str,
+) -> Autoencoder:
     channels, height, width = pairs.originals.shape[1:]
-    with seeded_initialization(materials.seed, materials.source, *names):
+    with seeded_initialization(seed, source, *names):
         model = Autoencoder(
             (channels, height, width),
             channels=architecture.channels,
             dropout=dropout,
             residual=architecture.residual,
         )
-    return place(model, materials.device)
+    return place(model, device)
 
 
 def variations(training: AutoencoderTraining, trials: Trials) -> Iterator[tuple[str, float, AutoencoderTraining]]:
@@ -223,20 +232,14 @@ def _try_all(
         materials.progress(len(wanted) * trials.epochs * len(pairs), "trials") as progress,
     ):
         rows = {attack: materials.rows(attack, materials.held_out) for attack in ATTACKS}
-
-        def judged(number: int) -> dict[str, NDArray[Any]]:
-            _, dropout, settings = wanted[number]
-            model = _new(materials, pairs, architecture, dropout, "autoencoder trial")
-            draws = materials.generator("autoencoder trial", "training")
-            for epoch in fit_autoencoder(
-                model, materials.classifier, pairs, validation, draws, progress.update, **vars(settings)
-            ):
-                progress.set_postfix({f"{epoch.split} accuracy": f"{epoch.accuracy:.4f}"}, refresh=False)
-            defended = RestoringClassifier(model.eval(), materials.classifier)
-            return {"shares": np.array(_judge(materials, defended, validation, rows, passes))}
-
+        draws = partial(generator, materials.device, materials.seed, materials.source, "autoencoder trial")
+        new = partial(_new, materials.seed, materials.source, materials.device)
+        task = _Trial(
+            pairs, validation, rows, materials.classifier, architecture, new, draws, passes, materials.predict_batch
+        )
         about = {"trials": asdict(trials), "training": asdict(training), "architecture": asdict(architecture)}
-        found = materials.kept("trials", about, len(wanted), judged)
+        blocks = [(dropout, settings) for _, dropout, settings in wanted]
+        found = materials.kept("trials", about, task, blocks, progress.advance)
         return [
             AutoencoderTrial(
                 materials.key,
@@ -258,18 +261,46 @@ def _try_all(
 SHARES = ("clean_accuracy", "minimal_thwarted", "minimal_recovered", "extended_thwarted", "extended_recovered")
 
 
+@dataclass(frozen=True)
+class _Trial:
+    """A task of the mapper: an ensemble after a short training, of a dropout and settings, judged."""
+
+    pairs: Pairs
+    validation: Pairs
+    rows: dict[str, Rows]
+    classifier: nn.Module
+    architecture: Architecture
+    new: Callable[..., Autoencoder]
+    draws: Callable[[str], torch.Generator]
+    passes: Sequence[int]
+    batch_size: int
+
+    def __call__(
+        self, block: tuple[float, AutoencoderTraining], advance: Callable[..., object]
+    ) -> dict[str, NDArray[Any]]:
+        dropout, settings = block
+        model = self.new(self.pairs, self.architecture, dropout, "autoencoder trial")
+        for epoch in fit_autoencoder(
+            model, self.classifier, self.pairs, self.validation, self.draws("training"), advance, **vars(settings)
+        ):
+            advance(0, {f"{epoch.split} accuracy": f"{epoch.accuracy:.4f}"})
+        defended = RestoringClassifier(model.eval(), self.classifier)
+        figures = _judge(defended, self.validation, self.rows, self.passes, self.batch_size, self.draws("passes"))
+        return {"shares": np.array(figures)}
+
+
 def _judge(
-    materials: Materials,
     defended: RestoringClassifier,
     validation: Pairs,
     rows: dict[str, Rows],
     passes: Sequence[int],
+    batch_size: int,
+    draws: torch.Generator,
 ) -> list[list[float]]:
     """For each number of passes the SHARES, in one run of the ensemble."""
-    draws = materials.generator("autoencoder trial", "passes")
 
     def logits_of(images: Tensor) -> Tensor:
-        parts = (to_unit_interval(part, defended) for part in images.split(materials.predict_batch))
+        parts = (to_unit_interval(part, defended) for part in images.split(batch_size))
         with torch.inference_mode():
             return torch.cat([autoencoder_ensemble(defended, part, draws, passes=max(passes)).cpu() for part in parts])
 

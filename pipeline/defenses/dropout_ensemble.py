@@ -19,15 +19,18 @@ from pipeline.defenses.gaussian_noise_ensemble import gaussian_noise_ensemble
 from pipeline.defenses.protocol import Defense, Examined, Learned, Materials, Rows
 from pipeline.defenses.shared.choices import is_narrow, moved, shares_by_original
 from pipeline.defenses.shared.voting import predicted_classes
-from pipeline.errors import PipelineError
+from pipeline.errors import LeftOut, PipelineError
+from pipeline.mapper import in_order
 from pipeline.metrics.choices import Choice
 from pipeline.metrics.contrasts import Contrast
 from pipeline.metrics.sources import one_row_per_original
 from pipeline.metrics.traces import trace
-from pipeline.models.dropout import Dropout, sampling
+from pipeline.models.dropout import Switched, sampling
 from pipeline.models.inference import to_unit_interval
 from pipeline.models.modes import evaluation_mode
+from pipeline.models.outside import Outside
 from pipeline.models.passes import make_passes
+from pipeline.randomness import generator
 from pipeline.ranges import Range
 
 Passes = Annotated[int, Range(1, 10000)]
@@ -53,10 +56,10 @@ def dropout_ensemble(
     """Logits of `passes` passes with dropout at `rate` in every dropout layer, float (n, passes, k).
 
     Everything else runs in evaluation mode, whatever mode the classifier is in; modes are restored
-    afterwards, also after an exception. Masks are independent per image and pass. The layers
+    afterwards, also after an exception. Masks are independent per image and pass. Of a sequence of layers those
     before the first dropout layer are computed once per image, not once per pass.
 
-    classifier : a sequence of layers, at least one of them `Dropout`; ValueError if none is.
+    classifier : with a `Dropout` in it, ValueError if there is none; or `Outside`, whatever of PyTorch's drops in it.
     images : float (n, c, h, w) in [0, 1].
 
     The paper gives neither passes nor rate; `learn` tries rates on validation images.
@@ -69,12 +72,19 @@ def dropout_ensemble(
 
 
 def split_at_first_dropout(classifier: nn.Module) -> tuple[nn.Sequential, nn.Sequential]:
-    """The classifier's layers before its first Dropout, and from it on; the layers themselves, no copies."""
-    layers = list(classifier.children())
-    first = next((i for i, layer in enumerate(layers) if isinstance(layer, Dropout)), None)
+    """The classifier's layers before the first with a Dropout, and from it on; the layers themselves, no copies.
+
+    Of what is no sequence, nothing and all of it.
+    """
+    layers = list(classifier.children()) if isinstance(classifier, nn.Sequential) else [classifier]
+    first = next((i for i, layer in enumerate(layers) if _drops(layer)), None)
     if first is None:
         raise ValueError("the classifier has no dropout layer")
     return nn.Sequential(*layers[:first]), nn.Sequential(*layers[first:])
+
+
+def _drops(layer: nn.Module) -> bool:
+    return any(isinstance(part, Switched) for part in layer.modules())
 
 
 @dataclass(frozen=True)
@@ -105,16 +115,16 @@ def learn(materials: Materials, *, passes: Passes, rate: tuple[Rate, ...], sigma
     passes : of every trial. rate : dropout rates to try. sigma : of the Gaussian noise, likewise; none: no rival.
     """
     rows = materials.rows("minimal", materials.held_out)
+    check_drops(materials.classifier, rows.originals[:1])
     wanted: list[tuple[str, float, Callable[..., Tensor]]] = []
     for value in sorted(rate):
         wanted.append((materials.key, value, partial(dropout_ensemble, passes=passes, rate=value)))
     for value in sorted(sigma):
         wanted.append((NOISE, value, partial(gaussian_noise_ensemble, passes=passes, sigma=value)))
-    trials = []
+    draws = partial(generator, materials.device, materials.seed, materials.source)
+    task = partial(_try, rows, materials.classifier, materials.predict_batch, draws)
     with materials.progress(len(wanted), "trials", "trial") as progress:
-        for name, value, ensemble in wanted:
-            trials.append(_try(materials, rows, name, value, ensemble))
-            progress.update(1)
+        trials = list(in_order(f"{materials.key} trial", task, wanted, progress.update))
     rates, sigmas = trials[: len(rate)], trials[len(rate) :]
     choices = {"rate": choose_rate(rates)}
     if sigmas:
@@ -122,15 +132,35 @@ def learn(materials: Materials, *, passes: Passes, rate: tuple[Rate, ...], sigma
     return Learned(choices=choices, trials=trials)
 
 
-def _try(materials: Materials, rows: Rows, name: str, strength: float, ensemble: Callable[..., Tensor]) -> DefenseTrial:
+def check_drops(classifier: nn.Module, images: Tensor) -> None:
+    """Raise LeftOut if there is no dropout in it that could be switched on; seen on uint8 images (n, c, h, w)."""
+    if isinstance(classifier, Outside):
+        found = classifier.drops(to_unit_interval(images, classifier))
+    else:
+        found = _drops(classifier)
+    if not found:
+        raise LeftOut("the attacked classifier has no dropout that could be switched on")
+
+
+def _try(
+    rows: Rows,
+    classifier: nn.Module,
+    batch_size: int,
+    generator_of: Callable[..., torch.Generator],
+    block: tuple[str, float, Callable[..., Tensor]],
+    advance: Callable[[int], object],
+) -> DefenseTrial:
+    """A task of the mapper: a defense, by its name, at one strength."""
+    name, strength, ensemble = block
     predicted = {}
     for what, images in (("clean", rows.originals), ("minimal", rows.images)):
-        draws = partial(materials.generator, name, "trial", str(strength), what)
-        predicted[what] = predicted_classes(ensemble, materials.classifier, images, materials.predict_batch, draws)
+        draws = partial(generator_of, name, "trial", str(strength), what)
+        predicted[what] = predicted_classes(ensemble, classifier, images, batch_size, draws)
     labels, original_row = rows.labels.numpy(), rows.original_row.numpy()
     _, first = np.unique(original_row, return_index=True)
     thwarted = shares_by_original(predicted["minimal"] != rows.target_labels.numpy(), original_row)
     recovered = shares_by_original(predicted["minimal"] == labels, original_row)
+    advance(1)
     return DefenseTrial(
         name,
         strength,

@@ -1,6 +1,6 @@
 """What adaptive attacks say of a defense: robust accuracy, the perturbation needed, and whether to believe it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,10 @@ from pipeline.metrics.intervals import RESAMPLES, difference_with_interval, mean
 
 ZERO_GRADIENTS = 0.1  # share of images from which on the tripwire is raised
 SURE = 0.05  # exact p of a McNemar test below which a difference raises a wire
+CONVERGED = 0.01  # of robust accuracy: a doubling that moves it by as much raises a wire
+ROUNDING = 1e-6  # of a norm, as a share: x + d - x is not d
+# Of attempts: against another defense than the one in question, and what is made of the others.
+NO_ATTACKS = ("fixed", "worst")
 POINTS = 60  # of a curve
 FEWEST = 10  # adversarial images that an AUC is measured on
 
@@ -30,12 +34,19 @@ class Check:
     cost: float
 
 
-def broken_within(examples: pd.DataFrame, epsilon: float) -> NDArray[np.bool_]:
-    """For each original, in order, whether it is wrong as it is or was broken within epsilon; bool (originals,)."""
-    tried = examples[examples["attack"].isin(("none", "pgd"))]
-    tried = tried[tried["epsilon"].fillna(0) <= epsilon * (1 + 1e-9)]
-    broken: NDArray[np.bool_] = tried.groupby("original")["broken"].any().to_numpy(bool, copy=True)
-    return broken
+def epsilon_needed(examples: pd.DataFrame, norm: str, attacks: tuple[str, ...] = ()) -> NDArray[np.float64]:
+    """For each original, in order, the smallest budget within which one of these attacks broke it (all: none named).
+
+    0 where it is wrong as it is, infinite where none did. An image lies within the budget that it was made for, and
+    within its own norm.
+    """
+    tried = examples[~examples["attack"].isin(NO_ATTACKS)]
+    if attacks:
+        tried = tried[tried["attack"].isin(("none", *attacks))]
+    within = tried[norm].where(tried["epsilon"].isna(), tried[["epsilon", norm]].min(axis=1)).astype(float)
+    within = within.mask(tried["attack"] == "none", 0.0).where(tried["broken"], np.inf)
+    needed: NDArray[np.float64] = within.groupby(tried["original"]).min().to_numpy(float)
+    return needed
 
 
 def median_with_interval(values: NDArray[np.floating[Any]]) -> dict[str, float | None]:
@@ -63,49 +74,95 @@ def broken_against_length(needed: NDArray[np.floating[Any]]) -> dict[str, list[f
 def summarize_adaptive(
     examples: pd.DataFrame, settings: Mapping[str, Any], check: Mapping[str, float], static: pd.DataFrame
 ) -> dict[str, Any]:
-    """adaptive.<defense>: <norm>.<epsilon>, every_attack, l2_*, sanity, detection, tripwires, cost.
+    """adaptive.<defense>: clean_accuracy, <norm>.<epsilon>, every_attack, l2_*, sanity, detection, tripwires, cost.
 
-    <norm>.<epsilon> : robust accuracy under projected gradient ascent; every_attack : at the budget, each original
-    broken by whichever attack within it. l2_median : of the L2 norm needed over all originals, of which one that is
-    wrong as it is needs 0; l2_median_right : over the others, None if there are none; l2_curve : of
-    `broken_against_length`.
+    clean_accuracy : of the same originals, a random sample of the whole test split. <norm>.<epsilon> : robust accuracy,
+    each original broken by whichever attack within epsilon; every_attack : the same at the budget. l2_median : of the
+    L2 norm needed over all originals, of which one that is wrong as it is needs 0; l2_median_right : over the others,
+    None if there are none; l2_curve : of `broken_against_length`. randomness : see `_randomness`.
 
     examples : a row per original and attack, columns as `data/README.md` describes. settings : as `AdaptiveSettings`
     describes them.
     check : of `Check`. static : this defense's rows of `Detected.chosen`: which score it detects static images by.
     """
-    budget = settings["budget"]
-    curve = {0.0: broken_within(examples, 0.0)}
-    curve |= {epsilon: broken_within(examples, epsilon) for epsilon in sorted(settings["epsilons"])}
-    # Robust against the doubled attack instead: it was tried on what no smaller epsilon had broken.
-    doubled = broken_within(examples, max((e for e in settings["epsilons"] if e < budget), default=0.0))
-    doubled |= _broken_by(examples, ("pgd_doubled",), len(doubled))
-    every = curve[budget] | doubled
-    others = tuple(settings["others"])
-    every |= _broken_by(examples, ("quiet", "transfer", *others), len(every))
-    every |= _broken_by(examples[examples[settings["norm"]] <= budget], ("shortest",), len(every))
+    budget, norm = settings["budget"], settings["norm"]
+    curve = _curve(examples, norm, budget, settings["epsilons"])
+    right = curve[0.0]
+    ours = epsilon_needed(examples, norm, ("pgd",)) <= budget * (1 + ROUNDING)
     needed = _needed(examples)
-    # Not needed > 0: against chance, the shortest image can be the original itself.
-    right = ~_broken_by(examples, ("none",), len(every))
+    others = tuple(name for name in settings["others"] if name not in settings["left_out"])
     summary: dict[str, Any] = {
         "setting": "adaptive",
-        "originals": len(every),
+        "originals": len(right),
         "settings": dict(settings),
-        settings["norm"]: {f"{epsilon:g}": mean_with_interval(~broken).as_dict() for epsilon, broken in curve.items()},
-        "every_attack": mean_with_interval(~every).as_dict(),
+        "clean_accuracy": mean_with_interval(right).as_dict(),
+        norm: {f"{epsilon:g}": mean_with_interval(left).as_dict() for epsilon, left in curve.items()},
+        "every_attack": mean_with_interval(curve[budget]).as_dict(),
         "l2_median": median_with_interval(needed),
         "l2_median_right": median_with_interval(needed[right]) if right.any() else None,
         "l2_curve": broken_against_length(needed),
-        "doubled": {
-            "robust_accuracy": mean_with_interval(~doubled).as_dict(),
-            "change": difference_with_interval(curve[budget].astype(float) - doubled).as_dict(),
-        },
-        "sanity": _sanity(examples, curve[budget], settings["sanity_originals"], others),
+        "randomness": _randomness(examples, settings["resubmissions"]),
+        "doubled": _doubled(examples, ours, settings["doublings"]),
+        "sanity": _sanity(examples, ours, settings["sanity_originals"], others),
         "detection": _detection(examples, static),
         "cost": check["cost"],
     }
     summary["tripwires"] = _tripwires(summary, settings, check)
     return summary
+
+
+def _curve(
+    examples: pd.DataFrame, norm: str, budget: float, epsilons: Sequence[float]
+) -> dict[float, NDArray[np.bool_]]:
+    """By epsilon, 0 first, which originals are right and stay so; bool (originals,).
+
+    At the budget the last vote on the strongest image of all attacks decides; within a smaller one an original is
+    broken where an attack broke it and that vote agrees, within a larger one where either does.
+    """
+    needed = epsilon_needed(examples, norm)
+    last = _broken_by(examples, ("worst",), len(needed))
+    # Not needed > 0: against chance, the shortest image can be the original itself.
+    curve = {0.0: ~_broken_by(examples, ("none",), len(needed))}
+    for epsilon in sorted(epsilons):
+        broken = needed <= epsilon * (1 + ROUNDING)
+        broken = last if epsilon == budget else broken & last if epsilon < budget else broken | last
+        curve[epsilon] = curve[0.0] & ~broken
+    return curve
+
+
+def _randomness(examples: pd.DataFrame, resubmissions: int) -> dict[str, Any] | None:
+    """What a randomized defense makes of the strongest image of each original, None of any other defense.
+
+    The share of right answers: deployed_vote : of a vote of as many passes as it makes when it is used; single_query :
+    of one pass; worst_of : all of `resubmissions` such votes right; fixed : robust accuracy of the defense with its
+    random numbers fixed, attacked as such.
+    """
+    strongest = examples[examples["attack"] == "worst"].sort_values("original")
+    if strongest["resubmitted"].isna().all():
+        return None
+    wrong = strongest["resubmitted"].to_numpy(float)
+    fixed = examples[examples["attack"] == "fixed"]["broken"].to_numpy(bool)
+    return {
+        "resubmissions": resubmissions,
+        "deployed_vote": mean_with_interval(1 - wrong / resubmissions).as_dict(),
+        "single_query": mean_with_interval(strongest["label_share"].to_numpy(float)).as_dict(),
+        "worst_of": mean_with_interval(wrong == 0).as_dict(),
+        "fixed": mean_with_interval(~fixed).as_dict(),
+    }
+
+
+def _doubled(examples: pd.DataFrame, broken: NDArray[np.bool_], doublings: Mapping[str, int]) -> dict[str, Any]:
+    """Robust accuracy under the ascent with `times` the steps, draws and runs, and what the last doubling changed.
+
+    broken : by original, under the ascent as it is. times : 1 where that left nothing to double.
+    """
+    found = {"times": 1, "change": difference_with_interval(np.zeros(len(broken))).as_dict()}
+    for name, times in doublings.items():
+        if (examples["attack"] == name).any():
+            more = broken | _broken_by(examples, (name,), len(broken))
+            found = {"times": times, "change": difference_with_interval(broken.astype(float) - more).as_dict()}
+            broken = more
+    return {**found, "robust_accuracy": mean_with_interval(~broken).as_dict()}
 
 
 def _broken_by(examples: pd.DataFrame, attacks: tuple[str, ...], count: int) -> NDArray[np.bool_]:
@@ -132,8 +189,8 @@ def _sanity(
     lead : how far robust accuracy under ours is above that under the other attack, original by original.
     """
     first = examples[examples["original"] < count]
-    wrong = broken_within(first, 0.0)
-    ours = at_budget[: len(wrong)]
+    ours = at_budget[:count]
+    wrong = _broken_by(first, ("none",), len(ours))
     rates: dict[str, Any] = {"adaptive": mean_with_interval(~ours).as_dict(), "lead": {}}
     for attack in ("transfer", *others):
         if (first["attack"] == attack).any() or wrong.all():
@@ -186,9 +243,9 @@ def _tripwires(
         "softmax": _wire(check["softmax"], check["softmax"] > 0),
         "random": _wire(check["random"], check["random"] > 0),
         "black_box": outdone("transfer", *free),
-        **{name: outdone(name) for name in settings["others"] if name not in free},
+        **{name: outdone(name) for name in sanity["lead"] if name not in ("transfer", *free)},
         "largest_epsilon": _wire(largest["value"], largest["value"] > 0),
-        "doubled": _wire(abs(change["value"]), change["p"] < SURE),
+        "doubled": _wire(abs(change["value"]), abs(change["value"]) >= CONVERGED),
     }
 
 

@@ -40,7 +40,8 @@ def select_sources(
             return np.sort(np.concatenate(chosen).astype(np.int64))
     short = [f"{name} {len(rows)}" for name, rows in zip(class_names, chosen, strict=True) if len(rows) < quota]
     raise PipelineError(
-        f"{what}: expected {quota} correctly classified images in each class, found only: {', '.join(short)}"
+        f"{what}: expected {quota} correctly classified images in each class, found only: {', '.join(short)}: "
+        f"{classes * min(map(len, chosen))} are there at most"
     )
 
 
@@ -48,6 +49,33 @@ def every_target(labels: NDArray[np.uint8], classes: int) -> tuple[NDArray[np.in
     """For m labels, the m * (classes - 1) pairs (row of the original, target label), in that order."""
     rows, targets = np.nonzero(labels[:, None] != np.arange(classes))
     return rows.astype(np.int32), targets.astype(np.uint8)
+
+
+def turns(labels: NDArray[np.uint8], order: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+    """For images of these labels, int64 (m,): how many of its class come before each, in `order` (m,)."""
+    found = np.zeros(len(labels), np.int64)
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        found[rows[np.argsort(order[rows])]] = np.arange(len(rows))
+    return found
+
+
+def some_targets(
+    labels: NDArray[np.uint8], turn: NDArray[np.int64], classes: int, count: int, random: np.random.Generator
+) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+    """As `every_target`, but `count` of the other classes for each label, in an order drawn at random for each class.
+
+    turn : (m,), see `turns`. Stratified: of the images of a class each target gets as many as any other, or one more;
+    the first ones of more images get what they get without the others.
+    """
+    targets = np.zeros((len(labels), count), np.int64)
+    for label in range(classes):
+        rows = np.flatnonzero(labels == label)
+        others = random.permutation(np.delete(np.arange(classes), label))
+        places = (turn[rows][:, None] * count + np.arange(count)) % (classes - 1)
+        targets[rows] = np.sort(others[places], axis=1)
+    original_row = np.repeat(np.arange(len(labels)), count)
+    return original_row.astype(np.int32), targets.ravel().astype(np.uint8)
 
 
 def one_row_per_original(original_row: NDArray[np.integer[Any]], random: np.random.Generator) -> NDArray[np.int64]:

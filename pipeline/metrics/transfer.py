@@ -17,7 +17,7 @@ class Size:
     """One of the classifiers: how large it is and how good."""
 
     model: str
-    depth: int  # convolution blocks
+    depth: int  # convolutions; without any, hidden layers
     width: int  # channels of the widest block
     parameters: int
     epochs: int

@@ -38,7 +38,7 @@ class Autoencoder(nn.Module):
         super().__init__()
         channel_count, height, width = input_shape
         shrink = 2 ** (len(channels) - 1)
-        if height % shrink or width % shrink:
+        if min(height, width) < shrink:
             raise PipelineError(
                 f"architecture.channels: a {height}x{width} image cannot be halved {len(channels) - 1} times"
             )
@@ -66,6 +66,8 @@ class Autoencoder(nn.Module):
     def restore(self, images: Tensor, codes: Tensor) -> Tensor:
         """The restored images, from the images and what the encoder made of them."""
         decoded: Tensor = self.decoder(codes)
+        if decoded.shape[2:] != images.shape[2:]:  # of sides that cannot be halved evenly
+            decoded = decoded[:, :, : images.shape[2], : images.shape[3]]
         if self.residual:
             # An image's own logit, moved by the decoder. Clamped to be finite at black and white, with the
             # gradient of the unclamped: a defense should not owe anything to gradients that vanish.

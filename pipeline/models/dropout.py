@@ -7,7 +7,16 @@ import torch
 from torch import Tensor, nn
 
 
-class Dropout(nn.Module):
+class Switched(nn.Module):
+    """What `sampling` switches on. rate : None: each of its layers has one of its own."""
+
+    def __init__(self, rate: float | None) -> None:
+        super().__init__()
+        self.rate = rate
+        self.generator: torch.Generator | None = None
+
+
+class Dropout(Switched):
     """Sets each value to 0 with probability `rate` and scales the rest by 1 / (1 - rate).
 
     The identity unless switched on by `sampling`: training alone does not switch it on, so that no
@@ -15,13 +24,8 @@ class Dropout(nn.Module):
     rounded to the nearest 1/256.
     """
 
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        self.rate = rate
-        self.generator: torch.Generator | None = None
-
     def forward(self, values: Tensor) -> Tensor:
-        if self.generator is None or self.rate == 0:
+        if self.generator is None or not self.rate:
             return values
         return values * scaled_mask(values, self.rate, self.generator)
 
@@ -48,12 +52,12 @@ def scaled_mask(values: Tensor, rate: float, generator: torch.Generator) -> Tens
 
 @contextmanager
 def sampling(model: nn.Module, generator: torch.Generator, rate: float | None = None) -> Iterator[None]:
-    """Inside the block, every Dropout of `model` draws its masks from `generator`.
+    """Inside the block, every Dropout of `model` draws its masks from `generator`, and whatever else drops there.
 
     `rate` overrides each layer's own rate. Nothing else of the model changes (batch norm and
     train/eval mode stay as they are), and everything is restored afterwards, also after an exception.
     """
-    layers = [module for module in model.modules() if isinstance(module, Dropout)]
+    layers = [module for module in model.modules() if isinstance(module, Switched)]
     before = [(layer.generator, layer.rate) for layer in layers]
     try:
         for layer in layers:

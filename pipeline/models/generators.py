@@ -24,7 +24,7 @@ class Generator(nn.Module):
     architecture: dict[str, Any]
 
     def forward(self, images: Tensor) -> Tensor:
-        perturbations: Tensor = self.layers(2 * images - 1).view_as(images)
+        perturbations: Tensor = self.layers(2 * images - 1).reshape(images.shape)
         return (images + perturbations).clamp(0, 1)
 
 
@@ -58,7 +58,7 @@ class DcganGenerator(Generator):
         super().__init__()
         channel_count, height, width = input_shape
         shrink = 2 ** len(channels)
-        if height % shrink or width % shrink:
+        if min(height, width) < shrink:
             raise PipelineError(
                 f"generator.channels: a {height}x{width} image cannot be halved {len(channels)} times: give fewer"
             )
@@ -77,7 +77,23 @@ class DcganGenerator(Generator):
             ]
         last = nn.ConvTranspose2d(channels[0], channel_count, 4, stride=2, padding=1)
         self.layers = nn.Sequential(*layers, _zeroed(last), nn.Tanh())
+        if (
+            height % shrink or width % shrink
+        ):  # sides that cannot be halved evenly: the edge repeated, and cut off again
+            more = nn.ReplicationPad2d((0, -width % shrink, 0, -height % shrink))
+            self.layers = nn.Sequential(more, *self.layers, Cut(height, width))
         self.architecture = {"input_shape": list(input_shape), "channels": list(channels)}
+
+
+class Cut(nn.Module):
+    """The upper left part of an image."""
+
+    def __init__(self, height: int, width: int) -> None:
+        super().__init__()
+        self.height, self.width = height, width
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images[:, :, : self.height, : self.width]
 
 
 def _zeroed(layer: nn.Linear | nn.ConvTranspose2d) -> nn.Module:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval
 
 from pipeline.devices import batching
+from pipeline.models.outside import Outside
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -23,16 +24,28 @@ def for_inference(model: Model, device: torch.device) -> Model:
     """The trained model made ready to be attacked or evaluated: changed in place, and returned.
 
     In evaluation mode, on `device`, in its memory format, its weights without gradients, and each batch normalization
-    of a `Sequential` folded into the convolution before it: the same function up to rounding, in fewer passes over
-    memory (8 to 23 % more forward and backward passes a second on a CPU). Its weights are no longer those of its file.
+    of a `Sequential` of ours folded into the convolution before it: the same function up to rounding, in fewer passes
+    over memory (8 to 23 % more forward and backward passes a second on a CPU). Its weights are no longer those of its
+    file.
     """
     model.eval()
+    taken = {part for module in model.modules() if isinstance(module, Outside) for part in module.modules()}
     for sequence in [module for module in model.modules() if isinstance(module, nn.Sequential)]:
+        if sequence in taken:  # its layers may be used in other ways than in their order
+            continue
         for (name, layer), (after, norm) in pairwise(list(sequence.named_children())):
             if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) and isinstance(norm, nn.BatchNorm2d):
                 setattr(sequence, name, fuse_conv_bn_eval(layer, norm, isinstance(layer, nn.ConvTranspose2d)))
                 setattr(sequence, after, nn.Identity())
     return place(model.requires_grad_(False), device)
+
+
+def depth_and_width(model: nn.Module) -> tuple[int, int]:
+    """Number of its convolutions, and the channels of the widest; without any, of its hidden linear layers."""
+    convolutions = [layer.out_channels for layer in model.modules() if isinstance(layer, nn.Conv2d)]
+    linear = [layer.out_features for layer in model.modules() if isinstance(layer, nn.Linear)]
+    widths = convolutions or linear[:-1] or [0]
+    return len(widths), max(widths)
 
 
 def unit_interval(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:

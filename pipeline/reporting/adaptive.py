@@ -5,7 +5,7 @@ from typing import Any
 
 from pipeline.metrics.detection import FALSE_POSITIVE_RATES
 from pipeline.reporting import adaptive_figures as figures
-from pipeline.reporting.formats import NORMS, area, budget, flat, length_of, percent, rate
+from pipeline.reporting.formats import NORMS, area, budget, flat, length_of, percent, points, rate
 from pipeline.reporting.names import label, label_of, one_training, with_trainings
 from pipeline.reporting.outcomes import PAPER_ATTACKS
 from pipeline.reporting.predicates import better
@@ -13,7 +13,8 @@ from pipeline.reporting.replicates import with_replicates
 from pipeline.reporting.section import Section
 
 # Of an attack's settings: told elsewhere on the page.
-TOLD = {"norm", "budget", "epsilon", "epsilons", "originals", "sanity_originals"}
+TOLD = {"norm", "budget", "epsilon", "epsilons", "originals", "sanity_originals", "gradient_free"}
+TOLD_BLOCKS = ("doublings", "left_out")
 
 
 def adaptive_section(metrics: Mapping[str, Any]) -> Section:
@@ -36,6 +37,18 @@ def adaptive_section(metrics: Mapping[str, Any]) -> Section:
             "standing": standing(metrics),
             "outside": {attack: label_of(metrics, attack) for attack in outside},
             "sanity": [_sanity(labels[name], entry, outside) for name, entry in entries.items()],
+            "doubled": [_doubled(labels[name], entry) for name, entry in entries.items()],
+            "randomized": [
+                _randomness(labels[name], entry) for name, entry in entries.items() if entry.get("randomness")
+            ],
+            "resubmissions": next(
+                (e["randomness"]["resubmissions"] for e in entries.values() if e.get("randomness")), 0
+            ),
+            "left_out": {
+                label_of(metrics, attack): reason
+                for entry in entries.values()
+                for attack, reason in entry["settings"].get("left_out", {}).items()
+            },
             "detection": [_detection(labels[name], entry["detection"]) for name, entry in entries.items()],
             "tripwires": {key: _raised(entries, labels, key) for key in tripwires},
         },
@@ -62,6 +75,7 @@ def one_table(metrics: Mapping[str, Any]) -> list[list[str]]:
                 else ""
                 for attack in PAPER_ATTACKS
             ),
+            one_training(metrics, name, clean_of_sample(entry)),
             one_training(metrics, name, rate(entry["every_attack"])),
             _needed(entry),
             f"{entry['detection']['static_auc']:.3f}",
@@ -70,6 +84,14 @@ def one_table(metrics: Mapping[str, Any]) -> list[list[str]]:
         ]
         for name, entry in metrics["adaptive"].items()
     ]
+
+
+def clean_of_sample(entry: Mapping[str, Any]) -> str:
+    """Accuracy without attack of the originals that were attacked; metrics of the earlier protocol have it in the curve.
+
+    There, the originals were those that the undefended classifier gets right.
+    """
+    return rate(entry.get("clean_accuracy") or entry[entry["settings"]["norm"]]["0"])
 
 
 def standing(metrics: Mapping[str, Any]) -> dict[str, list[tuple[str, Mapping[str, float]]]]:
@@ -112,7 +134,10 @@ def _adaptive_auc(found: Mapping[str, Any]) -> str:
 
 def _settings(entries: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, Any]:
     """A row per defense and a column per number that its attacks were run with."""
-    settings = {name: flat(entry["settings"]) for name, entry in entries.items()}
+    settings = {
+        name: flat({key: value for key, value in entry["settings"].items() if key not in TOLD_BLOCKS})
+        for name, entry in entries.items()
+    }
     keys = dict.fromkeys(key for found in settings.values() for key in found if key.split(".")[-1] not in TOLD)
 
     def cell(value: Any) -> str:
@@ -124,6 +149,21 @@ def _settings(entries: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str
         [labels[name], *(cell(found[key]) if key in found else "" for key in keys)] for name, found in settings.items()
     ]
     return {"keys": list(keys), "rows": rows}
+
+
+def _doubled(words: str, entry: Mapping[str, Any]) -> list[str]:
+    doubled = entry["doubled"]
+    left = rate(doubled["robust_accuracy"])
+    if doubled.get("times", 2) == 1:
+        return [words, left, "nothing was left to double", "", ""]
+    before = doubled["robust_accuracy"]["value"] - doubled["change"]["value"]
+    return [words, percent(before), f"{doubled.get('times', 2)} times", left, points(doubled["change"])]
+
+
+def _randomness(words: str, entry: Mapping[str, Any]) -> list[str]:
+    found = entry["randomness"]
+    keys = ("deployed_vote", "single_query", "worst_of", "fixed")
+    return [words, rate(entry["every_attack"]), *(rate(found[key]) for key in keys)]
 
 
 def _sanity(words: str, entry: Mapping[str, Any], outside: list[str]) -> list[str]:

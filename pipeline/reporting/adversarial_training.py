@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from pipeline.reporting.adaptive import clean_of_sample
 from pipeline.reporting.formats import NORMS, budget, rate
 from pipeline.reporting.names import families, families_of, label, with_trainings
 from pipeline.reporting.paper_numbers import reported
@@ -23,8 +24,9 @@ def adversarial_training_section(metrics: Mapping[str, Any], curves: Mapping[str
     literature = reported(metrics).literature
     ours = [
         [
-            f"{with_trainings(metrics, name)}, ours, {budget(metrics['adaptive'][name]['settings'])}, worst of all attacks here",
-            rate(metrics["defenses"][name]["test_accuracy"]),
+            f"{with_trainings(metrics, name)}, ours, {budget(metrics['adaptive'][name]['settings'])}, worst of all attacks here, "
+            f"{metrics['adaptive'][name]['originals']} originals",
+            clean_of_sample(metrics["adaptive"][name]),
             rate(metrics["adaptive"][name]["every_attack"]),
         ]
         for name in names

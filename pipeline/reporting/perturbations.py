@@ -24,7 +24,9 @@ def classifier_section(metrics: Mapping[str, Any], curves: pd.DataFrame) -> Sect
         "classifier",
         {
             "run": metrics["run"],
-            "accuracy": metrics["classifier"]["test_accuracy"],
+            "images": images_in_words(metrics["images"]) if "images" in metrics else [],
+            "classifier": metrics["classifier"],
+            "left_out": left_out(metrics),
             "settings": [[name, in_words(value)] for name, value in metrics.get("params", {}).items()],
             "attacks": {
                 name: ", ".join(f"{key} = {value}" for key, value in flat(attack["params"]).items())
@@ -33,8 +35,32 @@ def classifier_section(metrics: Mapping[str, Any], curves: pd.DataFrame) -> Sect
             "choices": choices(metrics),
             "primary": primary(metrics),
         },
-        {"learning_curves": figures.learning_curves(curves)},
+        {"learning_curves": figures.learning_curves(curves)} if len(curves) else {},
     )
+
+
+def images_in_words(images: Mapping[str, Any]) -> list[list[str]]:
+    """Rows of a table: how many there are of what size, and how many stand there twice."""
+    channels, height, width = images["shape"]
+    rows = [["size", f"{height}x{width} pixels, {'gray' if channels == 1 else 'RGB'}, {images['classes']} classes"]]
+    for split, name in (("train", "training images"), ("test", "test images")):
+        found = images[split]
+        even = found["rarest"] == found["commonest"]
+        each = str(found["rarest"]) if even else f"{found['rarest']} to {found['commonest']}"
+        rows.append([name, f"{found['images']}, {each} of each class"])
+    if images["repeated_train_images"]:
+        rows.append(["training images that are the same as another", str(images["repeated_train_images"])])
+    return [*rows, ["test images that are training images too", str(images["test_images_in_train"])]]
+
+
+def left_out(metrics: Mapping[str, Any]) -> list[list[str]]:
+    """A row for each attack, defense or part that does not apply to the study: what it is, and why."""
+    words = {"attacks": "attack {}", "defenses": "{}", "parts": "{}"}
+    return [
+        [words[kind].format(metrics["labels"].get(key, key) if kind == "defenses" else key), reason]
+        for kind, reasons in metrics.get("left_out", {}).items()
+        for key, reason in reasons.items()
+    ]
 
 
 def primary(metrics: Mapping[str, Any]) -> list[str]:

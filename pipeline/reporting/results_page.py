@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.reporting.adaptive import median_needed, one_table, standing
+from pipeline.reporting.adaptive import clean_of_sample, median_needed, one_table, standing
 from pipeline.reporting.adversarial_training import METHOD as ADVERSARIAL_TRAINING
 from pipeline.reporting.autoencoder import controls, knowing
 from pipeline.reporting.comparison import compared, with_names
@@ -62,7 +62,7 @@ def study_results(metrics: Metrics) -> dict[str, Any]:
         "controls": controls(metrics),
         "knowing": knowing(metrics),
         "robust": [
-            {"label": label(metrics, name), **adaptive[name], "clean": metrics["defenses"][name]["test_accuracy"]}
+            {"label": label(metrics, name), **adaptive[name], "sample": clean_of_sample(adaptive[name])}
             for name in families_of(metrics, ADVERSARIAL_TRAINING)
             if name in adaptive
         ],

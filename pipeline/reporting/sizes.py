@@ -79,9 +79,7 @@ def size_curves(results: SizeResults) -> Figure:
             middle = values.mean() if column == "steps" else values.median()
             low, high = values.quantile([0.25, 0.75])
             plot.plot([model["parameters"]] * 2, [low, high], color=color, linewidth=1)
-            plot.plot(
-                model["parameters"], middle, "o", color=color, label=f"{model['model']} ({model['depth']} blocks)"
-            )
+            plot.plot(model["parameters"], middle, "o", color=color, label=f"{model['model']} (depth {model['depth']})")
         plot.set_xscale("log")
         low, high = plot.get_xlim()
         label_ticks(plot, [tick for tick in ticks if low <= tick <= high])

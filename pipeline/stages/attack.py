@@ -11,19 +11,29 @@ from typing import Annotated
 
 from pipeline.artifacts.checkpoint import load_classifier
 from pipeline.artifacts.generation import start_from_images
-from pipeline.artifacts.images import read_shape
+from pipeline.artifacts.images import read_description, read_shape
+from pipeline.artifacts.left_out import leave_out
 from pipeline.artifacts.measurement import measure_success
 from pipeline.attacks.shared.budgets import within_threat
 from pipeline.attacks.shared.protocol import load_attack
+from pipeline.errors import LeftOut
 from pipeline.models.inference import for_inference
 from pipeline.ranges import Range
 from pipeline.registry import split_method
 from pipeline.stages.command import run
-from pipeline.stages.sets import make_and_measure, source_counts
+from pipeline.stages.sets import make_and_measure, source_counts, target_count
 from pipeline.studies import Study
 
 
 def main(study: Study, key: str) -> None:
+    try:
+        make(study, key)
+    except LeftOut as reason:
+        leave_out(str(reason), study.path("set", key), study.path("statistics", key))
+
+
+def make(study: Study, key: str) -> None:
+    """Write the set and its statistics. Raises LeftOut where the attack does not suit the images."""
     where = f"other_attacks.{key}"
     method, own = split_method(key, study.value(where), study.where(where))
     attack = load_attack(method)
@@ -33,11 +43,12 @@ def main(study: Study, key: str) -> None:
     bound = attack.budget_for(arguments)
     budget = (*bound, study.threat(bound.norm).epsilons) if bound else None
     counts = source_counts(study, "other_sources")
+    targets = target_count(study, "other_sources", len(read_description(study.path("images")).class_names))
     curve = study.checked("other_sources.curve", Annotated[int, Range(1, 10**7)])
 
     model = for_inference(load_classifier(study.path("classifier")), study.device)
     start = start_from_images(
-        study.path("images"), model, counts, study.seed, study.source, study.where("other_sources")
+        study.path("images"), model, counts, study.seed, study.source, study.where("other_sources"), targets
     )
     described = arguments if method == key else {"method": method, **arguments}
     make_and_measure(study, key, attack, arguments, start, model, described)

@@ -1,10 +1,11 @@
 """Attack a defense and its variants, knowing all of each: white-box, untargeted, averaged over its randomness.
 
-Reads:  the minimal set (its test originals), the attacked classifier, what the family has learned.
+Reads:  the images (a random sample of the whole test split), the attacked classifier, what the family has learned.
 Writes: a folder, of the defense and in subfolders of its variants: one row per original and attack; checks of the
         defense as a function; the images found within the budget and the nearest ones.
 Params: adaptive, threat, defenses.<key>.predict, defenses.<key>.variants, seed.
-Cost:   originals x epsilons x steps x draws forward and backward passes at most; a broken original is not tried again.
+Cost:   originals x epsilons x restarts x steps x draws forward and backward passes at most; a broken original is not
+        tried again.
 """
 
 import shutil
@@ -18,13 +19,16 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from pipeline.artifacts.adversarial import TEST, open_adversarial
 from pipeline.artifacts.checkpoint import load_classifier
 from pipeline.artifacts.curves import write_curves
 from pipeline.artifacts.found import Found, write_found
+from pipeline.artifacts.images import read_split
+from pipeline.artifacts.left_out import leave_out, reason_left_out
 from pipeline.artifacts.statistics import write_frame
-from pipeline.attacks.shared.adaptive import AdaptiveSettings, Attempt, attack_defense, attacks_of
+from pipeline.attacks.shared.adaptive import Attempt, attack_defense
+from pipeline.attacks.shared.adaptive_settings import AdaptiveSettings, attacks_of
 from pipeline.attacks.shared.defended import Target, check_gradients, multiply_adds
+from pipeline.attacks.shared.runs import each_block
 from pipeline.devices import batching
 from pipeline.errors import PipelineError
 from pipeline.metrics.adaptive import Check
@@ -40,8 +44,11 @@ CHECKED = 100  # originals that the gradients are looked at on
 
 
 def main(study: Study, key: str) -> None:
-    classifier = for_inference(load_classifier(study.path("classifier")), study.device)
     folder = study.path("adaptive", key)
+    if reason := reason_left_out(study.path("learning", key)):
+        leave_out(reason, folder)
+        return
+    classifier = for_inference(load_classifier(study.path("classifier")), study.device)
     shutil.rmtree(folder, ignore_errors=True)  # of variants that are none any more
     for loaded in load_family(study, key):
         attack_one(study, loaded, classifier, folder if loaded.name == key else folder / loaded.name)
@@ -50,7 +57,7 @@ def main(study: Study, key: str) -> None:
 def settings_of(study: Study, name: str, randomized: bool) -> AdaptiveSettings:
     """How a defense is attacked: of `adaptive` the blocks `all`, `one_pass` or `randomized`, its own; later wins."""
     kinds = ("all", "randomized" if randomized else "one_pass")
-    block: dict[str, Any] = {"draws": 1, "scored_draws": 1, "quiet": 0}
+    block: dict[str, Any] = {"draws": 1, "scored_draws": 1, "resubmissions": 1, "quiet": 0}
     adaptive = study.value("adaptive")
     for part in adaptive:
         if part not in ("all", "one_pass", "randomized", *study.defenses):
@@ -78,20 +85,13 @@ def attack_one(study: Study, loaded: Loaded, classifier: nn.Module, folder: Path
     """All attacks on one defense, written into `folder`."""
     name, device = loaded.name, study.device
     settings = settings_of(study, name, loaded.defense.randomized)
-    images, labels, source_index = _originals(study, settings.originals)
-    batch_size = batching(device).attack
-    target = Target(
-        loaded.defense.predict,
-        loaded.model,
-        loaded.arguments,
-        partial(generator, device, study.seed, study.source, name, "adaptive"),
-        randomized=loaded.defense.randomized,
-        passes=loaded.arguments.get("passes", 1),
-    )
+    images, labels, source_index = sampled_originals(study, settings.originals)
+    batch_size = batching(device, images.shape[1:]).attack
+    target = target_of(study, loaded)
     originals = to_unit_interval(images, loaded.model)
     itself = loaded.defense.role is not None and _same(loaded.model, classifier)
     frames: list[pd.DataFrame] = []
-    kept: dict[tuple[bool, int], tuple[Tensor, bool]] = {}
+    found: dict[str, Attempt] = {}
     with bar(0, f"attack {name}", "image") as progress:
 
         def advance(what: str, count: int) -> None:
@@ -99,62 +99,57 @@ def attack_one(study: Study, loaded: Loaded, classifier: nn.Module, folder: Path
             progress.update(count)
 
         undefended = None if itself else classifier
-        for attempt in attack_defense(target, undefended, images, labels, batch_size, settings, advance):
-            frames.append(_rows(attempt, originals, labels, source_index))
-            keep_found(kept, attempt, settings.budget)
+        each = partial(each_block, f"attack {name}")
+        for attempt in attack_defense(target, undefended, images, labels, batch_size, settings, advance, each):
+            frames.append(attempt_rows(attempt, originals, labels, source_index))
+            found[attempt.attack] = attempt
     checks = check_gradients(target, settings.draws, images[:CHECKED], labels[:CHECKED], batch_size)
     cost = multiply_adds(target.model(target.passes, "cost"), originals[:1]) / multiply_adds(classifier, originals[:1])
-    about = {"dataset": study.name, "defense": name, "settings": settings.described()}
+    about = {"dataset": study.name, "defense": name, "settings": settings.described(*images.shape[2:])}
     write_frame(folder / "examples.parquet", pd.concat(frames, ignore_index=True), "adaptive", about)
     write_curves(folder / "checks.csv", [Check(**checks, cost=cost)])
-    order = sorted(kept)
-    rows = np.array([row for _, row in order], np.int32)
+    worst = found["worst"].at(~found["none"].broken)
+    kept = [(worst, False), *([(found["shortest"], True)] if "shortest" in found else [])]
+    rows = np.concatenate([attempt.rows.cpu().numpy() for attempt, _ in kept]).astype(np.int32)
     write_found(
         folder / "images.h5",
         study.name,
         name,
         Found(
-            images=np.stack([kept[place][0].cpu().numpy() for place in order]),
+            images=np.concatenate([attempt.images.cpu().numpy() for attempt, _ in kept]),
             originals=images.cpu().numpy(),
             original_row=rows,
             source_index=source_index,
             labels=labels.cpu().numpy().astype(np.uint8)[rows],
-            is_adversarial=np.array([kept[place][1] for place in order]),
-            nearest=np.array([nearest for nearest, _ in order]),
+            is_adversarial=np.concatenate([attempt.broken.cpu().numpy() for attempt, _ in kept]),
+            nearest=np.concatenate([np.full(len(attempt.rows), nearest) for attempt, nearest in kept]),
         ),
     )
 
 
-def keep_found(kept: dict[tuple[bool, int], tuple[Tensor, bool]], attempt: Attempt, budget: float) -> None:
-    """Of each original the first image that breaks within the budget, the last one tried where none does; the nearest.
-
-    kept : by (whether it is the nearest, which original) the image and whether it breaks.
-    """
-    nearest = attempt.attack == "shortest"
-    if attempt.attack != "none" and not nearest and (attempt.epsilon is None or attempt.epsilon > budget):
-        return
-    for row, image, broken in zip(attempt.rows.tolist(), attempt.images, attempt.broken.tolist(), strict=True):
-        place = nearest, row
-        if place not in kept or not kept[place][1]:
-            kept[place] = image, broken
+def target_of(study: Study, loaded: Loaded) -> Target:
+    """A defense as it is attacked."""
+    return Target(
+        loaded.defense.predict,
+        loaded.model,
+        loaded.arguments,
+        partial(generator, study.device, study.seed, study.source, loaded.name, "adaptive"),
+        randomized=loaded.defense.randomized,
+        passes=loaded.arguments.get("passes", 1),
+    )
 
 
-def _originals(study: Study, count: int) -> tuple[Tensor, Tensor, Any]:
-    """The same originals for every defense: images uint8, labels, and their places in the test split."""
-    with open_adversarial(study.path("minimal")) as set_:
-        sources = set_.sources
-        test = np.flatnonzero(sources.source_split == TEST)
-        random = np.random.default_rng(derive_seed(study.seed, study.source, "adaptive"))
-        chosen = random.permutation(test)[:count]
-        if not len(chosen):
-            raise PipelineError(f"{study.path('minimal')}: expected originals of the test split, found none")
-        _, first = np.unique(sources.original_row, return_index=True)
-        labels = torch.from_numpy(sources.labels[first][chosen]).to(study.device, torch.int64)
-        images = torch.from_numpy(sources.originals[chosen]).to(study.device)
-        return images, labels, sources.source_index[chosen]
+def sampled_originals(study: Study, count: int) -> tuple[Tensor, Tensor, Any]:
+    """The same random sample of the test split for every defense: images uint8, labels, and their places in it."""
+    test = read_split(study.path("images"), "test")
+    random = np.random.default_rng(derive_seed(study.seed, study.source, "adaptive"))
+    chosen = random.permutation(len(test.labels))[:count]
+    labels = torch.from_numpy(test.labels[chosen]).to(study.device, torch.int64)
+    return torch.from_numpy(test.images[chosen]).to(study.device), labels, chosen.astype(np.int32)
 
 
-def _rows(attempt: Attempt, originals: Tensor, labels: Tensor, source_index: Any) -> pd.DataFrame:
+def attempt_rows(attempt: Attempt, originals: Tensor, labels: Tensor, source_index: Any) -> pd.DataFrame:
+    """A row per image of an attempt: the columns of `examples.parquet`."""
     difference = (attempt.images - originals[attempt.rows]).flatten(1)
     rows = attempt.rows.cpu().numpy()
     return pd.DataFrame(
@@ -166,6 +161,8 @@ def _rows(attempt: Attempt, originals: Tensor, labels: Tensor, source_index: Any
             "label": labels[attempt.rows].cpu().numpy().astype(np.uint8),
             "predicted": attempt.predicted.cpu().numpy().astype(np.uint8),
             "broken": attempt.broken.cpu().numpy(),
+            "label_share": attempt.label_share.cpu().numpy().astype(np.float32),
+            "resubmitted": np.nan if attempt.resubmitted is None else attempt.resubmitted.cpu().numpy(),
             "l2": difference.norm(dim=1).cpu().numpy(),
             "linf": difference.abs().amax(1).cpu().numpy(),
             **{score: attempt.scores[score].cpu().numpy() if attempt.scores else np.nan for score in SCORES},

@@ -1,11 +1,11 @@
-"""Check the names in a study's params file, before any of them reaches a shell or a path.
+"""Check the names in a study's params file, before any of them reaches a shell or a path; look at its own files.
 
-Run in the study's folder, without a word: its name is the folder's.
+Run in the study's folder, without a word: its name is the folder's. Runs each time, for DVC does not know those files.
 
-Reads:  params.yaml of the study.
-Writes: the words among its params: keys of attacks and defenses, `method`, `learned`, `replicates.defenses`. It changes
-        when one of them does.
-Params: the keys of all blocks, `method`, `learned`.
+Reads:  params.yaml of the study; its own Python files, and the weights that it brings.
+Writes: the words among its params: keys of attacks and defenses, `method`, `learned`, `replicates.defenses`, what
+        builds the classifier; the checksums of those files. It changes when one of them does.
+Params: the keys of all blocks, `method`, `learned`, classifier.
 """
 
 import os
@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artifacts.code import write_fingerprint
+from pipeline.artifacts.files import checksum_of
+from pipeline.own_files import installed, own_files
 from pipeline.stages.command import command
 from pipeline.studies import Study, checked_name
 
 WORDS = ("method", "learned")
+TAKEN = ("kind", "build", "retrain")  # of classifier: what code is run
 
 
 def main() -> None:
@@ -40,6 +43,9 @@ def words(study: Study) -> dict[str, Any]:
             for name in study.checked("replicates.defenses", tuple[str, ...])
         ],
         "adaptive": {part: _adaptive(study, f"adaptive.{part}") for part in study.block("adaptive")},
+        "classifier": {name: value for name, value in study.block("classifier").items() if name in TAKEN},
+        "files": {path.as_posix(): checksum_of(path) for path in own_files(study)},
+        "installed": installed(study),
     }
 
 

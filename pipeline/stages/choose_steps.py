@@ -6,7 +6,7 @@ Params: attack_trials, attacks.minimal.step_size (the extra steps are tried at i
 """
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -14,18 +14,18 @@ import torch
 from pipeline.artifacts.checkpoint import load_classifier
 from pipeline.artifacts.choices import write_choices
 from pipeline.artifacts.curves import write_curves
-from pipeline.artifacts.images import read_description, read_split
+from pipeline.artifacts.images import read_description, read_shape, read_split
 from pipeline.attacks.shared.calibration import try_extra_steps, try_step_sizes
 from pipeline.devices import batching
 from pipeline.errors import PipelineError
 from pipeline.metrics.calibration import choose_extra_steps, choose_step_size
-from pipeline.metrics.sources import every_target
 from pipeline.metrics.splits import validation_mask
 from pipeline.models.inference import for_inference, predict, to_unit_interval
 from pipeline.params import AUTO
 from pipeline.progress import each
 from pipeline.ranges import Range
 from pipeline.stages.command import run
+from pipeline.stages.sets import targets_of
 from pipeline.studies import Study
 
 StepSize = Annotated[float, Range(0, 1000, low_open=True)]
@@ -33,12 +33,13 @@ StepSize = Annotated[float, Range(0, 1000, low_open=True)]
 
 @dataclass(frozen=True, kw_only=True)
 class AttackTrials:
-    """originals : validation images, towards every target. max_steps : after which an image is given up."""
+    """originals : validation images. targets : of each, all or so many. max_steps : after which one is given up."""
 
     originals: Annotated[int, Range(1, 10**6)]
     step_sizes: tuple[StepSize, ...]
     most_extra_steps: Annotated[int, Range(1, 1000)]
     max_steps: Annotated[int, Range(1, 30000)]
+    targets: Annotated[int, Range(1, 255)] | Literal["all"] = "all"
 
 
 def main(study: Study) -> None:
@@ -48,14 +49,19 @@ def main(study: Study) -> None:
         study.checked("attacks.minimal.step_size", StepSize)
 
     device = study.device
-    batches = batching(device)
+    batches = batching(device, read_shape(study.path("images")))
     model = for_inference(load_classifier(study.path("classifier")), device)
     split = read_split(study.path("images"), "train")
     held_out = validation_mask(split.labels, study.seed, study.source)
     images, labels = torch.from_numpy(split.images[held_out]), split.labels[held_out]
     predicted = predict(model, images, batches.predict).argmax(1).cpu().numpy()
     right = np.flatnonzero(predicted == labels)[: trials.originals]
-    rows, targets = every_target(labels[right], len(read_description(study.path("images")).class_names))
+    if not len(right):
+        raise PipelineError(
+            f"{study.path('images')}: expected rightly classified validation images, found none: train more"
+        )
+    classes = len(read_description(study.path("images")).class_names)
+    rows, targets = targets_of(study, "attack_trials", labels[right], classes)
     originals = to_unit_interval(images[right], model)[torch.from_numpy(rows).to(device, torch.int64)]
     attacked = model, originals, torch.from_numpy(targets).to(device, torch.int64), batches.attack
 

@@ -8,9 +8,10 @@ Cost:   the passes of each training over (test split + test-split part of the se
 """
 
 from pipeline.artifacts.evaluations import write_evaluation
-from pipeline.artifacts.images import read_description
+from pipeline.artifacts.images import read_description, read_shape
 from pipeline.artifacts.judging import judge_parts, parts_to_judge
 from pipeline.artifacts.learning import load_learned, write_examined
+from pipeline.artifacts.left_out import leave_out, reason_left_out
 from pipeline.defenses.protocol import Examined, load_defense
 from pipeline.devices import batching
 from pipeline.errors import PipelineError
@@ -20,8 +21,11 @@ from pipeline.studies import Study
 
 
 def main(study: Study, key: str) -> None:
+    if reason := reason_left_out(study.path("learning", key)):
+        leave_out(reason, study.path("evaluation", key), study.path("examination", key))
+        return
     names = study.seed, study.source
-    batch_size = batching(study.device).predict
+    batch_size = batching(study.device, read_shape(study.path("images"))).predict
     sets = {attack: study.path(attack) for attack in ("minimal", "extended")}
     class_names = list(read_description(study.path("images")).class_names)
     defense, examined = load_defense(study.method(key)), Examined()

@@ -1,9 +1,10 @@
 """Write down what code each stage, attack and defense is made of, for the study's other stages to depend on.
 
-Reads:  the sources of the package.
+Reads:  the sources of the package; the study's own.
 Writes: a JSON file per stage, attack and part of a defense: the checksum of every definition that it reaches, comments
         and docstrings left out; the defenses' labels.
-Params: other_attacks, defenses, adaptive: the keys in them, `method` and `learned`; replicates.defenses.
+Params: other_attacks, defenses, adaptive: the keys in them, `method` and `learned`; replicates.defenses; what builds
+        the classifier.
 """
 
 import shutil
@@ -12,14 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artifacts.code import write_fingerprint
+from pipeline.artifacts.files import checksum_of
 from pipeline.code.reach import Code
 from pipeline.code.source import label
+from pipeline.code.substance import checksum
 from pipeline.errors import PipelineError
+from pipeline.own_files import builds_by_itself, installed, own_sources
 from pipeline.stages.command import run
-from pipeline.studies import Study
+from pipeline.studies import KIND, Study
 
 PACKAGE = Path("pipeline")
 OTHER_PAGES = ("index.html.j2", "results.md.j2")  # templates of pages that no study has
+NEW = "pipeline/training/classifier.py::new_classifier"
+MAKERS = {NEW, "pipeline/artifacts/checkpoint.py::load_classifier"}  # of a classifier, whatever its kind
 TEMPLATES = {"report": PACKAGE / "reporting/templates"}  # what a stage reads beside code
 
 
@@ -44,39 +50,65 @@ def _fingerprints(study: Study, code: Code) -> Iterator[tuple[Path, Mapping[str,
             if script.stem in TEMPLATES
             else []
         )
-        yield Path("stages") / f"{script.stem}.json", code.reach(script, None, files=templates)
+        found = code.reach(script, None, files=templates)
+        yield Path("stages") / f"{script.stem}.json", found | _of_classifier(study, code, found)
     for key in study.other_attacks:
         method = study.value(f"other_attacks.{key}").get("method", key)
-        yield (
-            Path("attacks") / f"{key}.json",
-            code.reach(file_of("attacks", method, study, f"other_attacks.{key}"), None),
-        )
+        file = file_of("attacks", method, study, f"other_attacks.{key}")
+        yield Path("attacks") / f"{key}.json", code.reach(file, None) | _beside(study, file)
     adaptive: dict[str, str] = {}
     for method in sorted(adaptive_methods(study.value("adaptive"))):
-        adaptive |= code.reach(file_of("attacks", method, study, "adaptive"), None)
+        file = file_of("attacks", method, study, "adaptive")
+        adaptive |= code.reach(file, None) | _beside(study, file)
     yield Path("attacks/adaptive.json"), adaptive
     replicated: dict[str, str] = {}
     for family, names in study.families.items():
         files = {file_of("defenses", study.method(family, name), study, f"defenses.{family}") for name in names}
         own = file_of("defenses", study.method(family), study, f"defenses.{family}")
-        learn = code.reach_of_keyword(own, keywords=("learn",))
-        yield Path("defenses") / f"{family}.learn.json", learn
+        learn = code.reach_of_keyword(own, keywords=("learn",)) | _beside(study, own)
+        yield Path("defenses") / f"{family}.learn.json", learn | _of_retraining(study, learn)
         predict: dict[str, str] = {}
         for file in sorted(files):
             keywords = ("predict", "examine") if file == own else ("predict",)
-            predict |= code.reach_of_keyword(file, keywords=keywords, scalars=True)
+            predict |= code.reach_of_keyword(file, keywords=keywords, scalars=True) | _beside(study, file)
         yield Path("defenses") / f"{family}.predict.json", predict
         if {"undefended", *study.value("replicates.defenses")} & set(names):
             replicated |= learn | predict
     yield Path("defenses/replicated.json"), replicated
 
 
+def _of_classifier(study: Study, code: Code, found: Mapping[str, str]) -> dict[str, str]:
+    """What the study's classifier is made of, for what loads one or makes one; its file is found by its name."""
+    if not MAKERS & found.keys():
+        return {}
+    if not study.brings_classifier:
+        return code.reach(PACKAGE / f"models/{study.params['classifier'].get('kind', KIND)}.py", None)
+    own = _beside(study, study.folder) if builds_by_itself(study) else {}
+    said = {f"{study.where('classifier.build')}": checksum(f"{study.value('classifier.build')} {installed(study)}")}
+    return own | said | _of_retraining(study, found)
+
+
+def _of_retraining(study: Study, found: Mapping[str, str]) -> dict[str, str]:
+    """Whether a classifier that is brought may be trained anew, for what would."""
+    if not study.brings_classifier or NEW not in found:
+        return {}
+    return {study.where("classifier.retrain"): checksum(str(study.params["classifier"].get("retrain", False)))}
+
+
+def _beside(study: Study, file: Path) -> dict[str, str]:
+    """Of a study's own file all its Python files: who imports whom there is not followed."""
+    if not file.is_relative_to(study.folder):
+        return {}
+    return {path.as_posix(): checksum_of(path) for path in own_sources(study)}
+
+
 def file_of(room: str, method: str, study: Study, key: str) -> Path:
-    """The file of an attack or a defense. Raises PipelineError if it is not there."""
-    path = PACKAGE / room / f"{method}.py"
-    if not path.is_file():
-        raise PipelineError(f"{study.where(key)}: expected a file {path}, found none")
-    return path
+    """The file of an attack or a defense, maybe the study's own. Raises PipelineError if it is not there."""
+    places = PACKAGE / room / f"{method}.py", study.folder / f"{method}.py"
+    found = next((path for path in places if path.is_file()), None)
+    if found is None:
+        raise PipelineError(f"{study.where(key)}: expected a file {' or '.join(map(str, places))}, found none")
+    return found
 
 
 def adaptive_methods(block: Any) -> set[str]:

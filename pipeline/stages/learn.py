@@ -2,12 +2,15 @@
 
 Reads:  the images file, the classifier, the paper's sets: of all of them the train split alone decides.
 Writes: the defense's weights (without tensors if it learns none); its learning curves; a folder with what the rules
-        chose, the trials, its variants' models. An interrupted run keeps the trainings that were finished.
+        chose, the trials, its variants' models; or why the family is left out. An interrupted run keeps the trainings
+        that were finished.
 Params: defenses.<key>.learn, training, threat, seed.
 """
 
 from pipeline.artifacts.learning import write_learned
+from pipeline.artifacts.left_out import note_left_out
 from pipeline.defenses.protocol import Learned, load_defense
+from pipeline.errors import LeftOut
 from pipeline.stages.command import run
 from pipeline.stages.families import learning_arguments, materials_of
 from pipeline.studies import Study
@@ -18,8 +21,14 @@ def main(study: Study, key: str) -> None:
     defense = load_defense(study.method(key))
     arguments = learning_arguments(study, key, defense)
     materials = materials_of(study, key)
-    learned = defense.learn(materials, **arguments) if defense.learn else Learned()
+    reason = ""
+    try:
+        learned = defense.learn(materials, **arguments) if defense.learn else Learned()
+    except LeftOut as why:
+        learned, reason = Learned(), str(why)
     write_learned(study.path("learned", key), study.path("curves", key), study.path("learning", key), learned)
+    if reason:
+        note_left_out(study.path("learning", key), reason)
     materials.clear()
 
 

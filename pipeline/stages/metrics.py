@@ -5,6 +5,7 @@ Writes: the tables of AUC and true positive rates, of every score and of the cho
 Params: seed, images, classifier, training, sources, threat, other_attacks, defenses: shown beside the results.
 """
 
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -13,15 +14,18 @@ from pipeline.artifacts.choices import read_choices
 from pipeline.artifacts.code import read_labels
 from pipeline.artifacts.curves import read_curves
 from pipeline.artifacts.evaluations import read_evaluation
-from pipeline.artifacts.images import read_description
+from pipeline.artifacts.facts import read_facts
+from pipeline.artifacts.images import read_description, read_summary
+from pipeline.artifacts.left_out import what_applies
 from pipeline.artifacts.metrics import write_metrics
 from pipeline.artifacts.statistics import read_frame, write_frame
 from pipeline.errors import PipelineError
 from pipeline.machine import describe_machine
+from pipeline.mapper import in_order
 from pipeline.metrics.adaptive import summarize_adaptive
 from pipeline.metrics.calibration import PAPER_RATIO
 from pipeline.metrics.comparisons import compare_family
-from pipeline.metrics.detection import area_gain, detect
+from pipeline.metrics.detection import NEEDED, area_gain, detect_named
 from pipeline.metrics.gac_summary import gains_on, summarize_gac
 from pipeline.metrics.gains import CONTROLS
 from pipeline.metrics.replicates import summarize_replicates
@@ -37,7 +41,7 @@ from pipeline.metrics.summary import (
 from pipeline.metrics.trainings import first_training
 from pipeline.metrics.transfer import summarize_sizes
 from pipeline.params import AUTO, stated_at
-from pipeline.progress import each
+from pipeline.progress import bar
 from pipeline.stages.command import run
 from pipeline.studies import Study
 
@@ -47,6 +51,7 @@ YARDSTICKS = ("minimal", "ddn")
 
 
 def main(study: Study) -> None:
+    study, left_out = what_applies(study)
     description = read_description(study.path("images"))
     attacks = _attacks(study)
     evaluations = {
@@ -73,10 +78,7 @@ def main(study: Study) -> None:
     primary = {family: abouts[family]["primary"] for family in study.families}
     for family, names in study.families.items():
         comparisons |= compare_family({name: abouts[name]["role"] for name in names}, everything, primary[family])
-    again = study.path("replicates")
-    judged, about = read_frame(again / "judged.parquet", "replicated_evaluation")
     gac = _gains(study, defenses, choices, comparisons)
-    adaptive = _adaptive(study, chosen)
     metrics = {
         "run": {
             "study": study.name,
@@ -86,11 +88,16 @@ def main(study: Study) -> None:
             "source": description.source,
             "source_checksum": description.source_checksum,
         },
+        "images": read_summary(study.path("images")),
         "params": {key: study.value(key) for key in ("seed", "classifier", "training", "sources")},
         "labels": read_labels(study.path("code") / "labels.json"),
         "families": study.families,
         "methods": {family: study.method(family) for family in study.families},
-        "classifier": {"test_accuracy": defenses[next(iter(defenses))]["test_accuracy"]},
+        "classifier": {
+            "test_accuracy": defenses[next(iter(defenses))]["test_accuracy"],
+            **read_facts(study.path("classifier_facts")),
+        },
+        "left_out": left_out,
         "attacks": attacks,
         "choices": choices,
         "defenses": defenses,
@@ -99,18 +106,11 @@ def main(study: Study) -> None:
         "comparisons": comparisons,
         "primary": primary,
         "restorations": _restorations(study, choices),
-        "sizes": summarize_sizes(
-            *(
-                read_frame(study.path("sizes") / f"{name}.parquet", schema)[0]
-                for name, schema in (("sizes", "sizes"), ("examples", "size_examples"), ("transfer", "transfer"))
-            )
-        ),
-        "replicates": summarize_replicates(
-            judged, read_frame(again / "examples.parquet", "replicated_examples")[0], primary, about["sources"]
-        ),
+        "sizes": {"models": {}, "transfer": {}} if "sizes" in left_out["parts"] else _sizes(study.path("sizes")),
+        "replicates": {} if "replicates" in left_out["parts"] else _replicates(study.path("replicates"), primary),
         "detection": nested_detection(scores, ("defense", "score", "attack", "negatives")),
         "chosen_detection": nested_detection(chosen, ("defense", "attack", "negatives")),
-        "adaptive": adaptive,
+        "adaptive": _adaptive(study, chosen),
     }
     write_metrics(study.path("metrics"), rounded(metrics))
 
@@ -133,13 +133,18 @@ def _attacks(study: Study) -> dict[str, Any]:
 def _detect(study: Study, evaluations: dict[str, pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Detection, of the first training: by every score; by the chosen, with what it gains over the first defense's."""
     paths = {name: study.evaluation_path(family, name) for family, names in study.families.items() for name in names}
-    found = {}
-    for name, frame in each(evaluations.items(), f"detect {study.name}", "defense", len(evaluations)):
-        validation, _ = read_evaluation(paths[name], VALIDATION)
-        try:
-            found[name] = detect(first_training(frame), first_training(validation))
-        except PipelineError as error:
-            raise PipelineError(f"evaluation of '{name}' in {study.name}: {error}") from None
+
+    def needed(frame: pd.DataFrame) -> pd.DataFrame:
+        return first_training(frame)[list(NEEDED)]
+
+    blocks = (
+        (name, needed(frame), needed(read_evaluation(paths[name], VALIDATION)[0]))
+        for name, frame in evaluations.items()
+    )
+    with bar(len(evaluations), f"detect {study.name}", "defense") as progress:
+        what = f"detect {study.name}"
+        detected = list(in_order(what, detect_named, blocks, progress.update, tensors=False))
+    found = dict(zip(evaluations, detected, strict=True))
     first = next(iter(found))
     keys = ["attack", "negatives"]
     tables = {
@@ -244,6 +249,11 @@ def _restorations(study: Study, choices: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def _sizes(folder: Path) -> dict[str, Any]:
+    schemas = {"sizes": "sizes", "examples": "size_examples", "transfer": "transfer"}
+    return summarize_sizes(*(read_frame(folder / f"{name}.parquet", schemas[name])[0] for name in schemas))
+
+
 def _learning(study: Study, choices: dict[str, Any]) -> dict[str, Any]:
     """What was learned with (`trainings` of other networks, `robust` of adversaries), and what was chosen."""
     found: dict[str, Any] = {
@@ -273,6 +283,12 @@ def _learning(study: Study, choices: dict[str, Any]) -> dict[str, Any]:
             adversary = {"epsilon": budget, "trades": 0, **learn["adversary"]}
             found["robust"][family] = {"adversary": adversary, "training": training}
     return found
+
+
+def _replicates(folder: Path, primary: dict[str, Any]) -> dict[str, Any]:
+    judged, about = read_frame(folder / "judged.parquet", "replicated_evaluation")
+    examples, _ = read_frame(folder / "examples.parquet", "replicated_examples")
+    return summarize_replicates(judged, examples, primary, about["sources"])
 
 
 def _adaptive(study: Study, chosen: pd.DataFrame) -> dict[str, Any]:

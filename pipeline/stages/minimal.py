@@ -1,4 +1,4 @@
-"""Make the minimal set, every source image towards every other class, and measure its perturbations.
+"""Make the minimal set, every source image towards every other class or so many of them, and its statistics.
 
 Reads:  the images file, from which the source images are selected; the classifier; the chosen step size.
 Writes: the adversarial set; its statistics.
@@ -8,10 +8,11 @@ Cost:   about one forward and backward pass per image and step. An interrupted r
 
 from pipeline.artifacts.checkpoint import load_classifier
 from pipeline.artifacts.generation import start_from_images
+from pipeline.artifacts.images import read_description
 from pipeline.attacks.minimal import attack
 from pipeline.models.inference import for_inference
 from pipeline.stages.command import run
-from pipeline.stages.sets import chosen_arguments, make_and_measure, source_counts
+from pipeline.stages.sets import chosen_arguments, make_and_measure, source_counts, target_count
 from pipeline.studies import Study
 
 
@@ -19,7 +20,10 @@ def main(study: Study) -> None:
     arguments = study.arguments(attack.run, "attacks.minimal", chosen_arguments(study, "attacks.minimal"))
     counts = source_counts(study, "sources")
     model = for_inference(load_classifier(study.path("classifier")), study.device)
-    start = start_from_images(study.path("images"), model, counts, study.seed, study.source, study.where("sources"))
+    targets = target_count(study, "sources", len(read_description(study.path("images")).class_names))
+    start = start_from_images(
+        study.path("images"), model, counts, study.seed, study.source, study.where("sources"), targets
+    )
     make_and_measure(study, "minimal", attack, arguments, start, model)
 
 

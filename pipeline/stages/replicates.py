@@ -7,46 +7,55 @@ Cost:   for each replicate a training, its sets' steps, the defenses' trainings 
         after the stage, under a hash of all they come from: an interrupted run goes on, and more replicates are added.
 """
 
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from pipeline.artifacts.learning import is_attacked
-from pipeline.artifacts.replication import ATTACKS, Family, Recipe, frames_of, replicate
+from pipeline.artifacts.left_out import leave_out, reason_left_out
+from pipeline.artifacts.outside import given_in, retraining
+from pipeline.artifacts.replication import ATTACKS, Family, Recipe, frames_of, task_of
 from pipeline.artifacts.shards import ShardStore
 from pipeline.artifacts.statistics import write_frame
 from pipeline.defenses.protocol import load_defense
-from pipeline.errors import PipelineError
-from pipeline.models.classifier import Classifier
+from pipeline.errors import LeftOut, PipelineError
 from pipeline.params import parameters_of
 from pipeline.ranges import Range
 from pipeline.stages.command import run
 from pipeline.stages.families import members_of, settled_arguments
-from pipeline.stages.sets import chosen_arguments
-from pipeline.studies import Study
+from pipeline.stages.sets import chosen_arguments, source_counts
+from pipeline.studies import KIND, Study
 from pipeline.training.classifier import fit_classifier
 
-Count = Annotated[int, Range(2, 1000)]
 SCHEMAS = {"judged": "replicated_evaluation", "examples": "replicated_examples"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Sources:
-    """Images that are attacked in each replicate: of the train split for what is trained on them, of the test split."""
-
-    train: Annotated[int, Range(0, 10**7)] = 0
-    test: Annotated[int, Range(1, 10**7)]
-
-
 def main(study: Study) -> None:
-    count = study.checked("replicates.count", Count)
+    try:
+        train(study)
+    except LeftOut as reason:
+        leave_out(str(reason), study.path("replicates"))
+
+
+def train(study: Study) -> None:
+    """Train and judge them all, and write the tables. Raises LeftOut where the classifier may not be trained anew."""
+    count = count_of(study)
+    if not count:
+        raise LeftOut("no further trainings of the classifier are asked for (replicates.count: 0)")
     recipe = recipe_of(study)
     store = ShardStore([recipe.images], {"replicate": asdict(recipe) | {"images": ""}, "device": str(study.device)})
-    store.fill(count, partial(replicate, recipe=recipe))
+    store.fill(count, task_of(recipe), what=f"replicate {study.name}")
     tables = frames_of(list(store.load(count)), recipe.defenses)
     about = {"dataset": study.name, "replicates": count, "sources": dict(recipe.counts)}
     for name, schema in SCHEMAS.items():
         write_frame(study.path("replicates") / f"{name}.parquet", tables[name], schema, about)
+
+
+def count_of(study: Study) -> int:
+    """How many replicates: none, or as many as an interval needs. Raises PipelineError."""
+    count: int = study.checked("replicates.count", Annotated[int, Range(0, 1000)])
+    if count == 1:
+        raise PipelineError(f"{study.where('replicates.count')}: expected 0, or 2 and more to compare, found 1")
+    return count
 
 
 def recipe_of(study: Study) -> Recipe:
@@ -54,20 +63,33 @@ def recipe_of(study: Study) -> Recipe:
     first = study.arguments(ATTACKS["minimal"].run, "attacks.minimal", chosen_arguments(study, "attacks.minimal"))
     inherited = {name: value for name, value in first.items() if name in parameters_of(ATTACKS["extended"].run)}
     further = inherited | chosen_arguments(study, "attacks.extended")
+    counts = source_counts(study, "replicates.sources")
+    if not counts.get("test"):
+        raise PipelineError(f"{study.where('replicates.sources.test')}: expected images to judge, found none")
     return Recipe(
         study=study.name,
         images=study.path("images"),
         seed=study.seed,
         source=study.source,
-        architecture=study.arguments(Classifier, "classifier.architecture"),
+        **_network(study),
         training=study.training(fit_classifier, "classifier.training"),
-        counts=vars(study.checked("replicates.sources", Sources)),
+        counts=counts,
         attacks={
             "minimal": first,
             "extended": study.arguments(ATTACKS["extended"].run, "attacks.extended", further),
         },
         families=tuple(_families(study)),
     )
+
+
+def _network(study: Study) -> dict[str, Any]:
+    """How a network like the study's is made. Raises LeftOut where none may be."""
+    if study.brings_classifier:
+        given = given_in(study.folder)
+        retraining(study.folder, given)
+        return {"kind": "", "architecture": given.arguments or {}}
+    kind = study.params["classifier"].get("kind", KIND)
+    return {"kind": kind, "architecture": study.arguments(study.kind, "classifier.architecture")}
 
 
 def _families(study: Study) -> list[Family]:
@@ -79,7 +101,7 @@ def _families(study: Study) -> list[Family]:
     found = []
     for key in study.families:
         members = tuple(m for m in members_of(study, key) if m.name in ("undefended", *wanted))
-        if not members:
+        if not members or reason_left_out(study.path("learning", key)):
             continue
         paths = study.path("learned", key), study.path("learning", key)
         learns = any(not is_attacked(*paths, member.role) for member in members)

@@ -39,6 +39,8 @@ WORKERS = 2  # processes that draw; the bytes are the same with any number
 
 def main(study: Study) -> None:
     metrics = read_metrics(study.path("metrics"))
+    left_out = metrics["left_out"]
+    study = study.without(left_out["attacks"], left_out["defenses"])
     sets = {name: _statistics(study.path("statistics", name), study.path("set", name)) for name in study.attacks}
     success = {
         name: read_frame(study.path("statistics", name) / "success.parquet", "success")[0]
@@ -65,7 +67,7 @@ def main(study: Study) -> None:
             for family in study.families
             if family in metrics["robust"]
         },
-        sizes=_sizes(study.path("sizes")),
+        sizes=None if "sizes" in left_out["parts"] else _sizes(study.path("sizes")),
     )
     drawn = draw_all([*sections(metrics, results).values()], WORKERS)
     pictures = {name: picture for section in drawn for name, picture in section.pictures.items()}
@@ -176,8 +178,11 @@ def _statistics(folder: Path, adversarial: Path) -> Statistics:
         # A fooled image of the test split for each class, towards a different class each.
         fooled = set_.is_adversarial & (sources.source_split[sources.original_row] == TEST)
         classes = len(set_.identity.class_names)
-        wanted = [(label, (label + 1 + label % (classes - 1)) % classes) for label in range(classes)]
-        found = [np.flatnonzero(fooled & (sources.labels == a) & (sources.target_labels == b))[:1] for a, b in wanted]
+        found = []
+        for label in range(classes):
+            own = np.flatnonzero(fooled & (sources.labels == label))
+            wanted = own[sources.target_labels[own] == (label + 1 + label % (classes - 1)) % classes]
+            found.append((wanted if len(wanted) else own)[:1])  # where not every class is a target, any
         rows = np.sort(np.concatenate(found))  # HDF5 reads sorted rows only
         by_label = np.argsort(sources.labels[rows])
         samples = (

@@ -1,8 +1,10 @@
 """What the stages that make adversarial sets share."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 from pipeline.artifacts.adversarial import SOURCE_SPLITS, Identity
@@ -11,8 +13,12 @@ from pipeline.artifacts.generation import Start, make_set
 from pipeline.artifacts.measurement import measure_perturbations
 from pipeline.attacks.shared.protocol import Attack
 from pipeline.errors import PipelineError
+from pipeline.metrics.sources import every_target, some_targets, turns
+from pipeline.randomness import derive_seed
 from pipeline.ranges import Range
 from pipeline.studies import Study
+
+ALL = "all"  # of `targets`: every other class
 
 
 def chosen_arguments(study: Study, key: str) -> dict[str, Any]:
@@ -24,6 +30,10 @@ def chosen_arguments(study: Study, key: str) -> dict[str, Any]:
 def source_counts(study: Study, key: str) -> dict[str, int]:
     """How many source images of each split the block at `key` wants; a split that it leaves out: none."""
     block = study.value(key)
+    others = set(block) - {*SOURCE_SPLITS, "curve", "targets"}
+    if others:
+        known = ", ".join(SOURCE_SPLITS)
+        raise PipelineError(f"{study.where(key)}.{min(others)}: unknown parameter; expected one of: {known}")
     counts = {
         split: study.checked(f"{key}.{split}", Annotated[int, Range(0, 10**7)])
         for split in SOURCE_SPLITS
@@ -32,6 +42,31 @@ def source_counts(study: Study, key: str) -> dict[str, int]:
     if not counts:
         raise PipelineError(f"{study.where(key)}: expected a number of images for train, test or both, found {block!r}")
     return counts
+
+
+def target_count(study: Study, key: str, classes: int) -> int | None:
+    """Towards how many of the other classes each original is attacked, `targets` of the block at `key`; None: all.
+
+    Raises PipelineError if there are not so many.
+    """
+    if study.value(key).get("targets", ALL) == ALL:
+        return None
+    count: int = study.checked(f"{key}.targets", Annotated[int, Range(1, 255)] | Literal["all"])
+    if count >= classes:
+        where = study.where(f"{key}.targets")
+        raise PipelineError(f"{where}: expected at most the {classes - 1} other classes, or 'all', found {count}")
+    return count
+
+
+def targets_of(
+    study: Study, key: str, labels: NDArray[np.uint8], classes: int
+) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+    """For labels (m,) the pairs (row of the original, target label) that the block at `key` asks for."""
+    count = target_count(study, key, classes)
+    if count is None:
+        return every_target(labels, classes)
+    random = np.random.default_rng(derive_seed(study.seed, study.source, key, "targets"))
+    return some_targets(labels, turns(labels, np.arange(len(labels))), classes, count, random)
 
 
 def make_and_measure(

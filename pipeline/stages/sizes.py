@@ -6,7 +6,9 @@ Params: sizes, training, attacks, seed.
 Cost:   a training each; for each classifier the steps of its images, and one pass of every classifier over them.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
@@ -16,27 +18,28 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pipeline.artifacts.curves import write_curves
-from pipeline.artifacts.images import read_description, read_split
+from pipeline.artifacts.images import read_description, read_shape, read_split
+from pipeline.artifacts.left_out import leave_out
+from pipeline.artifacts.outside import given_in, retraining
 from pipeline.artifacts.statistics import write_frame
 from pipeline.artifacts.weights import save_model
 from pipeline.attacks import extended, minimal
-from pipeline.attacks.shared.engine import run_attack
-from pipeline.attacks.shared.goals import Goal
+from pipeline.attacks.shared.transfer import Transfer
 from pipeline.devices import batching
-from pipeline.errors import PipelineError
-from pipeline.metrics.sources import every_target, select_sources
+from pipeline.errors import LeftOut, PipelineError
+from pipeline.mapper import in_order
+from pipeline.metrics.sources import select_sources
 from pipeline.metrics.splits import validation_mask
-from pipeline.metrics.transfer import Size, measure_examples, measure_transfer
-from pipeline.models.classifier import Classifier
-from pipeline.models.inference import for_inference, predict, to_unit_interval
+from pipeline.metrics.transfer import Size
+from pipeline.models.inference import depth_and_width, for_inference, predict
 from pipeline.params import parameters_of
 from pipeline.progress import bar
 from pipeline.randomness import derive_seed
 from pipeline.ranges import Range
 from pipeline.stages.command import run
-from pipeline.stages.sets import chosen_arguments
+from pipeline.stages.sets import chosen_arguments, targets_of
 from pipeline.studies import Study
-from pipeline.training.classifier import Epoch, divide, fit_classifier, train_classifier
+from pipeline.training.classifier import Epoch, divide, fit_classifier, train_one
 
 
 @dataclass(frozen=True)
@@ -47,9 +50,16 @@ class SizeEpoch(Epoch):
 
 
 def main(study: Study) -> None:
+    try:
+        compare(study)
+    except LeftOut as reason:
+        leave_out(str(reason), study.path("sizes"))
+
+
+def compare(study: Study) -> None:
+    """Train the classifiers, attack them, and write the tables. Raises LeftOut where none may be trained."""
     training = study.training(fit_classifier, "sizes.training")
-    blocks = study.checked("sizes.classifiers", dict[str, Any])
-    architectures = {name: study.arguments(Classifier, f"sizes.classifiers.{name}") for name in blocks}
+    build, architectures = kinds_of(study)
     if len(architectures) < 2:
         where = study.where("sizes.classifiers")
         raise PipelineError(f"{where}: expected two or more to compare, found {len(architectures)}")
@@ -66,12 +76,11 @@ def main(study: Study) -> None:
     division = divide(split.images, split.labels, held_out, device)
     models, curves = {}, []
     total = len(architectures) * training["epochs"] * len(division.images)
+    names = study.seed, study.source, "size"
+    task = partial(train_one, division, len(description.class_names), names, training, build)
     with bar(total, f"train sizes {study.name}", "image") as progress:
-        for name, architecture in architectures.items():
-            names = study.seed, study.source, "size", name
-            model, epochs = train_classifier(
-                division, len(description.class_names), names, architecture, training, progress, f"{name} "
-            )
+        trained = in_order(f"train sizes {study.name}", task, architectures.items(), progress.advance)
+        for name, (model, epochs) in zip(architectures, trained, strict=True):
             curves += [SizeEpoch(**vars(epoch), model=name) for epoch in epochs]
             save_model(folder / "classifiers" / f"{name}.safetensors", model)
             models[name] = for_inference(model, device)
@@ -85,16 +94,28 @@ def main(study: Study) -> None:
 SCHEMAS = {"sizes": "sizes", "examples": "size_examples", "transfer": "transfer"}
 
 
+def kinds_of(study: Study) -> tuple[Callable[..., nn.Module], dict[str, dict[str, Any]]]:
+    """What makes a network of the study's kind, and by name the arguments for each. Raises LeftOut where none may."""
+    blocks = study.checked("sizes.classifiers", dict[str, Any])
+    if not study.brings_classifier:
+        return study.kind, {name: study.arguments(study.kind, f"sizes.classifiers.{name}") for name in blocks}
+    given = given_in(study.folder)
+    own = given.arguments or {}
+    return retraining(study.folder, given), {
+        name: own | study.checked(f"sizes.classifiers.{name}", dict[str, Any]) for name in blocks
+    }
+
+
 def _transfer(
     study: Study,
-    models: dict[str, Classifier],
+    models: dict[str, nn.Module],
     count: int,
     first: dict[str, Any],
     further: dict[str, Any],
     epochs: int,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     device = study.device
-    settings = batching(device)
+    settings = batching(device, read_shape(study.path("images")))
 
     def classify(model: nn.Module, images: NDArray[Any]) -> NDArray[np.float32]:
         logits: NDArray[np.float32] = predict(model, torch.from_numpy(images), settings.predict).cpu().numpy()
@@ -111,47 +132,25 @@ def _transfer(
     where = study.where("sizes.originals")
     chosen = select_sources(test.images, test.labels, classify_by_all, count, class_names, random, where)
     originals = test.images[chosen]
-    original_row, targets = every_target(test.labels[chosen], len(class_names))
-    labels = test.labels[chosen][original_row]
-    rows = torch.from_numpy(original_row).to(device, torch.int64)
-    goal = Goal(torch.from_numpy(targets).to(device, torch.int64))
-
-    sizes, examples, transfers = [], [], []
+    original_row, targets = targets_of(study, "sizes", test.labels[chosen], len(class_names))
+    sizes = []
     for name, model in models.items():
         right = classify(model, test.images).argmax(1) == test.labels
-        channels = model.architecture["channels"]
         parameters = sum(parameter.numel() for parameter in model.parameters())
-        sizes.append(Size(name, len(channels), max(channels), parameters, epochs, float(right.mean())))
+        sizes.append(Size(name, *depth_and_width(model), parameters, epochs, float(right.mean())))
+    attacks = (("minimal", minimal.attack, first), ("extended", extended.attack, further))
+    task = Transfer(
+        models, originals, original_row, test.labels[chosen][original_row], targets, attacks, settings.attack,
+        settings.predict,
+    )  # fmt: skip
     with bar(2 * len(models) * len(targets), f"transfer {study.name}", "image") as progress:
-        for name, model in models.items():
-            before = classify(model, originals)[original_row]
-            clean = to_unit_interval(torch.from_numpy(originals).to(device)[rows], model)
-            images, steps = clean, np.zeros(len(rows), np.int16)
-            for kind, attack, arguments in (
-                ("minimal", minimal.attack, first),
-                ("extended", extended.attack, further),
-            ):
-                images, more = run_attack(
-                    attack,
-                    model,
-                    images,
-                    torch.arange(len(rows), device=device),
-                    goal,
-                    settings.attack,
-                    lambda finished, fooled: progress.update(finished),
-                    **arguments,
-                )
-                steps = steps + more.cpu().numpy().astype(np.int16)
-                stored = images.cpu().numpy()
-                frame = measure_examples(stored, clean.cpu().numpy(), classify(model, stored), before, targets)
-                frame.insert(0, "original_row", original_row)
-                examples.append(frame.assign(steps=steps, attack=kind, model=name, label=labels))
-                fooled = frame["is_adversarial"].to_numpy()
-                for other, tried in models.items():
-                    predicted = classify(tried, stored).argmax(1)[fooled]
-                    judged = predicted, labels[fooled], targets[fooled], original_row[fooled]
-                    transfers.append(measure_transfer(kind, name, other, *judged))
-    return pd.DataFrame(sizes), pd.concat(examples, ignore_index=True), pd.DataFrame(transfers)
+
+        def advance(finished: int, fooled: int | None = None) -> None:
+            progress.update(finished)
+
+        found = list(in_order(f"transfer {study.name}", task, models, advance))
+    examples = pd.concat([frame for frames, _ in found for frame in frames], ignore_index=True)
+    return pd.DataFrame(sizes), examples, pd.DataFrame([row for _, rows in found for row in rows])
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pipeline.errors import PipelineError
 from pipeline.models.autoencoder import Autoencoder
 from pipeline.models.dropout import sampling
 from pipeline.models.inference import predict, to_unit_interval
+from pipeline.models.precision import Precision, computing_in
 from pipeline.ranges import Range
 
 
@@ -63,6 +64,7 @@ class AutoencoderTraining:
     clean_share: Annotated[float, Range(0, 1)]
     classifier_weight: Annotated[float, Range(0, 1000)]
     flip: bool
+    precision: Precision = "float32"
 
 
 def fit_autoencoder(
@@ -80,6 +82,7 @@ def fit_autoencoder(
     clean_share: Annotated[float, Range(0, 1)],
     classifier_weight: Annotated[float, Range(0, 1000)],
     flip: bool,
+    precision: Precision = "float32",
 ) -> Iterator[AutoencoderEpoch]:
     """Train `autoencoder` in place, yield each epoch's figures, and leave it with its best epoch's weights.
 
@@ -96,6 +99,7 @@ def fit_autoencoder(
     patience : stop after this many epochs without a smaller validation loss.
     clean_share : probability that an input is the original instead (not in the paper: 0 there).
     flip : mirror each input and its original half of the time.
+    precision : of convolutions and linear layers; weights, errors and the validation stay float32.
 
     Raises PipelineError if the loss is no number any more.
     """
@@ -130,9 +134,11 @@ def fit_autoencoder(
                 if flip:
                     mirrored.random_(2, generator=generator)
                     inputs, originals = (_mirror(images, mirrored) for images in (inputs, originals))
-                error, distance, logits = _errors(
-                    autoencoder, classifier, inputs, originals, train_logits[mirrored, source], bool(classifier_weight)
-                )
+                wanted = train_logits[mirrored, source]
+                with computing_in(precision, device):
+                    error, distance, logits = _errors(
+                        autoencoder, classifier, inputs, originals, wanted, bool(classifier_weight)
+                    )
                 loss = error + classifier_weight * distance
                 optimizer.zero_grad()
                 loss.backward()

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.models.classifier import Classifier
+from pipeline.models.classifier import NormalizingClassifier
+from pipeline.models.cnn import Classifier
 from pipeline.models.dropout import sampling
 from pipeline.models.inference import place, predict, to_unit_interval, unit_interval
+from pipeline.models.precision import Precision, computing_in
 from pipeline.randomness import generator, seeded_initialization
 from pipeline.ranges import Range
 from pipeline.training.augmentation import shift_and_flip
@@ -65,12 +67,13 @@ def train_classifier(
     training: Mapping[str, Any],
     progress: Any,
     what: str = "",
-) -> "tuple[Classifier, list[Epoch]]":
+    build: Callable[..., nn.Module] = Classifier,
+) -> "tuple[nn.Module, list[Epoch]]":
     """A new classifier, trained, and its epochs; `names` seed its weights and its training.
 
     progress : a bar with `update(n)` and `set_postfix(...)`; `what` stands before what it shows.
     """
-    model = new_classifier(division.images, class_count, names, **architecture)
+    model = new_classifier(division.images, class_count, names, build, **architecture)
     draws, epochs = generator(division.images.device, *names, "training"), []
     for epoch in fit_classifier(model, *division, draws, progress.update, **training):
         epochs.append(epoch)
@@ -79,13 +82,22 @@ def train_classifier(
 
 
 def new_classifier(
-    images: Tensor, class_count: int, names: tuple[int, *tuple[str, ...]], **architecture: Any
-) -> Classifier:
-    """A classifier on the device of uint8 `images` (n, c, h, w), normalized by them; `names` seed its weights."""
+    images: Tensor,
+    class_count: int,
+    names: tuple[int, *tuple[str, ...]],
+    build: Callable[..., nn.Module] = Classifier,
+    **architecture: Any,
+) -> nn.Module:
+    """A classifier on the device of uint8 `images` (n, c, h, w); `names` seed its weights.
+
+    build : its class, or what else makes one of a shape, a number of classes and the architecture. One of ours is
+    normalized by the images.
+    """
     channels, height, width = images.shape[1:]
     with seeded_initialization(*names):
-        model = Classifier((channels, height, width), class_count, **architecture)
-    model.set_normalization(*channel_statistics(images))
+        model = build((channels, height, width), class_count, **architecture)
+    if isinstance(model, NormalizingClassifier):
+        model.set_normalization(*channel_statistics(images))
     return place(model, images.device)
 
 
@@ -99,6 +111,7 @@ class ClassifierTraining:
     weight_decay: Annotated[float, Range(0, 1)]
     shift: Annotated[int, Range(0, 16)]
     flip: bool
+    precision: Precision = "float32"
 
 
 # The model, a batch in [0, 1], its labels, and the share of the training that is over, to a loss and logits (n, k).
@@ -127,6 +140,7 @@ def fit_classifier(
     weight_decay: Annotated[float, Range(0, 1)],
     shift: Annotated[int, Range(0, 16)],
     flip: bool,
+    precision: Precision = "float32",
 ) -> Iterator[Epoch]:
     """Train `model` in place and yield the train and validation figures of each epoch.
 
@@ -138,6 +152,7 @@ def fit_classifier(
     objective : what is minimized; "train" figures are of its logits.
     learning_rate : peak of the cycle: up linearly over the first fifth, then down linearly to zero.
     shift, flip : augmentation, see `shift_and_flip`.
+    precision : of convolutions and linear layers; weights, their sums and the validation stay float32.
     """
     optimizer = torch.optim.SGD(
         model.parameters(), lr=learning_rate, momentum=0.9, nesterov=True, weight_decay=weight_decay
@@ -157,7 +172,8 @@ def fit_classifier(
         with sampling(model, generator):
             for rows in order.split(batch_size):
                 batch = shift_and_flip(images[rows], generator, shift, flip)
-                loss, logits = objective(model, to_unit_interval(batch, model), labels[rows], taken / total)
+                with computing_in(precision, images.device):
+                    loss, logits = objective(model, to_unit_interval(batch, model), labels[rows], taken / total)
                 taken += 1
                 optimizer.zero_grad()
                 loss.backward()
@@ -175,3 +191,28 @@ def fit_classifier(
             functional.cross_entropy(logits, validation_labels).item(),
             (logits.argmax(1) == validation_labels).float().mean().item(),
         )
+
+
+def train_one(
+    division: Division,
+    class_count: int,
+    names: tuple[int, *tuple[str, ...]],
+    training: Mapping[str, Any],
+    build: Callable[..., nn.Module],
+    block: tuple[str, Mapping[str, Any]],
+    advance: Callable[..., object],
+) -> tuple[nn.Module, list[Epoch]]:
+    """A task of the mapper: a classifier by its name and architecture, trained; `names` and its own seed it."""
+    name, architecture = block
+    progress = _Telling(advance)
+    return train_classifier(division, class_count, (*names, name), architecture, training, progress, f"{name} ", build)
+
+
+@dataclass(frozen=True)
+class _Telling:
+    """What `train_classifier` takes for a bar."""
+
+    update: Callable[..., object]
+
+    def set_postfix(self, shown: Mapping[str, str], refresh: bool = True) -> None:
+        self.update(0, shown)

@@ -13,9 +13,11 @@ from torch.nn import functional
 from pipeline.errors import PipelineError
 from pipeline.metrics.gains import CONTROLS, GAC
 from pipeline.metrics.noise import add_noise_of_norm
-from pipeline.models.classifier import Classifier, FullyConnectedClassifier, NormalizingClassifier
+from pipeline.models.classifier import NormalizingClassifier
+from pipeline.models.cnn import Classifier
 from pipeline.models.generators import DcganGenerator, Generator, VanillaGenerator
 from pipeline.models.inference import place, predict, to_unit_interval
+from pipeline.models.mlp import FullyConnectedClassifier
 from pipeline.models.modes import evaluation_mode, frozen
 from pipeline.randomness import seeded_initialization
 from pipeline.ranges import Range

@@ -7,7 +7,6 @@ import pytest
 from tests.tree import Tree
 
 pytestmark = pytest.mark.slow
-ALWAYS = {"check_params"}  # of any change of the params file; takes a moment
 END = {"metrics", "report"}
 FAMILIES = ("undefended", "dropout_ensemble", "adversarial_training")
 
@@ -41,7 +40,7 @@ def test_a_number_in_place_of_auto_reruns_all_below_it(tree: Tree) -> None:
     given = choices["extra_steps"]["value"] + 1
     tree.change(lambda params: params["attacks"]["extended"].update(extra_steps=given))
     below = of_all("learn", "evaluate", "evaluate_others")
-    assert tree.repro() == {*ALWAYS, "extended", "sizes", *below, "replicates", *END}
+    assert tree.repro() == {"extended", "sizes", *below, "replicates", *END}
     metrics = json.loads((tree.folder / "reports/metrics/tiny.json").read_text())
     assert metrics["choices"]["attacks"]["extra_steps"]["by_rule"] == choices["extra_steps"]["value"]
     assert metrics["choices"]["attacks"]["extra_steps"]["used"] == given
@@ -50,20 +49,20 @@ def test_a_number_in_place_of_auto_reruns_all_below_it(tree: Tree) -> None:
 
 def test_another_number_of_an_attack_reruns_it_and_who_is_judged_on_it(tree: Tree) -> None:
     tree.change(lambda params: params["other_attacks"]["ddn"].update(steps=12))
-    assert tree.repro() == {*ALWAYS, "attack@ddn", *of_all("evaluate_others"), *END}
+    assert tree.repro() == {"attack@ddn", *of_all("evaluate_others"), *END}
 
 
 def test_another_number_of_a_prediction_trains_nothing(tree: Tree) -> None:
     tree.change(lambda params: params["defenses"]["dropout_ensemble"]["predict"].update(passes=4))
     judged = {f"{stage}@dropout_ensemble" for stage in ("evaluate", "evaluate_others", "attack_defense")}
-    assert tree.repro() == {*ALWAYS, *judged, "replicates", *END}
+    assert tree.repro() == {*judged, "replicates", *END}
 
 
 def test_another_epsilon_of_the_threat_model_reaches_whoever_has_a_budget(tree: Tree) -> None:
     tree.change(lambda params: params["threat"]["linf"].update(epsilon=0.5))
     found = tree.repro()
     attacked = {"attack@fgsm", "attack@ddn", *of_all("learn", "attack_defense"), *END}
-    assert {*ALWAYS, *attacked} <= found
+    assert {*attacked} <= found
     assert not found & {"prepare_images", "train_classifier", "choose_steps", "minimal", "extended", "sizes"}
     assert not found & {"evaluate@undefended", "evaluate@dropout_ensemble"}
     metrics = json.loads((tree.folder / "reports/metrics/tiny.json").read_text())
@@ -73,7 +72,7 @@ def test_another_epsilon_of_the_threat_model_reaches_whoever_has_a_budget(tree: 
 
 def test_an_attack_that_is_taken_out_is_gone_from_the_results(tree: Tree) -> None:
     tree.change(lambda params: params["other_attacks"].pop("fgsm"))
-    assert tree.repro() - of_all("evaluate_others") == {*ALWAYS, "fingerprint_code", *END}
+    assert tree.repro() - of_all("evaluate_others") == {"fingerprint_code", *END}
     metrics = json.loads((tree.folder / "reports/metrics/tiny.json").read_text())
     assert "fgsm" not in metrics["attacks"]
     assert all("fgsm" not in judged for judged in metrics["defenses"].values())
@@ -83,7 +82,7 @@ def test_an_attack_that_is_taken_out_is_gone_from_the_results(tree: Tree) -> Non
 def test_a_variant_that_is_taken_out_is_gone_from_the_results(tree: Tree) -> None:
     tree.change(lambda params: params["defenses"]["dropout_ensemble"]["variants"].clear())
     judged = {f"{stage}@dropout_ensemble" for stage in ("evaluate", "evaluate_others", "attack_defense")}
-    assert tree.repro() == {*ALWAYS, "fingerprint_code", *judged, "replicates", *END}
+    assert tree.repro() == {"fingerprint_code", *judged, "replicates", *END}
     metrics = json.loads((tree.folder / "reports/metrics/tiny.json").read_text())
     assert metrics["families"]["dropout_ensemble"] == ["dropout_ensemble"]
     assert "gaussian_noise_ensemble" not in metrics["defenses"]

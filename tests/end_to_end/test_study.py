@@ -40,7 +40,10 @@ def test_the_report_is_whole_and_offline(finished: Finished) -> None:
 def test_artifacts_keep_the_contract(data: Path) -> None:
     """Names, types and keys as data/README.md fixes them, on a real run's files."""
     with h5py.File(data / "images/tiny.h5") as file:
-        assert {"schema", "schema_version", "dataset", "class_names", "source", "source_checksum"} == set(file.attrs)
+        assert {
+            "schema", "schema_version", "dataset", "class_names", "source", "source_checksum", "repeated_train_images",
+            "test_images_in_train",
+        } == set(file.attrs)  # fmt: skip
         for split in ("train", "test"):
             assert file[f"{split}/images"].dtype == file[f"{split}/labels"].dtype == "uint8"
     for attack in ("minimal", "extended", "fgsm", "ddn"):

@@ -16,7 +16,7 @@ from pipeline.attacks.shared.engine import run_attack
 from pipeline.attacks.shared.goals import Evasion, Goal
 from pipeline.attacks.shared.protocol import Attack, load_attack
 from pipeline.errors import PipelineError
-from pipeline.models.classifier import Classifier
+from pipeline.models.cnn import Classifier
 from pipeline.params import arguments_for, parameters_of
 
 ATTACKS = sorted(path.stem for path in Path(*pipeline.attacks.__path__).glob("*.py") if path.stem != "__init__")

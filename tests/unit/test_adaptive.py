@@ -3,7 +3,7 @@
 import importlib
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +17,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import pipeline.attacks
 from pipeline.attacks.autoattack import autoattack
-from pipeline.attacks.shared.adaptive import (
-    STRETCHES,
-    AdaptiveSettings,
-    Attempt,
-    _shortest,
-    attack_defense,
-    attacks_of,
-)
+from pipeline.attacks.shared.adaptive import STRETCHES, attack_defense
+from pipeline.attacks.shared.adaptive_settings import AdaptiveSettings, attacks_of
 from pipeline.attacks.shared.ascent import score_gradients
 from pipeline.attacks.shared.balls import BALLS
-from pipeline.attacks.shared.defended import Target, check_gradients, multiply_adds, score
+from pipeline.attacks.shared.defended import Target, check_gradients, multiply_adds
 from pipeline.attacks.shared.engine import run_attack
 from pipeline.attacks.shared.goals import SURE, Evasion, Goal
 from pipeline.attacks.shared.projected_gradient import projected_gradient_descent
 from pipeline.attacks.shared.protocol import Attack, load_attack
+from pipeline.attacks.shared.runs import Run, Submission, voted
 from pipeline.attacks.square import square
 from pipeline.defenses.adversarial_training import Adversary
 from pipeline.defenses.gaussian_blur import blur
@@ -39,8 +34,9 @@ from pipeline.defenses.undefended import undefended
 from pipeline.errors import PipelineError
 from pipeline.metrics.adaptive import broken_against_length, median_with_interval, summarize_adaptive
 from pipeline.models.autoencoder import Autoencoder
-from pipeline.models.classifier import Classifier, FullyConnectedClassifier
+from pipeline.models.cnn import Classifier
 from pipeline.models.inference import for_inference
+from pipeline.models.mlp import FullyConnectedClassifier
 from pipeline.training.classifier import divide, fit_classifier, new_classifier
 from tests.linear import Linear
 
@@ -66,21 +62,22 @@ def masked(model: nn.Module, images: Tensor, generator: torch.Generator, *, pass
 
 
 def ascent(**changes: Any) -> dict[str, Any]:
-    return {"method": "pgd", "steps": 20, "relative_step_size": 0.2, "restarts": 1, **changes}
+    return {"method": "pgd", "steps": 20, "relative_step_size": 0.2, **changes}
 
 
 def settings_of(**changes: Any) -> AdaptiveSettings:
     settings: dict[str, Any] = {
         "norm": "linf", "epsilons": (0.002, 0.006, 0.02, 0.6), "budget": 0.006, "originals": 30, "sanity_originals": 10,
-        "draws": 1, "scored_draws": 1, "quiet": 0.0, "ascent": ascent(), "shortest": {"steps": 100},
+        "restarts": 1, "curve_restarts": 1, "draws": 1, "scored_draws": 1, "resubmissions": 1, "quiet": 0.0,
+        "ascent": ascent(), "shortest": {"steps": 100},
         "others": {"square": {"queries": 30}, "autoattack": {"steps": 20, "queries": 30}},
     }  # fmt: skip
     return AdaptiveSettings(**{**settings, **changes})
 
 
-def problem(count: int = 30) -> tuple[Linear, Tensor, Tensor]:
+def problem(count: int = 30, classes: int = 5) -> tuple[Linear, Tensor, Tensor]:
     """Images around gray, all far from black and white, rightly classified by a linear model."""
-    model = Linear(seeded(), (1, 8, 8), classes=5).float().requires_grad_(False)
+    model = Linear(seeded(), (1, 8, 8), classes=classes).float().requires_grad_(False)
     model.bias -= model(torch.full((1, 1, 8, 8), 0.5))[0]
     images = 0.5 + 0.05 * torch.randn(count, 1, 8, 8, generator=seeded(1))
     return model, images, model(images).argmax(1)
@@ -146,7 +143,7 @@ def test_found_images_keep_the_ball_and_the_box() -> None:
     labels = model(images).argmax(1)
     for norm in ("linf", "l2"):
         settings = settings_of(norm=norm, draws=3, scored_draws=5, quiet=1.0)
-        for attempt in attack_defense(target_of(masked, model, passes=1), model, images, labels, 8, settings):
+        for attempt in attack_defense(target_of(masked, model, passes=2), model, images, labels, 200, settings):
             assert attempt.images.min() >= 0
             assert attempt.images.max() <= 1
             if attempt.epsilon is not None:
@@ -159,13 +156,11 @@ def test_what_was_found_is_judged_by_the_vote_over_fresh_draws() -> None:
     model, images, labels = problem()
     settings = settings_of(draws=4, scored_draws=25)
     target = target_of(masked, model, passes=7)
-    votes = score(target.model(9), images, 4)["votes"]
+    votes = voted(Submission(target, 9, ("some",), images))["votes"]
     assert votes.sum(1).tolist() == [9] * len(images)
-    attempts = {a.attack: a for a in attack_defense(target, None, images, labels, 8, settings)}
+    attempts = {a.attack: a for a in attack_defense(target, None, images, labels, 1000, settings)}
     for attempt in attempts.values():
         assert torch.equal(attempt.broken, attempt.predicted != labels[attempt.rows])
-    again = score(target.model(25, "score", "none", "None", ""), images, 8)
-    assert torch.equal(attempts["none"].predicted, again["predicted"])
     # A detector sees as many passes as the defense makes when it is used.
     assert (attempts["quiet"].scores["votes"].sum(1) == 7).all()
     assert not attempts["pgd"].scores
@@ -216,19 +211,39 @@ def test_one_more_budget_leaves_the_other_attacks_draws_alone() -> None:
         assert torch.equal(found[0][key].predicted, found[1][key].predicted)
 
 
+class AboveLevel(nn.Module):
+    """Class 1 where the first pixel is brighter than the second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, images: Tensor) -> Tensor:
+        lead = self.scale * (images[:, 0, 0, 0] - images[:, 0, 0, 1])
+        return torch.stack([torch.zeros_like(lead), lead], 1)
+
+
 def test_stretching_multiplies_the_first_perturbation() -> None:
     """Images that a vote does not give up at once are moved on by STRETCHES of the nearest one, no further."""
-    originals, nearest = torch.zeros(3, 1, 2, 2), torch.full((3, 1, 2, 2), 0.1)
-    needed = torch.tensor([0.1, 0.13, 0.9])
+    images = torch.zeros(3, 1, 2, 2)
+    images[:, 0, 0, 1] = torch.tensor([0.1, 0.13, 0.9]) - 1e-4  # how bright the first pixel has to be
+    nearest = images.clone()
+    nearest[:, 0, 0, 0] = 0.1
+    labels = torch.zeros(3, dtype=torch.int64)
 
-    def judged(attack: str, epsilon: float | None, rows: Tensor, found: Tensor, of: str = "") -> Attempt:
-        broken = found[:, 0, 0, 0] >= needed[rows] - 1e-6
-        return Attempt(attack, epsilon, rows, found, broken.long(), broken)
+    def each(function: Callable[[Any], Any], blocks: Iterable[Any]) -> list[Any]:
+        """Every attack finds the same: the first pixel at 0.1."""
+        return [nearest[rows_of(block.originals)] if isinstance(block, Run) else function(block) for block in blocks]
 
-    found = _shortest(judged, torch.arange(3), originals, nearest)
+    def rows_of(originals: Tensor) -> Tensor:
+        return (originals[:, None] == images[None]).flatten(2).all(2).int().argmax(1)
+
+    settings = settings_of(epsilons=(0.01,), budget=0.01, others={})
+    attempts = attack_defense(target_of(undefended, AboveLevel()), None, images, labels, 8, settings, each=each)
+    found = next(attempt for attempt in attempts if attempt.attack == "shortest")
     assert found.broken.tolist() == [True, True, False]
-    torch.testing.assert_close(found.images[:, 0, 0, 0], torch.tensor([0.1, 0.135, 0.1 * max(STRETCHES)]))
-    assert (nearest == 0.1).all()
+    torch.testing.assert_close(found.images[:, 0, 0, 0], torch.tensor([0.1, 0.135, 0.1]))
+    assert max(STRETCHES) < 9
 
 
 def test_a_quiet_attack_lowers_the_disagreement() -> None:
@@ -311,8 +326,9 @@ def test_falling_steps_settle_where_equal_ones_jump_over() -> None:
     assert reached == [False, True]
 
 
-def test_outside_attacks_break_what_can_be_broken() -> None:
-    model, images, labels = problem()
+@pytest.mark.parametrize("classes", [2, 3, 5])
+def test_outside_attacks_break_what_can_be_broken(classes: int) -> None:
+    model, images, labels = problem(classes=classes)
     distance = smallest(model, images, labels, 1)
     epsilon = 0.01
     about: dict[str, Any] = {"norm": "linf", "epsilon": epsilon}
@@ -367,12 +383,19 @@ def test_tripwires_see_what_they_are_for() -> None:
     assert check(masked, model, draws=3, passes=5)["random"] == 0.0
 
 
-OTHERS = {"others": {"square": {}, "autoattack": {}}, "gradient_free": ["square"]}
+OTHERS: dict[str, Any] = {
+    "others": {"square": {}, "autoattack": {}}, "gradient_free": ["square"], "left_out": {}, "resubmissions": 1,
+    "doublings": {"pgd_doubled": 2, "pgd_doubled_twice": 4},
+}  # fmt: skip
 
 
 def attempts_frame(rows: list[tuple[str, float, int, bool]]) -> pd.DataFrame:
     """attack, epsilon, original, broken; every score grows with the original's number."""
     frame = pd.DataFrame(rows, columns=["attack", "epsilon", "original", "broken"])
+    broken = frame[frame["epsilon"].fillna(0) <= 0.2].groupby("original")["broken"].any()
+    worst = frame[frame["attack"] == "none"].assign(attack="worst", epsilon=0.2)
+    worst["broken"] = broken[worst["original"]].to_numpy()
+    frame = pd.concat([frame, worst], ignore_index=True).assign(resubmitted=np.nan, label_share=1.0)
     return frame.assign(l2=frame["original"] + 1.0, linf=0.5, logit_margin=-frame["original"].astype(float))
 
 
@@ -390,7 +413,8 @@ def test_summary_carries_success_on_and_raises_the_tripwires() -> None:
     )
     check = {"zero_gradients": 0.5, "softmax": 0.0, "random": 0.0, "cost": 3.0}
     found = summarize_adaptive(attempts_frame(rows), settings, check, static)
-    assert [found["linf"][e]["value"] for e in ("0", "0.1", "0.2")] == pytest.approx([0.9, 0.7, 0.4])
+    assert [found["linf"][e]["value"] for e in ("0", "0.1", "0.2")] == pytest.approx([0.9, 0.7, 0.0])  # of all attacks
+    assert found["clean_accuracy"] == found["linf"]["0"]
     assert found["l2_median"]["value"] is None  # four found, one wrong as it is: the median is never reached
     assert found["l2_median_right"]["value"] is None
     assert found["l2_curve"]["broken"][0] == pytest.approx(0.1)  # the error rate
@@ -400,7 +424,9 @@ def test_summary_carries_success_on_and_raises_the_tripwires() -> None:
     assert found["every_attack"]["value"] == 0
     assert found["doubled"]["change"]["value"] == pytest.approx(-0.4)
     raised = {name for name, wire in found["tripwires"].items() if wire["raised"]}
-    assert raised == {"zero_gradients", "largest_epsilon"}  # four to none of ten: p is 0.125
+    assert raised == {"zero_gradients", "doubled"}  # square's four to none of ten: p is 0.125
+    assert found["doubled"]["times"] == 2
+    assert found["randomness"] is None
     assert found["doubled"]["change"]["p"] == found["sanity"]["lead"]["square"]["p"] == 0.125
     assert found["sanity"]["lead"]["square"]["value"] == pytest.approx(0.4)
     assert found["sanity"]["lead"]["autoattack"]["value"] == pytest.approx(-0.5)
@@ -412,16 +438,35 @@ def test_summary_carries_success_on_and_raises_the_tripwires() -> None:
     near = attempts_frame([(*row[:3], row[0] == "shortest" or row[3]) for row in rows if row[0] != "square"])
     quiet = near["attack"].isin(("quiet", "pgd_doubled"))
     near.loc[quiet, "broken"] = False
+    near.loc[near["attack"] == "worst", "broken"] = near["original"].lt(5) | near["original"].eq(9)
     assert summarize_adaptive(near, settings, check, static)["every_attack"]["value"] == pytest.approx(0.4)
-    near["linf"] = 0.2  # within the budget: the shortest perturbations count too
-    assert summarize_adaptive(near, settings, check, static)["every_attack"]["value"] == 0
+    # The shortest perturbations count within what they are; at the budget the last vote on the strongest images does.
+    near["linf"] = 0.05
+    half = summarize_adaptive(near, {**settings, "epsilons": (0.1, 0.2, 0.3)}, check, static)["linf"]
+    assert [half[epsilon]["value"] for epsilon in ("0.1", "0.2", "0.3")] == pytest.approx([0.4, 0.4, 0])
     assert found["cost"] == 3.0
+
+
+@pytest.mark.parametrize(("moved", "of", "raised"), [(1, 100, True), (1, 200, False), (0, 100, False)])
+def test_a_doubling_that_moves_robust_accuracy_by_a_point_raises_a_wire(moved: int, of: int, raised: bool) -> None:
+    """The last doubling counts: four times as much, where twice moved it."""
+    check = {"zero_gradients": 0.0, "softmax": 0.0, "random": 0.0, "cost": 1.0}
+    settings = {"norm": "linf", "epsilons": (0.1,), "budget": 0.1, "sanity_originals": 1, **OTHERS}
+    static = pd.DataFrame({"score": ["logit_margin"], "attack": ["minimal"], "negatives": ["clean"], "auc": [0.9]})
+    rows = [(attack, epsilon, i, False) for attack, epsilon in (("none", np.nan), ("pgd", 0.1)) for i in range(of)]
+    rows += [("pgd_doubled", 0.1, i, i < 10) for i in range(of)]
+    rows += [("pgd_doubled_twice", 0.1, i, i < 10 + moved) for i in range(10, of)]
+    found = summarize_adaptive(attempts_frame(rows), settings, check, static)
+    assert found["doubled"]["times"] == 4
+    assert found["doubled"]["robust_accuracy"]["value"] == pytest.approx(1 - (10 + moved) / of)
+    assert found["doubled"]["change"]["value"] == pytest.approx(-moved / of)
+    assert found["tripwires"]["doubled"]["raised"] is raised
 
 
 def test_the_settings_say_which_other_attacks_there_are() -> None:
     check = {"zero_gradients": 0.0, "softmax": 0.0, "random": 0.0, "cost": 1.0}
     settings = {"norm": "linf", "epsilons": (0.1,), "budget": 0.1, "sanity_originals": 20}
-    settings |= {"others": {"mine": {}, "blind": {}}, "gradient_free": ["blind"]}
+    settings |= {**OTHERS, "others": {"mine": {}, "blind": {}}, "gradient_free": ["blind"]}
     static = pd.DataFrame({"score": ["logit_margin"], "attack": ["minimal"], "negatives": ["clean"], "auc": [0.9]})
     rows = [("none", np.nan, i, False) for i in range(20)] + [("pgd", 0.1, i, False) for i in range(20)]
     rows += [("mine", 0.1, i, i < 15) for i in range(20)] + [("blind", 0.1, i, False) for i in range(20)]
@@ -437,7 +482,7 @@ def test_tripwires_compare_the_same_originals() -> None:
     check = {"zero_gradients": 0.0, "softmax": 0.0, "random": 0.0, "cost": 1.0}
     settings = {"norm": "linf", "epsilons": (0.1, 0.2), "budget": 0.1, "sanity_originals": 100, **OTHERS}
     static = pd.DataFrame({"score": ["logit_margin"], "attack": ["minimal"], "negatives": ["clean"], "auc": [0.9]})
-    for more, expected in ((6, {"black_box", "autoattack", "doubled"}), (4, set())):
+    for more, expected in ((6, {"black_box", "autoattack", "doubled"}), (4, {"doubled"}), (0, set())):
         rows = [("none", np.nan, i, False) for i in range(100)]
         rows += [("pgd", 0.1, i, i < 50) for i in range(100)] + [("pgd", 0.2, i, True) for i in range(50, 100)]
         rows += [
@@ -512,16 +557,18 @@ def test_one_function_makes_sets_and_attacks_whole_defenses(toy: Attack, passes:
     others = {"toy": {}, "longer": {"method": "toy", "steps": 9}}
     settings = settings_of(ascent={"method": "toy", "steps": 5}, others=others, **few)
     attempts = list(attack_defense(target_of(defense, model, passes), model, images, labels, 16, settings))
-    names = [attempt.attack for attempt in attempts]
-    assert names == ["none", "pgd", "pgd", "pgd_doubled", "quiet", "shortest", "transfer", "toy", "longer"]
+    names = [attempt.attack for attempt in attempts if "doubled" not in attempt.attack]
+    others = ["transfer", "toy", "longer"]
+    assert names == ["none", "pgd", "pgd", "quiet", "shortest", *others, *(["fixed"] if passes else []), "worst"]
     for attempt in attempts:
         if attempt.epsilon is not None:
             assert (attempt.images - images[attempt.rows]).abs().max() <= attempt.epsilon + 1e-6
-    assert attempts[-1].broken.all()
+    if not passes:
+        assert attempts[-1].broken.all()
     # The ascent with the same parameters, though by other draws.
     ascended = next(attempt for attempt in attempts if attempt.attack == "pgd" and attempt.epsilon == 0.2)
     assert ascended.broken.all()
-    assert settings.described()["gradient_free"] == []
+    assert settings.described(8, 8)["gradient_free"] == []
 
 
 @pytest.mark.parametrize(
@@ -558,7 +605,7 @@ def test_an_attack_of_foolbox_may_be_one_of_the_others() -> None:
     model, images, labels = problem()
     block = {"method": "foolbox", "name": "LinfPGD", "arguments": {"steps": 10, "rel_stepsize": 0.2}}
     settings = settings_of(epsilons=(0.2,), budget=0.2, others={"foolbox_pgd": block})
-    *_, last = attack_defense(target_of(undefended, model), None, images, labels, 16, settings)
+    *_, last, _ = attack_defense(target_of(undefended, model), None, images, labels, 16, settings)
     assert last.attack == "foolbox_pgd"
     assert last.broken.all()
 

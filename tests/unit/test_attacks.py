@@ -16,7 +16,7 @@ from pipeline.attacks.shared.goals import Goal
 from pipeline.attacks.shared.protocol import Attack, load_attack
 from pipeline.errors import PipelineError
 from pipeline.metrics.outcomes import margins
-from pipeline.models.classifier import Classifier
+from pipeline.models.cnn import Classifier
 from pipeline.models.modes import frozen
 from tests.linear import Linear
 
@@ -125,6 +125,43 @@ def test_engine_uses_one_pass_per_step_and_one_to_see_the_success(linear: Linear
     _, steps = run_attack(minimal.attack, linear, images, torch.arange(50), goal, 8, step_size=0.01, max_steps=200)
     handle.remove()
     assert passed == int(steps.sum()) + 50
+
+
+class Odd(nn.Module):
+    """A dark image has a constant for logits, a bright one no numbers; between them class 1 is the brighter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale, self.images = nn.Parameter(torch.ones((), dtype=torch.float64)), 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.images += len(images)
+        level = images.flatten(1).mean(1)
+        level = level * torch.where(level < 0.3, 0.0, torch.where(level > 0.7, torch.nan, 1.0))
+        return torch.stack([torch.full_like(level, 0.5), level], 1) * self.scale
+
+
+@pytest.mark.parametrize("batch_size", [2, 100])
+def test_images_that_do_not_move_or_become_no_numbers_fail_at_once(batch_size: int) -> None:
+    model = Odd()
+    images = torch.tensor([0.1, 0.9, 0.45, 0.1, 0.9, 0.45], dtype=torch.float64)[:, None, None, None].expand(
+        -1, 1, 4, 4
+    )
+    goal = Goal(torch.ones(6, dtype=torch.int64))
+    about = {"step_size": 0.5, "max_steps": 1000}
+    attack = load_attack("minimal")
+    found, steps = run_attack(attack, model, images, torch.arange(6), goal, batch_size, **about)
+    assert found.isfinite().all()
+    odd = torch.tensor([0, 1, 3, 4])
+    assert torch.equal(found[odd], images[odd])
+    assert steps[odd].tolist() == [1, 1, 1, 1]
+    assert (found[[2, 5]].flatten(1).mean(1) > 0.5).all()
+    assert model.images < 6 * 10
+    other, _ = run_attack(
+        load_attack("pgd_linf"), model, images, torch.arange(6), goal, batch_size, generator=torch.Generator(),
+        epsilon=0.1, relative_step_size=0.5, steps=3, random_start=False,
+    )  # fmt: skip
+    assert torch.equal(other[[1, 4]], images[[1, 4]])
 
 
 def test_extended_carries_the_trajectory_on(network: Classifier, generator: torch.Generator) -> None:

@@ -30,7 +30,7 @@ from pipeline.errors import PipelineError
 from pipeline.metrics.comparisons import compare_evaluations
 from pipeline.metrics.restorations import summarize_restorations
 from pipeline.models.autoencoder import Autoencoder, RestoringClassifier
-from pipeline.models.classifier import Classifier
+from pipeline.models.cnn import Classifier
 from pipeline.models.dropout import Dropout, sampling
 from pipeline.training.autoencoder import AutoencoderTraining, Pairs, fit_autoencoder
 from tests.sets import make_set
@@ -92,8 +92,15 @@ def test_it_is_purely_convolutional() -> None:
 
 
 def test_a_size_that_cannot_be_halved_is_refused() -> None:
-    with pytest.raises(PipelineError, match=r"a 28x28 image cannot be halved 3 times"):
-        Autoencoder((1, 28, 28), channels=(4, 4, 4, 4), dropout=0.0, residual=False)
+    with pytest.raises(PipelineError, match=r"a 7x28 image cannot be halved 3 times"):
+        Autoencoder((1, 7, 28), channels=(4, 4, 4, 4), dropout=0.0, residual=False)
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_any_sides_come_out_as_they_went_in(residual: bool) -> None:
+    model = Autoencoder((3, 13, 10), channels=(4, 4, 4), dropout=0.1, residual=residual).eval()
+    images = torch.rand(2, 3, 13, 10, generator=seeded())
+    assert model(images).shape == images.shape
 
 
 def test_a_residual_decoder_of_zeros_gives_the_image_back() -> None:

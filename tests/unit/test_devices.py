@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pipeline import devices, pixels
+from pipeline.artifacts.adversarial import blocks_of
 from pipeline.artifacts.shards import ShardStore
 from pipeline.attacks.minimal import attack as minimal
 from pipeline.attacks.shared.balls import BALLS
@@ -24,12 +25,23 @@ from pipeline.attacks.shared.protocol import load_attack
 from pipeline.defenses.dropout_ensemble import dropout_ensemble
 from pipeline.defenses.gaussian_blur import blur, repeat_edges
 from pipeline.defenses.gaussian_noise_ensemble import gaussian_noise_ensemble
-from pipeline.models.classifier import Classifier
+from pipeline.models.cnn import Classifier
 from pipeline.models.dropout import scaled_mask
 from pipeline.models.inference import to_unit_interval, unit_interval
 from pipeline.randomness import seeded_globally, seeded_initialization
 
 BYTES = torch.arange(256, dtype=torch.uint8)
+
+
+def test_large_images_are_fewer_at_a_time() -> None:
+    """Of the same memory; up to 64x64x3 the table's own numbers."""
+    cpu = torch.device("cpu")
+    assert devices.batching(cpu, (3, 64, 64)) == devices.batching(cpu) == devices.TABLE["cpu"]
+    large = devices.batching(cpu, (3, 224, 224))
+    assert (large.attack, large.predict, large.block) == (20, 20, 367)
+    assert devices.batching(cpu, (3, 4096, 4096)).attack == 1
+    assert list(blocks_of(9001, (1, 28, 28))) == [slice(0, 4500), slice(4500, 9000), slice(9000, 9001)]
+    assert [part.stop for part in blocks_of(800, (3, 224, 224))] == [367, 734, 800]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -23,7 +23,7 @@ from pipeline.defenses.undefended import undefended
 from pipeline.errors import PipelineError
 from pipeline.metrics.evaluation import evaluate, judge
 from pipeline.metrics.votes import summarize_passes
-from pipeline.models.classifier import Classifier
+from pipeline.models.cnn import Classifier
 from pipeline.models.dropout import Dropout, sampling, scaled_mask
 from tests.study import Study
 

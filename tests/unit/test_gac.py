@@ -22,8 +22,9 @@ from pipeline.errors import PipelineError
 from pipeline.metrics.gac_summary import gains_on, summarize_gac
 from pipeline.metrics.gains import MEAN, Accuracy, GacTrial, compare_accuracy, find_changes
 from pipeline.metrics.splits import training_mask, validation_mask
-from pipeline.models.classifier import Classifier, FullyConnectedClassifier
+from pipeline.models.cnn import Classifier
 from pipeline.models.generators import DcganGenerator, VanillaGenerator
+from pipeline.models.mlp import FullyConnectedClassifier
 from pipeline.training.gac import (
     CONTROL,
     GAC,
@@ -184,8 +185,13 @@ def test_generated_images_stay_in_the_box(version: str) -> None:
 
 
 def test_a_size_that_cannot_be_halved_is_refused() -> None:
-    with pytest.raises(PipelineError, match="a 28x28 image cannot be halved 3 times: give fewer"):
-        DcganGenerator((1, 28, 28), channels=(4, 4, 4))
+    with pytest.raises(PipelineError, match="a 28x7 image cannot be halved 3 times: give fewer"):
+        DcganGenerator((1, 28, 7), channels=(4, 4, 4))
+
+
+def test_generated_images_are_of_any_sides() -> None:
+    images = torch.rand(2, 3, 13, 10)
+    torch.testing.assert_close(DcganGenerator((3, 13, 10), channels=(4, 4)).eval()(images), images)  # as it starts
 
 
 def test_a_failed_training_says_why() -> None:

@@ -28,7 +28,7 @@ from pipeline.attacks.shared.protocol import Budget, load_attack
 from pipeline.attacks.square import square
 from pipeline.errors import PipelineError
 from pipeline.metrics.outcomes import margins
-from pipeline.models.classifier import Classifier
+from pipeline.models.cnn import Classifier
 from pipeline.registry import split_method
 from tests.linear import Linear
 

@@ -20,7 +20,7 @@ from pipeline.defenses.gaussian_blur import gaussian_blur
 from pipeline.defenses.protocol import load_defense
 from pipeline.errors import PipelineError
 from pipeline.models.autoencoder import Autoencoder
-from pipeline.models.classifier import Classifier
+from pipeline.models.cnn import Classifier
 from pipeline.params import AUTO, arguments_for, block_at, check_value, parameters_of, read_yaml
 from pipeline.ranges import Range
 from pipeline.registry import split_method
@@ -28,8 +28,7 @@ from pipeline.reporting.formats import flat
 from pipeline.stages import families
 from pipeline.stages.attack_defense import settings_of
 from pipeline.stages.choose_steps import AttackTrials
-from pipeline.stages.replicates import Count as Replicates
-from pipeline.stages.replicates import Sources
+from pipeline.stages.replicates import count_of
 from pipeline.stages.sets import source_counts
 from pipeline.studies import INNER, Study
 from pipeline.training.classifier import fit_classifier
@@ -97,8 +96,8 @@ CHECKS: dict[str, Callable[[Study], Any]] = {
         f"sizes.classifiers.{name}": lambda study, key=f"sizes.classifiers.{name}": study.arguments(Classifier, key)
         for name in PARAMS["sizes"]["classifiers"]
     },
-    "replicates.count": lambda study: study.checked("replicates.count", Replicates),
-    "replicates.sources": lambda study: study.checked("replicates.sources", Sources),
+    "replicates.count": count_of,
+    "replicates.sources": lambda study: source_counts(study, "replicates.sources"),
     "sizes.training": lambda study: study.training(fit_classifier, "sizes.training"),
     "sizes.originals": lambda study: study.checked("sizes.originals", COUNT),
 }

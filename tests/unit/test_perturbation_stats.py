@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline import perturbation_stats
+from pipeline.artifacts import adversarial
 from pipeline.errors import PipelineError
 from pipeline.metrics.accumulators import PixelHistogram
 from pipeline.perturbation_stats import PerturbationStats
@@ -20,7 +20,7 @@ from tests.sets import make_set
 @pytest.fixture
 def stats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PerturbationStats]:
     make_set(tmp_path / "set.h5")
-    monkeypatch.setattr(perturbation_stats, "BLOCK", 5)  # several blocks
+    monkeypatch.setattr(adversarial, "BLOCK", 5)  # several blocks
     with PerturbationStats(tmp_path / "set.h5") as opened:
         yield opened
 

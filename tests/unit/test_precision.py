@@ -1,17 +1,26 @@
 """Gradients in bfloat16: as good images, every decision in float32, refused where the device has none."""
 
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from pipeline.attacks import extended, minimal
+from pipeline.attacks.shared.adaptive import attack_defense
+from pipeline.attacks.shared.adaptive_settings import AdaptiveSettings
+from pipeline.attacks.shared.defended import Target, as_it_is
 from pipeline.attacks.shared.engine import _slots, run_attack
 from pipeline.attacks.shared.goals import Goal
 from pipeline.attacks.shared.precision import for_gradients, reached
+from pipeline.attacks.shared.runs import voted
+from pipeline.defenses.dropout_ensemble import dropout_ensemble
 from pipeline.devices import check_bfloat16
 from pipeline.errors import PipelineError
 from pipeline.metrics.outcomes import margins
-from pipeline.models.classifier import Classifier
+from pipeline.models.cnn import Classifier
+from pipeline.training.classifier import divide, fit_classifier, new_classifier
 
 CPU = torch.device("cpu")
 
@@ -114,3 +123,52 @@ def test_a_cpu_without_it_is_refused(monkeypatch: pytest.MonkeyPatch, network: C
 def test_a_batch_shrinks_by_halves(slots: int, unfinished: int, kept: int) -> None:
     assert _slots(slots, unfinished, True) == kept
     assert _slots(slots, unfinished, False) == unfinished
+
+
+@needs_bfloat16
+def test_a_training_keeps_its_weights_in_float32_and_learns_as_well() -> None:
+    random = np.random.default_rng(0)
+    labels = (np.arange(300) % 3).astype(np.uint8)
+    images = random.integers(0, 60, (300, 1, 8, 8)).astype(np.uint8)
+    for row, label in enumerate(labels):
+        images[row, 0, 2 * label + 1] += 150
+    division = divide(images, labels, np.arange(300) % 5 == 0, CPU)
+    training = {"epochs": 3, "batch_size": 30, "learning_rate": 0.05, "weight_decay": 5e-4, "shift": 0, "flip": False}
+    weights = {}
+    for precision in ("float32", "bfloat16"):
+        model = new_classifier(division.images, 3, (0, "toy"), channels=(8,), dropout=0.1)
+        *_, last = fit_classifier(model, *division, torch.Generator().manual_seed(1), **training, precision=precision)
+        assert last.split == "validation"
+        assert last.accuracy == 1
+        assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+        weights[precision] = torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+    assert 0 < (weights["float32"] - weights["bfloat16"]).norm() < 0.1 * weights["float32"].norm()
+
+
+@needs_bfloat16
+def test_a_whole_defense_is_attacked_in_bfloat16_and_judged_in_float32(network: Classifier) -> None:
+    images = torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    random = lambda *names: torch.Generator().manual_seed(5)  # noqa: E731
+    target = Target(dropout_ensemble, network, {"rate": 0.3}, random, randomized=True, passes=4)
+    # Dropout draws other masks in bfloat16: compared without.
+    bare = Target(as_it_is, network, {}, random)
+    plain, low = (bare.model(1, "some", precision=precision) for precision in ("float32", "bfloat16"))
+    one, two = plain(images), low(images)
+    assert two.dtype == torch.float32
+    assert 0 < (one - two).norm() < 0.03 * one.norm()
+    assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
+    settings = AdaptiveSettings(
+        norm="linf", epsilons=(0.1,), budget=0.1, originals=20, sanity_originals=1, restarts=1, curve_restarts=1,
+        draws=4, scored_draws=9, resubmissions=2, quiet=0.0, shortest={"steps": 3}, precision="bfloat16",
+        ascent={"method": "pgd", "steps": 5, "relative_step_size": 0.5},
+    )  # fmt: skip
+    asked = []
+
+    def each(function: Any, blocks: Any) -> list[Any]:
+        blocks = list(blocks)
+        asked.extend((function, getattr(block, "precision", "float32")) for block in blocks)
+        return [function(block) for block in blocks]
+
+    list(attack_defense(target, None, images, network(images).argmax(1), 64, settings, each=each))
+    assert {precision for function, precision in asked if function is voted} == {"float32"}
+    assert {precision for function, precision in asked if function is not voted} == {"bfloat16"}

@@ -15,6 +15,7 @@ from pipeline.artifacts.replication import Family, Recipe, frames_of, replicate
 from pipeline.artifacts.shards import Arrays, ShardStore
 from pipeline.defenses.autoencoder_ensemble import Architecture
 from pipeline.errors import PipelineError
+from pipeline.mapper import Advance
 from pipeline.metrics.replicates import spread, summarize_replicates
 from pipeline.params import read_yaml
 from pipeline.reporting.outcomes import outcome_table
@@ -64,6 +65,7 @@ def recipe(study: Study) -> Recipe:
         images=study.images,
         seed=0,
         source="toy",
+        kind="cnn",
         architecture={"channels": (6,), "dropout": 0.1},
         training=TRAINING,
         counts={"train": 60, "test": 12},
@@ -119,7 +121,7 @@ def test_finished_replicates_are_kept_and_more_are_added(tmp_path: Path, monkeyp
     monkeypatch.setattr("pipeline.artifacts.shards.WORK", tmp_path)
     store, computed = ShardStore([], {"replicate": "all it comes from, but not how many"}), []
 
-    def compute(number: int) -> Arrays:
+    def compute(number: int, advance: Advance) -> Arrays:
         if number == 2 and not store.folder.joinpath("asked").exists():
             store.folder.joinpath("asked").touch()
             raise KeyboardInterrupt
@@ -227,10 +229,8 @@ def test_the_section_names_every_figure_that_lies_outside(
     count = len(shares(metrics))
     if outside:
         assert f"Of {count} figures the study&#39;s own lies outside" in html.replace("study's", "study&#39;s")
-        assert (
-            "2 (luck alone puts 2 of 4 there): the undefended: minimal images recovered; the dropout_ensemble: minimal images recovered."
-            in html
-        )
+        named = "; ".join(f"the {name}: minimal images recovered" for name in ("undefended", "dropout_ensemble"))
+        assert f"2 (luck alone puts 2 of 4 there): {named}." in html
     else:
         assert f"own {count} figures lies among those of the 3 trainings" in html
     assert "over 3 trainings of the classifier: -10.0 points [-15.0, -5.0], a loss" in html

@@ -4,6 +4,7 @@ import re
 
 import jinja2
 import matplotlib
+import pandas as pd
 import pytest
 
 from pipeline.reporting.adaptive import adaptive_section
@@ -11,6 +12,7 @@ from pipeline.reporting.detection import detection_section
 from pipeline.reporting.other_attacks import other_attacks_section
 from pipeline.reporting.outcomes import overview_section
 from pipeline.reporting.page import render_page
+from pipeline.reporting.perturbations import classifier_section
 from pipeline.reporting.report import sections
 from pipeline.reporting.section import Drawn, Section, draw, draw_all
 from tests.made_study import made_metrics, made_results, rate
@@ -101,6 +103,26 @@ def test_a_defense_without_a_label_is_called_by_its_key() -> None:
     metrics = made_metrics({"mine_too": ["mine_too"]})
     del metrics["labels"]
     assert "mine too" in draw(overview_section(metrics)).html
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_what_is_left_out_and_who_trained_is_said() -> None:
+    metrics = made_metrics()
+    metrics["labels"]["thrice"] = "Thrice"
+    metrics["left_out"] = {"attacks": {"large": "too large"}, "defenses": {"thrice": "no dice"}, "parts": {}}
+    metrics["classifier"] |= {"trained_by": "somebody else: a:b", "parameters": 1234567}
+    html = draw(classifier_section(metrics, pd.DataFrame({"epoch": [], "split": [], "loss": [], "accuracy": []}))).html
+    for words in (
+        "attack large",
+        "too large",
+        "Thrice",
+        "no dice",
+        "somebody else: a:b",
+        "1,234,567",
+        "taken as it is",
+    ):
+        assert words in html
+    assert "What is left out" not in draw(made(made_metrics(), "classifier")).html
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -204,7 +204,11 @@ def test_auto_needs_a_rule(folder: Path) -> None:
 
 NUMBERS: dict[str, tuple[Any, str]] = {
     "images/test_share": (0.9, "images.test_share: expected a number in [0.05, 0.5], found 0.9"),
-    "images/source": ("svhn", "images.source: expected one of: digits, mnist, cifar10, idx, found 'svhn'"),
+    "images/source": (
+        "svhn",
+        "images.source: expected one of: digits, mnist, cifar10, torchvision:<Class>, "
+        "parquet:<folder>, folder:<path>, npz:<file>, idx:<folder>; found 'svhn'",
+    ),
     "seed": ("x", "seed: expected a whole number, found 'x'"),
 }
 
@@ -227,7 +231,8 @@ SCRIPTS: dict[str, tuple[str, Change, str]] = {
     "no such attack": (
         START,
         put("other_attacks/nonsense", {}),
-        "studies/demo/params.yaml: other_attacks.nonsense: expected a file pipeline/attacks/nonsense.py, found none",
+        "studies/demo/params.yaml: other_attacks.nonsense: expected a file pipeline/attacks/nonsense.py or "
+        "studies/demo/nonsense.py, found none",
     ),
 }
 
@@ -312,7 +317,7 @@ def test_a_full_disk_is_one_line(folder: Path) -> None:
     """Weights are written whole or not at all."""
     program = (
         "import sys\nfrom pathlib import Path\nfrom pipeline.stages.command import command\n"
-        "from pipeline.artifacts.weights import save_model\nfrom pipeline.models.classifier import Classifier\n"
+        "from pipeline.artifacts.weights import save_model\nfrom pipeline.models.cnn import Classifier\n"
         "model = Classifier(channels=[32, 64], dropout=0.1, input_shape=(1, 8, 8), class_count=10)\n"
         "command(lambda: save_model(Path('out/model.safetensors'), model), False, [])"
     )

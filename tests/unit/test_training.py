@@ -2,17 +2,23 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from pipeline.artifacts.checkpoint import load_classifier
+from pipeline.artifacts.weights import save_model
 from pipeline.defenses import adversarial_training
+from pipeline.defenses.dropout_ensemble import dropout_ensemble
 from pipeline.errors import PipelineError
-from pipeline.models.classifier import Classifier
-from pipeline.models.inference import predict, to_unit_interval
+from pipeline.models.cnn import Classifier
+from pipeline.models.inference import depth_and_width, for_inference, predict, to_unit_interval, unit_interval
+from pipeline.models.resnet import Block, ResNet
 from pipeline.randomness import derive_seed, generator, seeded_initialization
+from pipeline.registry import classifier_kinds
 from pipeline.training.augmentation import shift_and_flip
-from pipeline.training.classifier import ClassifierTraining, channel_statistics, fit_classifier
+from pipeline.training.classifier import ClassifierTraining, channel_statistics, fit_classifier, new_classifier
 from tests.study import TRAINING, Study
 
 SETTINGS = {
@@ -48,6 +54,59 @@ def test_it_learns_and_repeats_itself() -> None:
     for key, value in model.state_dict().items():
         assert torch.equal(value, again.state_dict()[key]), key
     assert not torch.equal(next(model.parameters()), next(other.parameters()))
+
+
+KINDS = {
+    "cnn": {"channels": (4, 6), "dropout": 0.1},
+    "mlp": {"hidden": (12, 9), "dropout": 0.1},
+    "resnet": {"depth": 8, "width": 4, "dropout": 0.1},
+}
+
+
+@pytest.mark.parametrize("kind", classifier_kinds())
+def test_every_kind_of_classifier_learns_the_same_bytes(kind: str, tmp_path: Path) -> None:
+    """And is folded for inference, read back, and made an ensemble of."""
+    images, labels = bars(120)
+    stored = []
+    for name in ("one", "two"):
+        model = new_classifier(images, 3, (0, "test"), classifier_kinds()[kind], **KINDS[kind])
+        before = [value.clone() for value in model.state_dict().values()]
+        epochs = fit_classifier(
+            model, images, labels, images, labels, generator("cpu", 0, "test"), **{**SETTINGS, "epochs": 1}
+        )
+        assert all(np.isfinite(epoch.loss) for epoch in epochs)
+        assert any(not torch.equal(a, b) for a, b in zip(before, model.state_dict().values(), strict=True))
+        save_model(tmp_path / name, model)
+        stored.append((tmp_path / name).read_bytes())
+    assert stored[0] == stored[1]
+    loaded = load_classifier(tmp_path / "one")
+    some = unit_interval(images[:10])
+    plain = loaded(some)
+    folded = for_inference(loaded, torch.device("cpu"))
+    torch.testing.assert_close(folded(some), plain, rtol=1e-4, atol=1e-5)
+    assert depth_and_width(folded) == {"cnn": (2, 6), "mlp": (2, 12), "resnet": (7, 16)}[kind]
+    votes = dropout_ensemble(folded, some, generator("cpu", 0, "votes"), passes=3, rate=0.5)
+    assert not torch.equal(votes[:, 0], votes[:, 1])
+
+
+def test_a_residual_network_has_the_papers_layers_and_weights() -> None:
+    """He et al., Table 6: 20 layers, 0.27 million weights; both stems, not square, and what is too small."""
+    model = ResNet((3, 32, 32), 10, depth=20, dropout=0.0)
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    assert len(layers) == 20
+    assert sum(parameter.numel() for parameter in model.parameters()) == 269_722
+    assert ResNet((3, 64, 80), 5, depth=8, dropout=0.1, stem="large")(torch.zeros(2, 3, 64, 80)).shape == (2, 5)
+    block = Block(2, 5, 2, 0.0).eval()
+    block.body[1].weight.data.zero_()
+    block.body[4].weight.data.zero_()
+    values = torch.rand(1, 2, 6, 6)
+    expected = torch.zeros(1, 5, 3, 3)
+    expected[:, 1:3] = values[:, :, ::2, ::2]
+    assert torch.equal(block(values), expected)  # the shortcut alone
+    with pytest.raises(PipelineError, match=r"architecture.depth: expected 6n \+ 2, such as 8, 14, 20, 32, found 18"):
+        ResNet((3, 32, 32), 10, depth=18, dropout=0.0)
+    with pytest.raises(PipelineError, match=r"stem: large: expected images of 16 pixels a side or more, found 32x8"):
+        ResNet((3, 32, 8), 10, depth=8, dropout=0.0, stem="large")
 
 
 def test_global_generator_is_left_alone() -> None:

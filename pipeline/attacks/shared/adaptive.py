@@ -2,125 +2,49 @@
 
 A defense judged on images that were made for the undefended model is judged by an attacker who does not know of it.
 These attacks go through all of it: autoencoder, dropout, noise and classifier, averaged over several draws of its
-random numbers at every step (EOT), untargeted. What they find is then scored over many fresh draws. Which attacks
+random numbers at every step (EOT), untargeted. What they find is then judged over many fresh draws. Which attacks
 these are, the settings say: any file of `pipeline.attacks` that can leave a label.
+
+No lucky draw decides: an image leaves a search only where it is surely wrong, and whether it is broken is judged by
+fresh draws, not by those that it was found by; of the strongest image of all attacks by fresh ones once more.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pipeline.attacks.shared.budgets import fooled_within, within_threat
-from pipeline.attacks.shared.defended import Target, as_it_is, score
-from pipeline.attacks.shared.goals import Evasion
-from pipeline.attacks.shared.protocol import Attack, load_attack
-from pipeline.errors import PipelineError
+from pipeline.attacks.shared.adaptive_settings import DOUBLINGS, AdaptiveSettings, Chosen, attacks_of
+from pipeline.attacks.shared.budgets import fooled_within
+from pipeline.attacks.shared.defended import Target, as_it_is
+from pipeline.attacks.shared.runs import Run, Submission, attacked, attacked_fixed, voted
 from pipeline.models.inference import to_unit_interval
-from pipeline.params import arguments_for
-from pipeline.ranges import Range
-from pipeline.registry import split_method
 
-Count = Annotated[int, Range(1, 1000000)]
 STRETCHES = (1.05, 1.1, 1.2, 1.35, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0)
-OURS = ("none", "pgd", "pgd_doubled", "quiet", "shortest", "transfer")  # no other attack may be called so
+CONVERGED = 0.01  # of robust accuracy: a doubling that moves it by less is the last
+ROUNDING = 1e-6  # of a norm, as a share: x + d - x is not d
+SURELY = 3.0  # standard deviations of a vote's lead within which chance may have decided it
+IN_DOUBT = 10  # times the scored draws that then decide
 
-
-@dataclass(frozen=True, kw_only=True)
-class AdaptiveSettings:
-    """How a defense is attacked.
-
-    norm, epsilons, budget : of the curve of robust accuracy; the budget, one of the epsilons, is the stated one.
-    originals : test originals attacked. sanity_originals : the first of them, that the other attacks are run on;
-    and on every other one that the attacks at the budget have left.
-    draws : passes averaged at each step, of a randomized defense. scored_draws : passes that judge what was found.
-    quiet : weight of the passes' disagreement in the attack that evades the detector too.
-
-    Blocks of attacks, `method` naming the file, the rest its parameters, norm and budget filled in from above:
-    ascent : run at each epsilon; at the budget again with twice the `steps` and draws, and again quietly.
-    shortest : that looks for the shortest perturbation, without a budget.
-    others : by name, run at the budget; `method` may be left out where the name is the file's.
-    """
-
-    norm: Literal["linf", "l2"]
-    epsilons: tuple[Annotated[float, Range(0, 1000, low_open=True)], ...]
-    budget: Annotated[float, Range(0, 1000, low_open=True)]
-    originals: Count
-    sanity_originals: Count
-    draws: Annotated[int, Range(1, 1000)]
-    scored_draws: Annotated[int, Range(1, 10000)]
-    quiet: Annotated[float, Range(0, 1000)]
-    ascent: dict[str, Any]
-    shortest: dict[str, Any]
-    others: dict[str, Any] = field(default_factory=dict)
-
-    def described(self) -> dict[str, Any]:
-        """The settings as they are stored, and which of the other attacks ask for no gradients."""
-        others = attacks_of(self, "adaptive").others
-        return {**asdict(self), "gradient_free": [name for name, one in others.items() if not one.attack.gradients]}
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """An attack with its checked parameters, and which of them bounds it, "" if none does."""
-
-    attack: Attack
-    parameters: dict[str, Any]
-    bound: str
-
-
-@dataclass(frozen=True)
-class Attacks:
-    """The attacks that settings name; see `AdaptiveSettings`."""
-
-    ascent: Chosen
-    shortest: Chosen
-    others: dict[str, Chosen]
-
-
-def attacks_of(settings: AdaptiveSettings, where: str) -> Attacks:
-    """The attacks that the settings name, their parameters checked; `where` names the block.
-
-    Raises PipelineError if the budget is none of the epsilons, or if an attack is not there, has no such parameters,
-    cannot leave a label, or is not bounded as its place asks for.
-    """
-    if settings.budget not in settings.epsilons:
-        raise PipelineError(f"{where}.budget: expected one of {where}.epsilons, found {settings.budget:g}")
-
-    def choose(key: str, block: Any, at: str, bounded: bool = True) -> Chosen:
-        file, own = split_method(key, block, at)
-        attack = load_attack(file)
-        own = within_threat(attack, own, {settings.norm: settings.budget}, at)
-        bound = attack.budget_for(own)
-        wanted = f"an attack with a budget in {settings.norm}" if bounded else "an attack without a budget"
-        if (bound and bound.norm) != (settings.norm if bounded else None):
-            raise PipelineError(f"{at}: expected {wanted}, found {attack.name}")
-        if not attack.untargeted:
-            raise PipelineError(f"{at}: expected an attack that leaves the label; {attack.name} only takes targets")
-        return Chosen(attack, arguments_for(attack.run, own, at), bound.parameter if bound else "")
-
-    ascent = choose("pgd", settings.ascent, f"{where}.ascent")
-    if "steps" not in ascent.parameters:
-        raise PipelineError(f"{where}.ascent.steps: missing; its doubling shows whether they are enough")
-    others = {}
-    for name, block in settings.others.items():
-        if name in OURS:
-            raise PipelineError(f"{where}.others.{name}: expected another name than {', '.join(OURS)}")
-        others[name] = choose(name, block, f"{where}.others.{name}")
-    shortest = choose("minimum_norm", settings.shortest, f"{where}.shortest", bounded=False)
-    return Attacks(ascent, shortest, others)
+Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
 
 @dataclass(frozen=True)
 class Attempt:
     """What one attack made of some of the originals, and how the defense votes on it.
 
-    attack : "none", "pgd" (the ascent), "pgd_doubled", "quiet", "shortest", "transfer", or the name of another one.
-    rows : int64 (m,), which originals. images : float (m, c, h, w). predicted : int64 (m,), the vote of the scored
-    draws. broken : bool (m,), that is not the label. scores : of "none" and "quiet" what the defense's own passes say,
-    as many as it makes when it is used; see `summarize_passes`.
+    attack : "none"; "pgd", the ascent; "pgd_doubled", "pgd_doubled_twice"; "quiet"; "shortest"; "transfer"; the name of
+    another one; "fixed", made against the defense with its random numbers fixed and judged on that; "worst", the
+    strongest image of all at the budget.
+    rows : int64 (m,), which originals, ascending. images : float (m, c, h, w). predicted : int64 (m,), the vote of the
+    scored draws, of more where chance may have decided it. broken : bool (m,), that it is not the label.
+    label_share : float (m,), share of the passes that vote for the label.
+    resubmitted : int64 (m,) of "worst", how many of the resubmissions to a randomized defense were wrong; else None.
+    scores : of "none" and "quiet" what the defense's own passes say, as many as it makes when it is used; see
+    `summarize_passes`.
     """
 
     attack: str
@@ -129,7 +53,26 @@ class Attempt:
     images: Tensor
     predicted: Tensor
     broken: Tensor
+    label_share: Tensor
+    resubmitted: Tensor | None = None
     scores: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def updated(self, other: "Attempt") -> "Attempt":
+        """This attempt with another's images of some of its rows, where fewer passes vote for the label."""
+        at = torch.searchsorted(self.rows, other.rows)
+        better = other.label_share < self.label_share[at]
+        at = at[better]
+        found = replace(self, **{name: getattr(self, name).clone() for name in _BY_ROW})
+        for name in _BY_ROW:
+            getattr(found, name)[at] = getattr(other, name)[better]
+        return found
+
+    def at(self, kept: Tensor) -> "Attempt":
+        """The rows at a mask or index of shape (m,)."""
+        return replace(self, rows=self.rows[kept], **{name: getattr(self, name)[kept] for name in _BY_ROW})
+
+
+_BY_ROW = ("images", "predicted", "broken", "label_share")
 
 
 def attack_defense(
@@ -140,6 +83,7 @@ def attack_defense(
     batch_size: int,
     settings: AdaptiveSettings,
     advance: Callable[[str, int], object] = lambda what, count: None,
+    each: Each = map,
 ) -> Iterator[Attempt]:
     """All attacks, one after the other.
 
@@ -148,100 +92,232 @@ def attack_defense(
     undefended : the classifier whose own adversarial images are tried on the defense; None if it is the defense.
     images, labels : originals, uint8 or float (n, c, h, w), and int64 (n,), on the model's device.
     batch_size : passes at once; images at once are as many fewer as a step has draws.
+    advance : called with an attack's name and how many images were judged.
+    each : calls `attacked` or `voted` with block after block and gives the results in order, as `map` does.
 
     An original that was broken within an epsilon is so within every larger one, and is not tried again. Random numbers
-    are named by attack, epsilon and block: one attack more leaves the others as they are.
+    are named by attack, epsilon, run and block: one attack more leaves the others as they are.
 
     Raises PipelineError as `attacks_of` does.
     """
-    attacks = attacks_of(settings, "adaptive")
-    originals = to_unit_interval(images, target.learned)
-    budget = settings.budget
-    draws = settings.draws if target.randomized else 1
+    attacker = _Attacker(target, images, labels, batch_size, settings, advance, each)
+    yield from attacker.attempts(undefended)
 
-    def judged(attack: str, epsilon: float | None, rows: Tensor, found: Tensor, of: str = "") -> Attempt:
-        advance(attack if epsilon is None else f"{attack} {epsilon:g}", len(rows))
-        names = attack, str(epsilon), of
-        votes = score(target.model(settings.scored_draws, "score", *names), found, batch_size)["predicted"]
-        scores = {}
-        if attack in ("none", "quiet"):
-            scores = score(target.model(target.passes, "detect", *names), found, batch_size)
-        return Attempt(attack, epsilon, rows, found, votes, votes != labels[rows], scores)
+
+class _Attacker:
+    def __init__(
+        self,
+        target: Target,
+        images: Tensor,
+        labels: Tensor,
+        batch_size: int,
+        settings: AdaptiveSettings,
+        advance: Callable[[str, int], object],
+        each: Each,
+    ) -> None:
+        self.attacks = attacks_of(settings, "adaptive")
+        self.left_out = settings.described(*images.shape[2:])["left_out"]
+        self.target, self.labels, self.settings = target, labels, settings
+        self.originals = to_unit_interval(images, target.learned)
+        self.batch_size, self.advance, self.each = batch_size, advance, each
+
+    def attempts(self, undefended: nn.Module | None) -> Iterator[Attempt]:
+        settings, budget = self.settings, self.settings.budget
+        clean = self.judged("none", None, torch.arange(len(self.labels), device=self.labels.device), self.originals)
+        yield clean
+        right = clean.rows[~clean.broken]
+        worst = clean
+        if len(right):
+            for attempt in self.at_epsilons(right):
+                if attempt.epsilon is not None and attempt.epsilon <= budget:
+                    worst = worst.updated(attempt)
+                yield attempt
+            for attempt in self.at_budget(right, worst):
+                worst = worst.updated(attempt)
+                yield attempt
+            shortest = self.shortest(right)
+            yield shortest
+            worst = worst.updated(shortest.at(self.within(shortest, budget)))
+            few = right[(right < settings.sanity_originals) | ~worst.broken[right]]
+            if len(few):
+                for attempt in self.outside(few, undefended):
+                    worst = worst.updated(attempt)
+                    yield attempt
+        again = self.judged("worst", budget, worst.rows, worst.images)
+        # One that was wrong without an attack has not been attacked, and stays wrong.
+        predicted = torch.where(clean.broken, clean.predicted, again.predicted)
+        worst = replace(again, predicted=predicted, broken=clean.broken | again.broken)
+        if self.target.randomized:
+            yield self.fixed()
+            worst = self.resubmitted(worst)
+        yield worst
+
+    def at_epsilons(self, right: Tensor) -> Iterator[Attempt]:
+        """The ascent at each epsilon, on what no smaller one broke."""
+        found: dict[float, Attempt] = {}
+
+        def attempt(epsilon: float, open_: Tensor) -> Tensor:
+            runs = self.settings.restarts if epsilon == self.settings.budget else self.settings.curve_restarts
+            found[epsilon] = self.ascend("pgd", epsilon, right[open_.to(right.device)], runs)
+            return found[epsilon].broken
+
+        fooled_within(attempt, len(right), self.settings.epsilons)
+        yield from found.values()
+
+    def at_budget(self, right: Tensor, worst: Attempt) -> Iterator[Attempt]:
+        """The ascent again: by twice as much on what it left, as long as that moves robust accuracy; and quietly."""
+        settings, left = self.settings, right[~worst.broken[right]]
+        for times, name in DOUBLINGS.items():
+            if not len(left):
+                break
+            doubled = self.ascend(name, settings.budget, left, times * settings.restarts, times)
+            yield doubled
+            left = left[~doubled.broken]
+            if doubled.broken.sum().item() < CONVERGED * len(self.labels):
+                break
+        # A single pass has no disagreement to keep low.
+        quiet = settings.quiet if self.target.randomized else 0.0
+        yield self.ascend("quiet", settings.budget, right, quiet=quiet)
+
+    def shortest(self, rows: Tensor) -> Attempt:
+        """The nearest images, each stretched away from its original until the vote is wrong, if ever."""
+        nearest = self.run(self.attacks.shortest, ("shortest",), rows, self.target)
+        found = self.judged("shortest", None, rows, nearest)
+        for stretch in STRETCHES:
+            open_ = (~found.broken).nonzero()[:, 0]
+            if not len(open_):
+                break
+            start = self.originals[rows[open_]]
+            farther = (start + stretch * (nearest[open_] - start)).clamp(0, 1)
+            tried = self.judged("shortest", None, rows[open_], farther, of=f"{stretch:g}")
+            found = found.updated(tried.at(tried.broken))
+        return found
+
+    def outside(self, rows: Tensor, undefended: nn.Module | None) -> Iterator[Attempt]:
+        """Images made for the undefended classifier, and the other attacks, at the budget."""
+        if undefended is not None:
+            plain = Target(as_it_is, undefended, {}, self.target.random)
+            yield self.ascend("transfer", self.settings.budget, rows, of=plain)
+        for name, chosen in self.attacks.others.items():
+            if name not in self.left_out:
+                found = self.run(chosen, (name,), rows, self.target)
+                yield self.judged(name, self.settings.budget, rows, found)
+
+    def fixed(self) -> Attempt:
+        """The ascent at the budget against the defense as deployed, its random numbers known and fixed."""
+        epsilon, passes, ascent = self.settings.budget, self.target.passes, self.attacks.ascent
+        rows = torch.arange(len(self.labels), device=self.labels.device)
+        parameters = {**ascent.parameters, ascent.bound: epsilon}
+        runs = [
+            Run(
+                self.target, ascent, parameters, self.originals[part], self.labels[part], passes, ("fixed", block),
+                precision=self.settings.precision,
+            )
+            for block, part in enumerate(rows.split(max(1, self.batch_size // passes)))
+        ]  # fmt: skip
+        parts = list(self.each(partial(attacked_fixed, restarts=self.settings.restarts), runs))
+        images, predicted = (torch.cat(part) for part in zip(*parts, strict=True))
+        self.advance("fixed", len(rows))
+        broken = predicted != self.labels
+        return Attempt("fixed", epsilon, rows, images, predicted, broken, 1 - broken.float())
+
+    def resubmitted(self, worst: Attempt) -> Attempt:
+        """Each strongest image submitted so many times to the defense as deployed."""
+        labels = self.labels[worst.rows]
+        wrong, share = torch.zeros_like(labels), torch.zeros(len(labels), device=labels.device)
+        for time in range(self.settings.resubmissions):
+            votes = self.votes(self.target.passes, ("resubmitted", time), worst.images)
+            wrong += votes["predicted"] != labels
+            share += votes["votes"].gather(1, labels[:, None])[:, 0] / self.target.passes
+        return replace(worst, resubmitted=wrong, label_share=share / self.settings.resubmissions)
+
+    def ascend(
+        self,
+        name: str,
+        epsilon: float,
+        rows: Tensor,
+        restarts: int = 1,
+        times: int = 1,
+        quiet: float = 0.0,
+        of: Target | None = None,
+    ) -> Attempt:
+        """Runs of the ascent with `times` the steps and draws, each on what those before have left; the best images."""
+        ascent = self.attacks.ascent
+        changed = {ascent.bound: epsilon, "steps": times * ascent.parameters["steps"]}
+        best, shares = self.originals[rows], torch.full((len(rows),), torch.inf, device=rows.device)
+        left = torch.arange(len(rows), device=rows.device)
+        for restart in range(restarts):
+            names = (name, str(epsilon), *((restart,) if restart else ()))
+            found = self.run(ascent, names, rows[left], of or self.target, times, restart, quiet, **changed)
+            if restart == restarts - 1 and restart == 0:
+                best = found
+                break
+            votes = self.votes(self.settings.scored_draws, ("search", *names), found)
+            predicted, share, lead = _counted(votes, self.labels[rows[left]])
+            better = share < shares[left]
+            best[left[better]], shares[left[better]] = found[better], share[better]
+            left = left[lead >= -SURELY if self.target.randomized else predicted == self.labels[rows[left]]]
+            if not len(left):
+                break
+        return self.judged(name, epsilon, rows, best)
 
     def run(
+        self,
         chosen: Chosen,
-        names: tuple[str, ...],
+        names: tuple[str | int, ...],
         rows: Tensor,
         of: Target,
         times: int = 1,
+        restart: int = 0,
         quiet: float = 0.0,
-        **more: Any,
+        **changed: Any,
     ) -> Tensor:
-        """What an attack makes of the rows, its `more` parameters set, with `times` the draws a step."""
-        passes = times * draws if of.randomized else 1
-        found = []
-        size = max(1, batch_size // passes) if chosen.attack.gradients else batch_size
-        for block, part in enumerate(rows.split(size)):
-            model = of.model(passes, *names, block)
-            goal = Evasion(labels[part], quiet=quiet, randomized=of.randomized)
-            parameters = {**chosen.parameters, **more}
-            found.append(chosen.attack(model, originals[part], goal, model.generator, **parameters)[0])
-        return torch.cat(found)
+        """What an attack makes of the rows, some parameters `changed`, with `times` the draws a step."""
+        passes = times * self.settings.draws if of.randomized else 1
+        size = max(1, self.batch_size // passes) if chosen.attack.gradients else self.batch_size
+        parameters = {**chosen.parameters, **changed}
+        runs = [
+            Run(
+                of, chosen, parameters, self.originals[at], self.labels[at], passes, (*names, block), restart, quiet,
+                precision=self.settings.precision,
+            )
+            for block, at in enumerate(rows.split(size))
+        ]  # fmt: skip
+        return torch.cat(list(self.each(attacked, runs)))
 
-    def ascend(name: str, of: Target, rows: Tensor, epsilon: float, times: int = 1, quiet: float = 0.0) -> Tensor:
-        """The ascent with `times` the steps and draws."""
-        changed = {attacks.ascent.bound: epsilon, "steps": times * attacks.ascent.parameters["steps"]}
-        return run(attacks.ascent, (name, str(epsilon)), rows, of, times, quiet, **changed)
+    def judged(self, attack: str, epsilon: float | None, rows: Tensor, found: Tensor, of: str = "") -> Attempt:
+        """The vote on what was found; where chance may have decided it, IN_DOUBT times as many fresh draws do."""
+        draws, labels, names = self.settings.scored_draws, self.labels[rows], (attack, str(epsilon), of)
+        predicted, share, lead = _counted(self.votes(draws, ("score", *names), found), labels)
+        doubtful = (lead.abs() <= SURELY).nonzero()[:, 0]
+        if self.target.randomized and len(doubtful):
+            more = self.votes(IN_DOUBT * draws, ("doubt", *names), found[doubtful])
+            predicted[doubtful], share[doubtful], _ = _counted(more, labels[doubtful])
+        scores = self.votes(self.target.passes, ("detect", *names), found) if attack in ("none", "quiet") else {}
+        self.advance(attack if epsilon is None else f"{attack} {epsilon:g}", len(rows))
+        return Attempt(attack, epsilon, rows, found, predicted, predicted != labels, share, scores=scores)
 
-    clean = judged("none", None, torch.arange(len(labels), device=labels.device), originals)
-    yield clean
-    right = clean.rows[~clean.broken]
-    if not len(right):
-        return
+    def votes(self, passes: int, names: tuple[str | int, ...], images: Tensor) -> dict[str, Tensor]:
+        """What the defense's passes say of images (m, c, h, w), block by block."""
+        blocks = enumerate(images.split(self.batch_size))
+        parts = list(
+            self.each(voted, [Submission(self.target, passes, (*names, block), part) for block, part in blocks])
+        )
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
-    attempts: dict[float, Attempt] = {}
-
-    def attempt(epsilon: float, open_: Tensor) -> Tensor:
-        rows = right[open_.to(right.device)]
-        attempts[epsilon] = judged("pgd", epsilon, rows, ascend("pgd", target, rows, epsilon))
-        return attempts[epsilon].broken
-
-    fooled_within(attempt, len(right), settings.epsilons)
-    yield from attempts.values()
-    at_budget = [found for epsilon, found in attempts.items() if epsilon <= budget]
-    if budget in attempts:
-        rows = attempts[budget].rows
-        at_budget.append(judged("pgd_doubled", budget, rows, ascend("pgd_doubled", target, rows, budget, times=2)))
-        yield at_budget[-1]
-    # A single pass has no disagreement to keep low.
-    quiet = settings.quiet if target.randomized else 0.0
-    at_budget.append(judged("quiet", budget, right, ascend("quiet", target, right, budget, quiet=quiet)))
-    yield at_budget[-1]
-
-    yield _shortest(judged, right, originals, run(attacks.shortest, ("shortest",), right, target))
-
-    broken = torch.zeros_like(clean.broken)
-    for found in at_budget:
-        broken[found.rows[found.broken]] = True
-    few = right[(right < settings.sanity_originals) | ~broken[right]]
-    if not len(few):
-        return
-    if undefended is not None:
-        plain = Target(as_it_is, undefended, {}, target.random)
-        yield judged("transfer", budget, few, ascend("transfer", plain, few, budget))
-    for name, chosen in attacks.others.items():
-        yield judged(name, budget, few, run(chosen, (name,), few, target))
+    def within(self, attempt: Attempt, epsilon: float) -> Tensor:
+        """Which images lie within epsilon of their originals, bool (m,)."""
+        moved = (attempt.images - self.originals[attempt.rows]).flatten(1)
+        length = moved.abs().amax(1) if self.settings.norm == "linf" else moved.norm(dim=1)
+        return length <= epsilon * (1 + ROUNDING)
 
 
-def _shortest(judged: Callable[..., Attempt], rows: Tensor, originals: Tensor, nearest: Tensor) -> Attempt:
-    """The nearest images, each stretched away from its original until the vote over fresh draws is wrong, if ever."""
-    found: Attempt = judged("shortest", None, rows, nearest.clone())
-    for stretch in STRETCHES:
-        open_ = found.broken.logical_not().nonzero()[:, 0]
-        if not len(open_):
-            break
-        start = originals[rows[open_]]
-        farther = (start + stretch * (nearest[open_] - start)).clamp(0, 1)
-        tried = judged("shortest", None, rows[open_], farther, of=f"{stretch:g}")
-        found.images[open_], found.predicted[open_], found.broken[open_] = tried.images, tried.predicted, tried.broken
-    return found
+def _counted(votes: Mapping[str, Tensor], labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The voted class, the label's share of the votes, and its lead over the best other class in standard deviations.
+
+    A difference of two counts of n votes deviates by at most the root of n.
+    """
+    counts = votes["votes"]
+    draws, own = counts.sum(1), counts.gather(1, labels[:, None])[:, 0]
+    other = counts.scatter(1, labels[:, None], -1).amax(1)
+    return votes["predicted"].clone(), own / draws, (own - other) / draws.sqrt()

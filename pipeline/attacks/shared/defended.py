@@ -12,9 +12,9 @@ from torch.utils.flop_counter import conv_flop_count
 
 from pipeline.attacks.shared.ascent import score_gradients
 from pipeline.attacks.shared.goals import Evasion
-from pipeline.metrics.votes import summarize_passes
 from pipeline.models.inference import to_unit_interval
 from pipeline.models.modes import frozen
+from pipeline.models.precision import Precision, computing_in, lowered
 
 
 @dataclass(frozen=True)
@@ -35,41 +35,46 @@ class Target:
     randomized: bool = False
     passes: int = 1
 
-    def model(self, draws: int, *names: str | int) -> "Defended":
-        """It with `draws` passes, its random numbers named."""
-        return Defended(self, draws, self.random(*names))
+    def model(self, draws: int, *names: str | int, fixed: bool = False, precision: Precision = "float32") -> "Defended":
+        """It with `draws` passes, its random numbers named; `fixed`: the same ones at every call."""
+        return Defended(self, draws, self.random(*names), fixed, precision)
 
 
 class Defended(nn.Module):
     """A defense as one model: images (n, c, h, w) to the logits of all its passes, (n, passes, k), differentiable.
 
-    A randomized defense makes `draws` passes, with fresh random numbers at every call; any other makes its one.
+    A randomized defense makes `draws` passes, with fresh random numbers at every call, with the same ones if `fixed`;
+    any other makes its one. In bfloat16 images and logits stay as they are.
     """
 
-    def __init__(self, target: Target, draws: int, generator: torch.Generator) -> None:
+    def __init__(
+        self,
+        target: Target,
+        draws: int,
+        generator: torch.Generator,
+        fixed: bool = False,
+        precision: Precision = "float32",
+    ) -> None:
         super().__init__()
-        self.learned, self.defense, self.generator = target.learned, target.defense, generator
+        self.precision = precision
+        self.state = generator.get_state() if fixed else None
+        self.learned = target.learned if precision == "float32" else lowered(target.learned)
+        self.defense, self.generator = target.defense, generator
         self.arguments = {**target.arguments, "passes": draws} if target.randomized else dict(target.arguments)
         self.draws = draws if target.randomized else 1
 
     def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.defense(self.learned, images, self.generator, **self.arguments)
-        return logits
+        if self.state is not None:
+            self.generator.set_state(self.state)
+        with computing_in(self.precision, images.device):
+            logits: Tensor = self.defense(self.learned, images, self.generator, **self.arguments)
+        return logits.to(images.dtype)
 
 
 def as_it_is(classifier: nn.Module, images: Tensor, generator: torch.Generator) -> Tensor:
     """The defense that does nothing: logits of one pass, (n, 1, k)."""
     logits: Tensor = classifier(images)[:, None]
     return logits
-
-
-def score(defended: Defended, images: Tensor, batch_size: int) -> dict[str, Tensor]:
-    """What all passes say of float images (n, c, h, w), see `summarize_passes`."""
-    parts = []
-    with torch.no_grad():  # no inference mode: what it makes may not be written into afterwards
-        for part in images.split(batch_size):
-            parts.append(summarize_passes(defended(to_unit_interval(part, defended.learned))))
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def check_gradients(target: Target, draws: int, images: Tensor, labels: Tensor, batch_size: int) -> dict[str, float]:

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from pipeline.attacks.shared.ascent import forward
 from pipeline.attacks.shared.goals import Goal
-from pipeline.attacks.shared.precision import Precision, for_gradients, reached
+from pipeline.attacks.shared.precision import for_gradients, reached
 from pipeline.attacks.shared.protocol import Attack
 from pipeline.models.inference import to_unit_interval
 from pipeline.models.modes import frozen
+from pipeline.models.precision import Precision
 
 Advance = Callable[[int, int | None], object]
 
@@ -48,7 +49,8 @@ def run_attack(
 
     Returns
     -------
-    Adversarial images float (n, c, h, w) and steps int64 (n,), in the order of `image_rows`.
+    Adversarial images float (n, c, h, w) and steps int64 (n,), in the order of `image_rows`. Where an attack makes an
+    image of what is no number, the original.
 
     Raises PipelineError if the attack cannot go this way, see `Attack.check`.
     """
@@ -62,7 +64,8 @@ def run_attack(
     found, steps = [], []
     for rows in torch.arange(len(image_rows), device=image_rows.device).split(batch_size):
         part, taken = attack(model, start(rows), goal.at(rows), generator, **arguments)
-        found.append(part)
+        sound = part.flatten(1).sum(1).isfinite()[:, None, None, None]
+        found.append(torch.where(sound, part, start(rows)))
         steps.append(taken)
         advance(len(rows), None)
     return torch.cat(found), torch.cat(steps)
@@ -83,11 +86,13 @@ def run_to_first_success(
     """Repeat `update(images, gradients, **arguments)` on each image until it reaches its goal.
 
     Finished images leave the batch and new ones take their slots. `start` gives the images, in
-    [0, 1], at the rows that it is called with. Returns what `run_attack` does.
+    [0, 1], at the rows that it is called with. Returns what `run_attack` does. An image that a step does not move, or
+    makes no number of, never will reach its goal: it leaves too.
 
-    Who sits where is the host's business: it waits for the device once a step, to hear who is fooled (in bfloat16
-    twice), and does its part during the backward pass. When no image is left to enter, the batch shrinks: on a CPU
-    with every one that leaves, on a GPU by halves, for there every new shape costs more than the passes of empty slots.
+    Who sits where is the host's business: it waits for the device once a step, to hear who is fooled or stuck (in
+    bfloat16 twice), and does its part during the backward pass. When no image is left to enter, the batch shrinks: on a
+    CPU with every one that leaves, on a GPU by halves, for there every new shape costs more than the passes of empty
+    slots.
     """
     count, device = len(goal.labels), goal.labels.device
 
@@ -97,6 +102,7 @@ def run_to_first_success(
     held = np.arange(min(batch_size, count))  # which image each slot holds
     taken, entered = np.zeros_like(held), len(held)
     empty = np.zeros(len(held), dtype=bool)
+    stuck = torch.zeros(len(held), dtype=torch.bool, device=device)
     images, aim = start(there(held)), goal.at(there(held))
     finished_images = images.new_empty((count, *images.shape[1:]))
     finished_steps = np.zeros(count, dtype=np.int64)
@@ -104,25 +110,33 @@ def run_to_first_success(
         climbed = for_gradients(model, precision)
         while len(held):
             logits, backward = forward(climbed, images)
-            fooled = reached(model, climbed, images, logits, aim).cpu().numpy() & ~empty
+            told = torch.stack([reached(model, climbed, images, logits, aim), stuck]).cpu().numpy() & ~empty
+            fooled, still = told
             raised = update(images, backward(aim.raised), **arguments)
-            leaving = np.flatnonzero(fooled | (taken >= max_steps) & ~empty)
+            stuck = (raised == images).flatten(1).all(1) | ~raised.flatten(1).sum(1).isfinite()
+            leaving = np.flatnonzero(fooled | (still | (taken >= max_steps)) & ~empty)
             taken += 1
             if len(leaving):
-                finished_images[there(held[leaving])] = images[there(leaving)]
+                left = images[there(leaving)]
+                if still.any():
+                    sound = left.flatten(1).sum(1).isfinite()[:, None, None, None]
+                    left = torch.where(sound, left, start(there(held[leaving])))
+                finished_images[there(held[leaving])] = left
                 finished_steps[held[leaving]] = taken[leaving] - 1
                 advance(len(leaving), int(fooled.sum()))
                 fresh = np.arange(entered, min(entered + len(leaving), count))
                 slots = leaving[: len(fresh)]
                 if len(fresh):
                     raised[there(slots)] = start(there(fresh))
+                    stuck[there(slots)] = False
                     held[slots], taken[slots] = fresh, 0
                     entered += len(fresh)
                 empty[leaving[len(fresh) :]] = True
                 kept = _slots(len(held), int((~empty).sum()), device.type == "cuda")
                 if kept < len(held):
                     stays = np.argsort(empty, kind="stable")[:kept]
-                    raised, held, taken, empty = raised[there(stays)], held[stays], taken[stays], empty[stays]
+                    raised, stuck = raised[there(stays)], stuck[there(stays)]
+                    held, taken, empty = held[stays], taken[stays], empty[stays]
                 aim = goal.at(there(held))
             images = raised
     return finished_images, torch.from_numpy(finished_steps).to(device)

@@ -1,36 +1,29 @@
 """Gradients in bfloat16, decisions in float32: what a study's `precision: bfloat16` means."""
 
-import copy
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
 from pipeline.attacks.shared.goals import Goal
 from pipeline.devices import check_bfloat16
+from pipeline.models.precision import Precision, computing_in, lowered
 
-Precision = Literal["float32", "bfloat16"]
 # Where a float32 pass decides: a lead above minus this share of the largest logit of the image.
 NEAR = 0.02
-LOWERED = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
 
 class Lowered(nn.Module):
     """A copy of a model whose convolutions and linear layers compute in bfloat16; images and logits stay as they are.
 
-    Under autocast, so that images are normalized before they are rounded: the gradients are nearer to float32's than
-    those of a model that is bfloat16 throughout, and as fast. In channels_last, which bfloat16 wants on a GPU too.
+    Images are normalized before they are rounded: the gradients are nearer to float32's than those of a model that is
+    bfloat16 throughout, and as fast.
     """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model = copy.deepcopy(model)
-        for module in self.model.modules():
-            if isinstance(module, LOWERED):
-                module.to(torch.bfloat16, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model = lowered(model)
 
     def forward(self, images: Tensor) -> Tensor:
-        with torch.autocast(images.device.type, torch.bfloat16):
+        with computing_in("bfloat16", images.device):
             logits: Tensor = self.model(images.contiguous(memory_format=torch.channels_last))
         return logits.to(images.dtype)
 

@@ -39,7 +39,8 @@ def projected_gradient_descent(
 
     Returns
     -------
-    The last image of a run (n, c, h, w); where that is not adversarial, the last one that was, if any.
+    The last image of a run (n, c, h, w); where that is not adversarial, the last one that was, if any. Of a randomized
+    model, where a success may be luck, every image makes all runs, and the last image of the farthest lead counts.
     The steps taken, int64 (n,), over all runs.
 
     Differs from the original: it keeps no images of a run but those.
@@ -47,6 +48,7 @@ def projected_gradient_descent(
     found = images.clone()
     taken = torch.zeros_like(goal.labels)
     step_size = relative_step_size * epsilon
+    farthest = torch.full(goal.labels.shape, -torch.inf, device=images.device, dtype=images.dtype)
     rows = torch.arange(len(images), device=images.device)
     with frozen(model):
         for restart in range(restarts):
@@ -66,10 +68,17 @@ def projected_gradient_descent(
                 moved = current + size * ball.direction(gradients)
                 current = (originals + ball.project(moved - originals, epsilon)).clamp_(0, 1)
             with torch.no_grad():
-                reached = aim.reached(model(current))
-            found[rows] = torch.where((reached | ~fooled)[:, None, None, None], current, latest)
+                lead = aim.lead(model(current))
+            if goal.randomized:
+                kept = lead > farthest
+                farthest = torch.maximum(lead, farthest)
+            else:
+                kept = (lead > 0) | ~fooled
+            other = found if goal.randomized else latest
+            found[rows] = torch.where(kept[:, None, None, None], current, other)
             taken[rows] += steps
-            rows = rows[~(reached | fooled)]
+            if not goal.randomized:
+                rows = rows[~((lead > 0) | fooled)]
             if not len(rows):
                 break
     return found, taken

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.attacks.shared.goals import Goal
-from pipeline.errors import PipelineError
+from pipeline.errors import LeftOut, PipelineError
 from pipeline.registry import load
 
 Norm = Literal["l0", "l1", "l2", "linf"]
@@ -42,6 +42,8 @@ class Attack:
         unfinished images.
     targeted, untargeted : whether it can go towards a target, and away from the label.
     largest : height x width of the largest images that it is meant for; None: any.
+    unfit : of the norm, height and width the reason why it cannot be run on such images, "" if it can; None: it always
+        can.
     """
 
     run: Callable[..., tuple[Tensor, Tensor]]
@@ -52,6 +54,7 @@ class Attack:
     targeted: bool = True
     untargeted: bool = True
     largest: int | None = None
+    unfit: Callable[[str, int, int], str] | None = None
 
     @property
     def name(self) -> str:
@@ -67,22 +70,28 @@ class Attack:
             raise PipelineError(f"{self.name}: expected a norm among {', '.join(get_args(Norm))}, found {bound.norm!r}")
         return bound
 
-    def check(self, targeted: bool, height: int, width: int) -> None:
-        """Raise PipelineError if it cannot go this way, or not on images of this size."""
+    def reason(self, targeted: bool, height: int, width: int, norm: str = "") -> str:
+        """Why it cannot go this way, or not on images of this size within this norm; "" if it can."""
         if targeted and not self.targeted:
-            raise PipelineError(f"{self.name}: expected an attack that takes targets; this one only leaves the label")
+            return "expected an attack that takes targets; this one only leaves the label"
         if not targeted and not self.untargeted:
-            raise PipelineError(f"{self.name}: expected an attack that leaves the label; this one only takes targets")
+            return "expected an attack that leaves the label; this one only takes targets"
         if self.largest is not None and height * width > self.largest:
-            raise PipelineError(
-                f"{self.name}: expected images of at most {self.largest} pixels, found {height} x {width}"
-            )
+            return f"expected images of at most {self.largest} pixels, found {height} x {width}"
+        return self.unfit(norm, height, width) if self.unfit else ""
+
+    def check(self, targeted: bool, height: int, width: int, norm: str = "") -> None:
+        """Raise PipelineError with the reason why it cannot go this way, LeftOut why not on these images, if any."""
+        reason = self.reason(targeted, height, width, norm)
+        if reason:
+            kind = LeftOut if (self.targeted if targeted else self.untargeted) else PipelineError
+            raise kind(f"{self.name}: {reason}")
 
     def __call__(
         self, model: nn.Module, images: Tensor, goal: Goal, generator: torch.Generator | None = None, **parameters: Any
     ) -> tuple[Tensor, Tensor]:
         """Adversarial images and steps; raises PipelineError as `check` does."""
-        self.check(goal.targeted, *images.shape[2:])
+        self.check(goal.targeted, images.shape[2], images.shape[3], str(parameters.get("norm", "")))
         if self.random and generator is None:
             raise ValueError(f"{self.name} draws random numbers: expected a generator, found none")
         draws = {"generator": generator} if self.random else {}

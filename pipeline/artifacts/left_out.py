@@ -1,0 +1,64 @@
+"""What stands in place of an artifact where an attack or a defense cannot apply to the study: the reason.
+
+A folder then holds `left_out.json` and nothing else of its own; a table has no rows, and a set no datasets.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import h5py
+import pandas as pd
+
+from pipeline.artifacts.files import canonical_json, replacing
+from pipeline.artifacts.statistics import write_frame
+from pipeline.artifacts.storage import write_attributes
+from pipeline.studies import Study
+
+SCHEMA, VERSION = "left_out", 1
+RECORD = "left_out.json"
+
+
+def leave_out(reason: str, *paths: Path) -> None:
+    """Write the reason at each path: a set (.h5), a table (.parquet), or a folder, which is emptied."""
+    for path in paths:
+        if path.suffix == ".h5":
+            with replacing(path) as part, h5py.File(part, "w") as file:
+                write_attributes(file, {"schema": SCHEMA, "schema_version": VERSION, "reason": reason})
+        elif path.suffix == ".parquet":
+            write_frame(path, pd.DataFrame(), SCHEMA, {"reason": reason})
+        else:
+            shutil.rmtree(path, ignore_errors=True)
+            note_left_out(path, reason)
+
+
+def note_left_out(folder: Path, reason: str) -> None:
+    """Add the reason to what is in a folder."""
+    with replacing(folder / RECORD) as part:
+        part.write_text(canonical_json({"reason": reason}) + "\n", encoding="utf-8")
+
+
+def reason_left_out(path: Path) -> str | None:
+    """Why what should be in this folder, or this set, was left out; None: it was not."""
+    if path.suffix == ".h5":
+        if not path.is_file() or not h5py.is_hdf5(path):
+            return None  # who reads it says what is wrong
+        with h5py.File(path) as file:
+            return str(file.attrs["reason"]) if file.attrs.get("schema") == SCHEMA else None
+    record = path / RECORD
+    return str(json.loads(record.read_text(encoding="utf-8"))["reason"]) if record.is_file() else None
+
+
+def what_applies(study: Study) -> tuple[Study, dict[str, Any]]:
+    """The study without what was left out of it, and the reasons: of `attacks`, of `defenses`, of `parts`."""
+    places = {
+        "attacks": {key: study.path("statistics", key) for key in study.other_attacks},
+        "defenses": {key: study.path("learning", key) for key in study.families},
+        "parts": {part: study.path(part) for part in ("sizes", "replicates")},
+    }
+    reasons = {
+        kind: {key: reason for key, path in paths.items() if (reason := reason_left_out(path))}
+        for kind, paths in places.items()
+    }
+    return study.without(reasons["attacks"], reasons["defenses"]), reasons

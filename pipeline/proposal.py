@@ -1,0 +1,103 @@
+"""The numbers of a new study that fit its images: how many are attacked, how long is trained, what change is small."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.errors import PipelineError
+
+LARGEST = 96  # pixels a side; larger images are proposed to be resized to
+RESIZED = 64
+ATTACKED = {"train": 3000, "test": 1000}  # images towards all targets: as many as the demo's
+LOOKED_AT = 240_000  # training images over all epochs, within 8 to 40 of these
+CLASSIFIER = (32, 64, 128)  # one block per halving that the image has room for
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the images will be: the proposed `size` and `channels` in the params, if they need any; the shape then."""
+
+    size: tuple[int, int] | None
+    channels: int | None
+    shape: tuple[int, int, int]
+
+
+def shape_for(sizes: Mapping[tuple[int, int], int], channels: Mapping[int, int]) -> Shape:
+    """The images' own shape; images of several sizes, or large ones, are resized; gray ones among RGB become RGB.
+
+    The proposed size is the median of either side, in multiples of four that a network can halve, at most 64 long.
+    """
+    most = max(channels)
+    (height, width), several = _median(sizes), len(sizes) > 1
+    if not several and max(height, width) <= LARGEST:
+        return Shape(None, most if len(channels) > 1 else None, (most, height, width))
+    scale = min(1.0, RESIZED / max(height, width))
+    size = max(8, 4 * round(height * scale / 4)), max(8, 4 * round(width * scale / 4))
+    return Shape(size, most if len(channels) > 1 else None, (most, *size))
+
+
+def _median(sizes: Mapping[tuple[int, int], int]) -> tuple[int, int]:
+    sides = []
+    for axis in (0, 1):
+        every = sorted(size[axis] for size, count in sizes.items() for _ in range(count))
+        sides.append(every[len(every) // 2])
+    return sides[0], sides[1]
+
+
+def numbers(shape: tuple[int, int, int], names: tuple[str, ...], counts: Mapping[str, list[int]]) -> dict[str, Any]:
+    """By dotted key what differs from the study to start from; of the size of the demo, to be raised by hand.
+
+    Raises PipelineError if a class has too few images.
+    """
+    channels, height, width = shape
+    classes, side = len(names), min(height, width)
+    gray, pixels = channels == 1, height * width
+    for split, least in (("train", 20), ("test", 2)):
+        few = [f"{name} {count}" for name, count in zip(names, counts[split], strict=True) if count < least]
+        if few:
+            raise PipelineError(f"expected {least} {split} images of each class at least, found: {', '.join(few[:8])}")
+    # A class gives half of its images at most: those that are classified wrongly are not attacked.
+    each = {
+        split: max(1, min(min(counts[split]) // 2, round(most / (classes * (classes - 1)))))
+        for split, most in ATTACKED.items()
+    }
+    fewer = max(1, each["test"] // 3) * classes
+    linf, l2 = (0.3 if side >= 16 else 0.2) if gray else 8 / 255, (3 if gray else 1) * math.sqrt(pixels / 784)
+    halvings = min(len(CLASSIFIER), int(math.log2(side)) - 1)
+    channels_of = list(CLASSIFIER[: max(2, halvings)])
+    images = sum(counts["train"])
+    epochs = min(40, max(8, round(LOOKED_AT / images)))
+    return {
+        "classifier.architecture.channels": channels_of,
+        "classifier.training.epochs": epochs,
+        "training.shift": max(1, side // 12),
+        "training.batch_size": 32 if images < 1000 else 64 if images < 10_000 else 128,
+        "sources.train": each["train"] * classes,
+        "sources.test": each["test"] * classes,
+        "threat.linf.epsilon": rounded(linf),
+        "threat.linf.epsilons": [rounded(share * linf) for share in (0.25, 0.5, 1, 2)],
+        "threat.l2.epsilon": rounded(l2),
+        "threat.l2.epsilons": [rounded(share * l2) for share in (0.25, 0.5, 1, 1.5)],
+        # Wide: a step is as long as the gradient, which nobody knows before the classifier is trained.
+        "attack_trials.step_sizes": [0.16 / 2**power for power in range(10)],
+        "attack_trials.max_steps": 1000,
+        "attacks.minimal.max_steps": 2000,
+        "other_sources.test": fewer,
+        "other_sources.curve": fewer,
+        "sizes.classifiers.narrow.channels": [width // 4 for width in channels_of],
+        "sizes.classifiers.standard.channels": channels_of,
+        "sizes.classifiers.twin.channels": channels_of,
+        "sizes.training.epochs": epochs,
+        "sizes.originals": min(max(1, 20 // classes), max(1, min(counts["test"]) // 4)) * classes,
+    }
+
+
+def longer(epochs: int, images: int) -> int:
+    """Epochs of a defense's training, so many on the demo's images: more, at most eight times, on fewer images."""
+    return epochs * min(8, max(1, round(1400 / images)))
+
+
+def rounded(value: float) -> float:
+    """To three figures."""
+    return float(f"{value:.3g}")

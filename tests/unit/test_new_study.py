@@ -1,0 +1,159 @@
+"""`make study` on images of one's own: numbers that fit them, and nothing left where they are wrong."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from pipeline import trial
+from pipeline.errors import PipelineError
+from pipeline.new_study import make_study
+from pipeline.params import with_values
+from pipeline.proposal import numbers, shape_for
+from pipeline.studies import Study
+from tests.raw import image_folder
+from tests.root import ROOT
+
+RANDOM = np.random.default_rng(0)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project of the study `demo`, and a folder of images beside it."""
+    project = tmp_path / "project"
+    (project / "studies/demo").mkdir(parents=True)
+    shutil.copy(ROOT / "studies/pipeline.yaml", project / "studies")
+    for file in ("params.yaml", "dvc.yaml"):
+        shutil.copy(ROOT / f"studies/demo/{file}", project / "studies/demo")
+    monkeypatch.chdir(project)
+    monkeypatch.delenv("DATASETS_DIR", raising=False)
+    monkeypatch.setattr(trial, "SECONDS", 0.01)
+    image_folder(tmp_path / "flowers", {"rose": 40, "tulip": 30, "daisy": 50}, RANDOM, 40, 24)
+    return project
+
+
+def test_a_folder_elsewhere_is_linked_and_looked_at(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_study("mine", images=str(folder.parent / "flowers"))
+    assert (folder / "data/raw/mine").resolve() == folder.parent / "flowers"
+    study = Study("mine")
+    assert study.value("images") == {"source": "folder:mine", "test_share": 0.2}
+    assert study.source == "mine"
+    assert study.value("sources") == {"train": 36, "test": 9}
+    assert study.value("classifier.architecture.channels") == [32, 64, 128]
+    assert study.value("threat.linf.epsilon") == 0.0314
+    said = capsys.readouterr().out
+    for words in ("3 classes", "40x24, RGB", "a link to", "images/s", "GB", "dvc repro studies/mine/dvc.yaml"):
+        assert words in said
+    text = study.file.read_text(encoding="utf-8")
+    assert "Made by `make study`" in text
+    assert "# images attacked towards every other class" in text  # comments are kept
+    make_study("again", "mine", "mine")  # from another study, on images among the raw files
+    assert Study("again").value("images") == study.value("images")
+
+
+def test_an_npz_and_a_published_set_need_no_link(folder: Path) -> None:
+    random = np.random.default_rng(0)
+    (folder / "data/raw/sets").mkdir(parents=True)
+    images, labels = random.integers(0, 256, (120, 12, 9), np.uint8), np.arange(120) % 2
+    np.savez(folder / "data/raw/sets/pairs.npz", images=images, labels=labels)
+    make_study("pairs", images="sets/pairs.npz")
+    assert Study("pairs").value("images")["source"] == "npz:sets/pairs.npz"
+    make_study("digital", images="digits")
+    assert Study("digital").value("images") == {"source": "digits", "test_share": 0.2}
+
+
+NETS = """
+from torch import nn
+
+
+def make():
+    return nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, 3))
+
+
+def wide():
+    return nn.Sequential(nn.Flatten(), nn.Linear(48, 3))
+"""
+
+
+def test_a_classifier_of_ones_own_is_copied_and_looked_at(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    theirs = folder.parent / "theirs"
+    theirs.mkdir()
+    (theirs / "our_nets.py").write_text(NETS)
+    torch.save({f"2.{name}": value for name, value in nn.Linear(48, 3).state_dict().items()}, theirs / "w.pt")
+    given = {"images": str(folder.parent / "flowers"), "weights": str(theirs / "w.pt")}
+    make_study("mine", classifier=f"{theirs}/our_nets.py:make", **given)
+    study = Study("mine")
+    assert study.value("classifier") == {"build": "our_nets:make", "weights": "w.pt"}
+    assert (study.folder / "our_nets.py").read_text() == NETS
+    said = capsys.readouterr().out
+    for words in ("our_nets:make: 147 weights; takes these images", "images/s", "dvc repro studies/mine/dvc.yaml"):
+        assert words in said
+    (folder / "data/raw/mine").unlink()
+    for classifier, words in {
+        f"{theirs}/our_nets.py:wide": "expected the weights of the model that `build` returns; missing: 1.weight",
+        f"{theirs}/gone.py:make": "CLASSIFIER: .*gone.py: no such file",
+        "our_nets.py": "CLASSIFIER: expected nets.py:function or package.module:function, found 'our_nets.py'",
+    }.items():
+        with pytest.raises(PipelineError, match=words):
+            make_study("other", classifier=classifier, **given)
+        assert not (folder / "studies/other").exists()
+        assert not (folder / "data/raw/other").exists()
+
+
+@pytest.mark.parametrize("kind", ["gone", "broken", "few", "taken", "outside"])
+def test_what_is_wrong_leaves_nothing(folder: Path, kind: str) -> None:
+    flowers = folder.parent / "flowers"
+    images = str(flowers)
+    if kind == "gone":
+        images, words = (
+            "folder:nowhere",
+            "IMAGES: expected a source, or a path here or in data/raw; found 'folder:nowhere'",
+        )
+    elif kind == "broken":
+        broken = flowers / "rose/007.png"
+        broken.write_bytes(broken.read_bytes()[:100])
+        words = r"rose/007\.png: expected a whole image"
+    elif kind == "few":
+        image_folder(flowers, {"lily": 15}, RANDOM, 40, 24)
+        words = "expected 20 train images of each class at least, found: lily 12"
+    elif kind == "taken":
+        (folder / "data/raw/mine").mkdir(parents=True)
+        words = "data/raw/mine: expected nothing there, to link it to"
+    else:
+        images, words = "torchvision:Nonsense", "found no 'Nonsense'"
+    before = sorted(path for path in folder.rglob("*"))
+    with pytest.raises(PipelineError, match=words):
+        make_study("mine", images=images)
+    assert not (folder / "studies/mine").exists()
+    assert {path for path in folder.rglob("*") if path.name != "raw" and path.name != "data"} <= set(before)
+
+
+def test_images_of_several_sizes_are_to_be_resized() -> None:
+    assert shape_for({(40, 24): 9}, {3: 9}).shape == (3, 40, 24)
+    assert shape_for({(40, 24): 9}, {3: 9}).size is None
+    several = shape_for({(300, 200): 5, (310, 190): 4}, {3: 8, 1: 1})
+    assert (several.size, several.channels, several.shape) == ((64, 44), 3, (3, 64, 44))
+    assert shape_for({(224, 224): 9}, {1: 9}).size == (64, 64)
+    assert shape_for({(9, 30): 9, (8, 30): 1}, {1: 10}).size == (8, 32)
+
+
+@pytest.mark.parametrize("classes", [2, 10, 25, 100])
+def test_numbers_fit_the_classes(classes: int) -> None:
+    names = tuple(map(str, range(classes)))
+    found = numbers((1, 28, 28), names, {"train": [600] * classes, "test": [30] * (classes - 1) + [7]})
+    for key in ("sources.train", "sources.test", "other_sources.test"):
+        assert found[key] % classes == 0
+        assert found[key] > 0
+    assert found["sources.test"] <= 3 * classes
+    assert found["sources.train"] * (classes - 1) <= max(3000 + classes**2, classes * (classes - 1))
+    assert found["threat.linf.epsilon"] == 0.3
+    assert found["threat.l2.epsilon"] == 3
+
+
+def test_values_are_set_and_comments_kept() -> None:
+    text = "a: 1\nb:\n  c: [1, 2] # two\n  d: x\n"
+    changed = with_values(text, {"b.c": [3, 4], "a": {"e": (5, 6)}})
+    assert changed == "a:\n  e: [5, 6]\nb:\n  c: [3, 4] # two\n  d: x\n"

@@ -1,0 +1,299 @@
+"""Data sets that are known by name: digits, MNIST, CIFAR-10, torchvision's. Small files in their real formats."""
+
+import bz2
+import gzip
+import hashlib
+import pickle
+import re
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.io
+import torchvision.datasets
+from torchvision.datasets.utils import download_url
+
+from pipeline.artifacts.raw import idx, torchvision_sets
+from pipeline.artifacts.raw.download import download
+from pipeline.errors import PipelineError
+from tests.raw import encoded, shard, stored
+
+COUNT = 26  # images of each split: one of each letter
+TEN = [number % 10 for number in range(COUNT)]
+RANDOM = np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of all raw files; splits of our size are the known ones."""
+    monkeypatch.setenv("DATASETS_DIR", str(tmp_path / "raw"))
+    monkeypatch.setattr(idx, "KNOWN", (COUNT, COUNT))
+    for name in torchvision_sets.KNOWN:
+        monkeypatch.setitem(torchvision_sets.KNOWN, name, (COUNT, COUNT))
+    return tmp_path / "raw"
+
+
+def md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def write_idx(folder: Path, prefix: str = "", first: int = 0) -> dict[str, bytes]:
+    """Four idx files of ten or fewer classes, counted from `first`."""
+    folder.mkdir(parents=True)
+    found = {}
+    for split, name in (("train", "train"), ("test", "test" if prefix else "t10k")):
+        images = RANDOM.integers(0, 256, (COUNT, 28, 28), np.uint8)
+        labels = (first + np.arange(COUNT) % (26 if first else 10)).astype(np.uint8)
+        found[f"{split} images"] = np.array([2051, COUNT, 28, 28], ">i4").tobytes() + images.tobytes()
+        found[f"{split} labels"] = np.array([2049, COUNT], ">i4").tobytes() + labels.tobytes()
+        (folder / f"{prefix}{name}-images-idx3-ubyte").write_bytes(found[f"{split} images"])
+        (folder / f"{prefix}{name}-labels-idx1-ubyte").write_bytes(found[f"{split} labels"])
+    return found
+
+
+def test_digits_are_split_class_by_class(tmp_path: Path) -> None:
+    description, splits = stored(tmp_path, "digits", test_share=0.2)
+    assert splits["train"].images.shape[1:] == (1, 8, 8)
+    assert len(splits["train"].labels) + len(splits["test"].labels) == 1797
+    for label in range(10):
+        test, train = ((splits[s].labels == label).sum() for s in ("test", "train"))
+        assert test == round((test + train) * 0.2)
+    assert splits["train"].images.max() == 255
+    assert (description.repeated_train_images, description.test_images_in_train) == (0, 0)
+
+
+@pytest.fixture
+def mnist(raw: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Four small idx files where torchvision keeps them, and their MD5 sums in the place of MNIST's."""
+    content = write_idx(raw / "mnist/MNIST/raw")
+    monkeypatch.setattr(idx, "MNIST_MD5", {key: md5(content[" ".join(key)]) for key in idx.FILES})
+    return raw / "mnist"
+
+
+def test_idx_files_plain_gzipped_and_with_dots_are_the_same(mnist: Path, tmp_path: Path) -> None:
+    plain_description, plain = stored(tmp_path, "mnist")
+    for path in (mnist / "MNIST/raw").iterdir():
+        (mnist / f"{path.name.replace('-idx', '.idx')}.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    for source in ("mnist", "torchvision:MNIST"):
+        description, splits = stored(tmp_path, source)
+        assert description == plain_description
+        for split in ("train", "test"):
+            np.testing.assert_array_equal(splits[split].images, plain[split].images)
+            assert splits[split].labels.tolist() == TEN
+
+
+@pytest.mark.parametrize("kind", ["truncated", "missing", "wrong", "broken gz", "lost bytes in gz"])
+def test_wrong_idx_files_are_named(mnist: Path, tmp_path: Path, kind: str) -> None:
+    path = mnist / "MNIST/raw/t10k-images-idx3-ubyte"
+    content = path.read_bytes()
+    if kind == "truncated":
+        path.write_bytes(content[:-1])
+    elif kind == "wrong":
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    else:
+        path.unlink()
+    packed = gzip.compress(content)
+    if kind == "broken gz":
+        (mnist / f"{path.name}.gz").write_bytes(packed[:-9])
+    elif kind == "lost bytes in gz":
+        (mnist / f"{path.name}.gz").write_bytes(packed[:1000] + bytes(2000) + packed[3000:])
+    words = "truncated or not MNIST's: expected MD5" if kind in ("truncated", "wrong") else "t10k-images-idx3-ubyte"
+    with pytest.raises(PipelineError, match=words):
+        stored(tmp_path, "mnist")
+
+
+def test_the_idx_layout_serves_other_images(raw: Path, tmp_path: Path) -> None:
+    write_idx(raw / "mine")
+    by_raw, splits = stored(tmp_path, "idx", raw="mine")
+    by_path, _ = stored(tmp_path, "idx:mine", class_names=tuple("abcdefghij"))
+    assert by_raw.source_checksum == by_path.source_checksum
+    assert by_raw.class_names == tuple("0123456789")
+    assert by_path.class_names == tuple("abcdefghij")
+    assert splits["test"].images.shape == (COUNT, 1, 28, 28)
+    (raw / "mine/t10k-labels-idx1-ubyte").write_bytes(np.array([2049, 2], ">i4").tobytes() + bytes(2))
+    with pytest.raises(PipelineError, match=f"expected as many images as labels in test, found {COUNT} images and 2 l"):
+        stored(tmp_path, "idx:mine")
+
+
+# --- torchvision's ------------------------------------------------------------------------------------------------
+def pickled(path: Path, **content: Any) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(pickle.dumps(content))
+    return md5(path.read_bytes())
+
+
+def cifar10(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    kind, home = torchvision.datasets.CIFAR10, folder / "cifar-10-batches-py"
+    sums = [
+        (name, pickled(home / name, data=RANDOM.integers(0, 256, (COUNT, 3072), np.uint8), labels=TEN))
+        for name in ("data_batch_1", "test_batch")
+    ]
+    patch.setattr(kind, "train_list", sums[:1])
+    patch.setattr(kind, "test_list", sums[1:])
+    names = pickled(home / "batches.meta", label_names=[f"class {n}" for n in range(10)])
+    patch.setattr(kind, "meta", {**kind.meta, "md5": names})
+
+
+def cifar100(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    kind, home = torchvision.datasets.CIFAR100, folder / "cifar-100-python"
+    for name in ("train", "test"):
+        data = RANDOM.integers(0, 256, (COUNT, 3072), np.uint8)
+        found = pickled(home / name, data=data, fine_labels=[*range(COUNT)], coarse_labels=[0] * COUNT)
+        patch.setattr(kind, f"{name}_list", [(name, found)])
+    names = pickled(home / "meta", fine_label_names=[f"class {n}" for n in range(COUNT)])
+    patch.setattr(kind, "meta", {**kind.meta, "md5": names})
+
+
+def svhn(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """Zero is labelled 10."""
+    folder.mkdir(parents=True)
+    sums = {}
+    for split in ("train", "test"):
+        file = folder / f"{split}_32x32.mat"
+        pixels = RANDOM.integers(0, 256, (32, 32, 3, COUNT), np.uint8)
+        scipy.io.savemat(file, {"X": pixels, "y": np.array([label or 10 for label in TEN])[:, None]})
+        sums[split] = ["", file.name, md5(file.read_bytes())]
+    patch.setattr(torchvision.datasets.SVHN, "split_list", sums)
+
+
+def usps(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """LIBSVM's text, values from -1 to 1; labels from 1."""
+    folder.mkdir(parents=True)
+    sums = {}
+    for split, name in (("train", "usps.bz2"), ("test", "usps.t.bz2")):
+        values = RANDOM.uniform(-1, 1, (COUNT, 256))
+        lines = (
+            f"{label + 1} " + " ".join(f"{at + 1}:{value:.4f}" for at, value in enumerate(row))
+            for label, row in zip(TEN, values, strict=True)
+        )
+        (folder / name).write_bytes(bz2.compress("\n".join(lines).encode()))
+        sums[split] = ["", name, md5((folder / name).read_bytes())]
+    patch.setattr(torchvision.datasets.USPS, "split_list", sums)
+
+
+def in_mnists_layout(name: str, prefix: str = "", first: int = 0) -> Callable[[Path, pytest.MonkeyPatch], object]:
+    return lambda folder, _: write_idx(folder / name / "raw", prefix, first)
+
+
+SETS: dict[str, tuple[Callable[[Path, pytest.MonkeyPatch], object], tuple[int, int, int], tuple[str, ...]]] = {
+    "CIFAR10": (cifar10, (3, 32, 32), ("class 0", "class 1")),
+    "CIFAR100": (cifar100, (3, 32, 32), ("class 0", "class 1")),
+    "SVHN": (svhn, (3, 32, 32), ("0", "1")),
+    "USPS": (usps, (1, 16, 16), ("0", "1")),
+    "FashionMNIST": (in_mnists_layout("FashionMNIST"), (1, 28, 28), ("T-shirt/top", "Trouser")),
+    "KMNIST": (in_mnists_layout("KMNIST"), (1, 28, 28), ("o", "ki")),
+    "EMNIST/letters": (in_mnists_layout("EMNIST", "emnist-letters-", 1), (1, 28, 28), ("a", "b")),
+}
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_sets_of_torchvision_are_read_where_they_lie(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    write, shape, names = SETS[name]
+    write(raw / name.partition("/")[0].lower(), monkeypatch)
+    description, splits = stored(tmp_path, f"torchvision:{name}")
+    assert splits["train"].images.shape == splits["test"].images.shape == (COUNT, *shape)
+    classes = len(description.class_names)
+    assert splits["train"].labels.tolist() == [number % classes for number in range(COUNT)]
+    assert description.class_names[:2] == names
+    assert description.source == f"torchvision's {name}"
+
+
+def test_files_of_torchvision_that_are_wrong_are_named(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usps(raw / "usps", monkeypatch)
+    with open(raw / "usps/usps.t.bz2", "ab") as file:
+        file.write(b"x")
+    with pytest.raises(PipelineError, match=r"usps: USPS: usps\.t\.bz2: expected MD5"):
+        stored(tmp_path, "torchvision:USPS")
+    write_idx(raw / "kmnist/KMNIST/raw")
+    monkeypatch.setitem(torchvision_sets.KNOWN, "KMNIST", (60000, 10000))
+    with pytest.raises(PipelineError, match=f"expected the 60000 images of its train split, found {COUNT}"):
+        stored(tmp_path, "torchvision:KMNIST")
+    with open(raw / "kmnist/KMNIST/raw/t10k-images-idx3-ubyte", "ab") as file:
+        file.write(b"x")
+    with pytest.raises(PipelineError, match="kmnist: KMNIST: "):
+        stored(tmp_path, "torchvision:KMNIST")
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("torchvision:Nonsense", "expected torchvision:<class> as CIFAR10, .*; found no 'Nonsense'"),
+        ("torchvision:EMNIST", "expected one of: torchvision:EMNIST/balanced, .*; found 'torchvision:EMNIST'"),
+        ("torchvision:FakeData", "expected a class with a train and a test split"),
+        ("torchvision:KMNIST/letters", "expected a class with a train and a test split"),
+        ("torchvision", "images.source: expected one of: digits, mnist"),
+        ("digits:x", "images.source: expected one of: digits, mnist"),
+        ("folder", "images: expected a path, as folder:<path>; found 'folder'"),
+        ("folder:../x", r"images.source: expected a path inside of .*, found '\.\./x'"),
+        ("npz:/etc/passwd", "images.source: expected a path inside of .*, found '/etc/passwd'"),
+        ("folder:gone", r"no raw files at .*gone .*Two ways: \(1\) set DATASETS_DIR"),
+    ],
+)
+def test_sources_that_are_none_are_refused(raw: Path, tmp_path: Path, source: str, words: str) -> None:
+    raw.mkdir()
+    with pytest.raises(PipelineError, match=words):
+        stored(tmp_path, source)
+    assert not list(raw.iterdir())
+
+
+def test_cifar10_comes_from_parquet_or_torchvisions_files(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cifar10(raw / "cifar10", monkeypatch)
+    description, splits = stored(tmp_path, "cifar10")
+    assert description.source == "CIFAR-10 python files, MD5-checked by torchvision"
+    assert description.class_names[0] == "class 0"
+    for kind, lossy in (("PNG", False), ("JPEG", True)):
+        for split in ("train", "test"):
+            cells = [encoded(image.transpose(1, 2, 0), kind) for image in splits[split].images]
+            shard(raw / f"cifar10/{split}-00000-of-00001.parquet", cells, TEN, img={"_type": "Image"})
+        found, same = stored(tmp_path, "cifar10")
+        assert found.class_names[:2] == ("airplane", "automobile")
+        assert ("lossy JPEG" in found.source) == lossy
+        assert lossy or (same["train"].images == splits["train"].images).all()
+
+
+@pytest.mark.parametrize("source", ["mnist", "cifar10", "torchvision:SVHN"])
+def test_without_files_and_network_the_three_ways_are_named(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], source: str
+) -> None:
+    """torchvision's own download, with every address refused: a proxy on a closed port of this machine."""
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with pytest.raises(PipelineError) as caught:
+        stored(tmp_path, source)
+    message = str(caught.value)
+    folder = source.rpartition(":")[2].lower()
+    for words in (folder, str(raw / folder), "DATASETS_DIR", f"data/raw/{folder}/", "network"):
+        assert words in message
+    assert "\n" not in message
+    assert not raw.exists()
+    assert re.search(rf"{folder}: downloading by torchvision\nfetching https?://\S+", capfd.readouterr().err, re.I)
+
+
+def test_a_download_that_is_interrupted_or_silent_leaves_nothing(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (raw / "mine").mkdir(parents=True)
+    (raw / "mine/kept").write_text("x")
+
+    def interrupted(folder: Path) -> None:
+        (folder / "half").mkdir()
+        (folder / "half/file").write_text("half of it")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        download(raw / "mine", "mine", interrupted)
+    assert [path.name for path in (raw / "mine").iterdir()] == ["kept"]
+    monkeypatch.setattr("pipeline.artifacts.raw.download.TIMEOUT", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/file"
+        with pytest.raises(PipelineError, match=r"the download failed .*timed out"):
+            download(raw / "yours", "yours", lambda folder: download_url(address, folder))
+    assert not (raw / "yours").exists()
