@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from pipeline.reporting.adaptive import clean_of_sample
 from pipeline.reporting.formats import NORMS, budget, rate
-from pipeline.reporting.names import families, families_of, label
+from pipeline.reporting.names import families, families_of, label, with_trainings
 from pipeline.reporting.paper_numbers import reported
 from pipeline.reporting.predicates import better
 from pipeline.reporting.section import Section
@@ -24,7 +24,7 @@ def adversarial_training_section(metrics: Mapping[str, Any], curves: Mapping[str
     literature = reported(metrics).literature
     ours = [
         [
-            f"{label(metrics, name)}, ours, {budget(metrics['adaptive'][name]['settings'])}, worst of all attacks here, "
+            f"{with_trainings(metrics, name)}, ours, {budget(metrics['adaptive'][name]['settings'])}, worst of all attacks here, "
             f"{metrics['adaptive'][name]['originals']} originals",
             clean_of_sample(metrics["adaptive"][name]),
             rate(metrics["adaptive"][name]["every_attack"]),

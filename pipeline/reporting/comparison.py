@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.reporting.formats import budget, number, rate
-from pipeline.reporting.names import families, label, of_earlier_protocol
+from pipeline.reporting.names import families, label, of_earlier_protocol, trainings_of
 from pipeline.reporting.paper_numbers import reported
 
 Metrics = Mapping[str, Any]
@@ -76,7 +76,7 @@ def _mean_l2(metrics: Metrics, attack: str) -> str:
 
 def _outcome(metrics: Metrics, head: str, outcome: str) -> str:
     judged = metrics["defenses"].get(head, {}).get("minimal")
-    return rate(judged[outcome]) if judged else NONE
+    return ", ".join(filter(None, [rate(judged[outcome]), trainings_of(metrics, head)])) if judged else NONE
 
 
 def _budget(metrics: Metrics) -> str:
@@ -84,4 +84,7 @@ def _budget(metrics: Metrics) -> str:
 
 
 def _robust(metrics: Metrics, head: str) -> str:
-    return rate(metrics["adaptive"][head]["every_attack"]) if head in metrics["adaptive"] else NONE
+    if head not in metrics["adaptive"]:
+        return NONE
+    figure = rate(metrics["adaptive"][head]["every_attack"])
+    return f"{figure}, one training" if trainings_of(metrics, head) else figure

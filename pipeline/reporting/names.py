@@ -47,14 +47,19 @@ def of_earlier_protocol(metrics: Metrics) -> bool:
     return "protocol" not in metrics["run"]
 
 
-def with_trainings(metrics: Metrics, name: str) -> str:
-    """What a defense is called, and of one that is trained how many trainings its figures are of."""
+def trainings_of(metrics: Metrics, name: str) -> str:
+    """Of how many trainings a defense's figures are: "one training", "mean of 3 trainings"; "" if it learns nothing."""
     entry = metrics["defenses"][name]
     count = entry.get("trainings", 1)
     # The earlier protocol says of no defense whether it is trained: those that are another classifier are.
     if not entry.get("trained", bool(transferred(metrics, [name]))):
-        return label(metrics, name)
-    return f"{label(metrics, name)}, {f'mean of {count} trainings' if count > 1 else 'one training'}"
+        return ""
+    return f"mean of {count} trainings" if count > 1 else "one training"
+
+
+def with_trainings(metrics: Metrics, name: str) -> str:
+    """What a defense is called, and of how many trainings its figures are."""
+    return ", ".join(filter(None, [label(metrics, name), trainings_of(metrics, name)]))
 
 
 def one_training(metrics: Metrics, name: str, cell: str) -> str:

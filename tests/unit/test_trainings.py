@@ -23,6 +23,7 @@ from pipeline.metrics.intervals import Rate, difference_with_interval, mean_with
 from pipeline.metrics.splits import validation_mask
 from pipeline.metrics.summary import summarize_evaluation
 from pipeline.metrics.trainings import by_training, mean_difference, mean_rate, over_trainings, p_value
+from pipeline.reporting.comparison import compared
 from pipeline.reporting.names import one_training, with_trainings
 from pipeline.reporting.outcomes import outcome_table
 from pipeline.reporting.predicates import gains, loses, too_few, with_verdict
@@ -295,6 +296,19 @@ def test_a_table_says_of_how_many_trainings_a_figure_is() -> None:
     assert rows["the gac_vanilla, mean of 3 trainings"][-1] == "10.0 % [5.0, 15.0], one training"
     assert rows["the undefended"][-1] == "10.0 % [5.0, 15.0]"
     assert one_training(metrics, "autoencoder_ensemble", "x") == "x"  # its name says so
+
+
+def test_the_comparison_of_studies_says_so_too() -> None:
+    families = {name: [name] for name in ("dropout_ensemble", "autoencoder_ensemble", "gac_vanilla")}
+    groups = dict(compared({"made": made_metrics(families, {"gac_vanilla": "gac"})}).groups)
+    thwarted, robust = groups["minimal images thwarted"], groups["robust accuracy under adaptive attack"]
+    assert [row[1] for row in thwarted] == [
+        "50.0 % [45.0, 55.0]",
+        "50.0 % [45.0, 55.0]",
+        "50.0 % [45.0, 55.0], one training",
+        "50.0 % [45.0, 55.0], mean of 3 trainings",
+    ]
+    assert [row[1].endswith("one training") for row in robust[1:]] == [False, False, True, True]
 
 
 @pytest.mark.parametrize(("trainings", "few"), [(1, True), (2, True), (3, False)])
