@@ -1,12 +1,17 @@
-"""What every format shares: files that appear whole or not at all."""
+"""What every format shares: files and folders that appear whole or not at all, and one writer at a time."""
 
+import fcntl
+import glob
 import hashlib
 import json
 import os
+import platform
+import shutil
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 
 @contextmanager
@@ -16,8 +21,7 @@ def replacing(path: Path) -> Iterator[Path]:
     On any exception the part is deleted and `path` is left as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")  # two writers never share one
-    part.unlink(missing_ok=True)
+    part = _part(path)
     try:
         yield part
         with open(part, "rb+") as handle:
@@ -26,6 +30,82 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """Likewise for a folder: the yielded one is there and empty; on success it takes the place of `folder`."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = _part(folder)
+    part.mkdir()
+    try:
+        yield part
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(part, folder)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+
+
+def _part(path: Path) -> Path:
+    """A name beside `path` that no other process takes; what killed ones have left under theirs is deleted."""
+    mine = f".{platform.node()}-{os.getpid()}.part"
+    for other in path.parent.glob(f"{glob.escape(path.name)}.{glob.escape(platform.node())}-*.part"):
+        pid = other.name.removesuffix(".part").rpartition("-")[2]
+        if other.name == path.name + mine or (pid.isdigit() and not _alive(int(pid))):
+            shutil.rmtree(other) if other.is_dir() else other.unlink(missing_ok=True)
+    return path.with_name(path.name + mine)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        pass
+    return True
+
+
+@contextmanager
+def locked(path: Path, what: str) -> Iterator[None]:
+    """Hold the lock file at `path`: another process that makes `what` waits, and says for whom.
+
+    The lock ends with the process, however it ends. Where none can be had, a line says so.
+    """
+    try:
+        handle = _lock(path, what)
+    except OSError as error:  # a folder that may not be written, a disk without locks
+        print(f"{path}: not locked: {error.strerror or error}", file=sys.stderr)
+        yield
+        return
+    with handle:
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+            with suppress(OSError):  # there is more in it
+                path.parent.rmdir()
+
+
+def _lock(path: Path, what: str) -> IO[str]:
+    """The lock file, open and locked, with this process's name in it."""
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):  # who had the lock has just deleted it: once more
+            handle = open(path, "a+", encoding="utf-8")  # noqa: SIM115  # open for as long as it is locked
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                handle.seek(0)
+                holder = handle.read().strip() or "another process"
+                print(f"waiting for {holder}, which makes {what} ({path})", file=sys.stderr, flush=True)
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            if os.fstat(handle.fileno()).st_ino == path.stat().st_ino:
+                handle.truncate(0)
+                print(f"process {os.getpid()} on {platform.node()}", file=handle, flush=True)
+                return handle
+            handle.close()
 
 
 def checksum_of(path: Path) -> str:

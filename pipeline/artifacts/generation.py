@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from pipeline.attacks.shared.goals import Goal
 from pipeline.attacks.shared.protocol import Attack
 from pipeline.devices import batching
 from pipeline.errors import PipelineError
+from pipeline.mapper import Advance
 from pipeline.metrics.outcomes import margins
 from pipeline.metrics.sources import every_target, select_sources, some_targets, turns
 from pipeline.models.inference import predict
@@ -133,43 +135,29 @@ def make_set(
         "seed": identity.seed,
     }
     shards = ShardStore([start.path, classifier], about)
-    with bar(len(sources.labels), f"{name} {identity.dataset}", "image") as progress:
+    draws = partial(generator, device, identity.seed, source, name, "attack")
+    task = partial(attack_block, attack, model, settings.attack, draws, dict(parameters))
+    with bar(count, f"{name} {identity.dataset}", "image") as progress:
         success = {"finished": 0, "fooled": 0}
 
-        def advance(finished: int, fooled: int | None) -> None:
+        def advance(finished: int, fooled: int | None = None) -> None:
             if fooled is not None:
                 success["finished"] += finished
                 success["fooled"] += fooled
                 progress.set_postfix(success=f"{success['fooled'] / success['finished']:.4f}", refresh=False)
             progress.update(finished)
 
-        def attack_block(index: int) -> Arrays:
+        def block(index: int) -> SetBlock:
             rows = blocks[index]
-            images: NDArray[Any]
-            before: NDArray[np.int16] | int = 0
+            targets = sources.target_labels[rows]
             if start.carried_on:
                 with open_adversarial(start.path) as set_:
                     images, before = set_.images(rows), set_.steps[rows]
-                image_rows = np.arange(len(images))
-            else:
-                first, last = sources.original_row[rows][[0, -1]]
-                images = sources.originals[first : last + 1]
-                image_rows = sources.original_row[rows] - first
-            found, steps = run_attack(
-                attack,
-                model,
-                torch.from_numpy(images).to(device),
-                torch.from_numpy(image_rows).to(device, torch.int64),
-                Goal(torch.from_numpy(sources.target_labels[rows]).to(device, torch.int64)),
-                settings.attack,
-                advance,
-                generator(device, identity.seed, source, name, "attack", index),
-                **parameters,
-            )
-            return {"images": found.cpu().numpy(), "steps": before + steps.cpu().numpy().astype(np.int16)}
+                return SetBlock(index, images, np.arange(len(images)), targets, before)
+            return block_of(index, sources.originals, sources.original_row[rows], targets)
 
-        resumed = shards.fill(len(blocks), attack_block)
-        progress.update(len(sources.labels) - progress.n)
+        resumed = shards.fill(len(blocks), task, block, f"{name} {identity.dataset}", advance)
+        progress.update(count - progress.n)
     if resumed:
         print(f"{resumed} of {len(blocks)} blocks were there from an interrupted run")
     stored = shards.load(len(blocks))
@@ -181,6 +169,50 @@ def make_set(
         margins_by(model),
     )
     shards.clear()
+
+
+@dataclass(frozen=True)
+class SetBlock:
+    """Rows of a set to be made: images (m, c, h, w), which of them each row attacks, towards what, and steps before."""
+
+    number: int
+    images: NDArray[Any]
+    image_rows: NDArray[np.integer[Any]]
+    target_labels: NDArray[np.uint8]
+    before: NDArray[np.int16] | int
+
+
+def block_of(
+    number: int, originals: NDArray[np.uint8], original_row: NDArray[np.int32], target_labels: NDArray[np.uint8]
+) -> SetBlock:
+    """Of rows in order, with no more of the originals than they need."""
+    first, last = original_row[[0, -1]]
+    return SetBlock(number, originals[first : last + 1], original_row - first, target_labels, 0)
+
+
+def attack_block(
+    attack: Attack,
+    model: nn.Module,
+    batch_size: int,
+    draws: Callable[[int], torch.Generator],
+    parameters: Mapping[str, Any],
+    block: SetBlock,
+    advance: Advance,
+) -> Arrays:
+    """A task of the mapper: the images of a block, and the steps of each. draws : by the block's number."""
+    device = next(model.parameters()).device
+    found, steps = run_attack(
+        attack,
+        model,
+        torch.from_numpy(block.images).to(device),
+        torch.from_numpy(block.image_rows).to(device, torch.int64),
+        Goal(torch.from_numpy(block.target_labels).to(device, torch.int64)),
+        batch_size,
+        advance,
+        draws(block.number),
+        **parameters,
+    )
+    return {"images": found.cpu().numpy(), "steps": block.before + steps.cpu().numpy().astype(np.int16)}
 
 
 def margins_by(model: nn.Module) -> Callable[[NDArray[np.float32], NDArray[np.uint8]], NDArray[np.float32]]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from pipeline.artifacts.adversarial import TEST, AdversarialSet, open_adversarial
 from pipeline.artifacts.images import read_split
 from pipeline.defenses.protocol import load_defense
+from pipeline.mapper import Advance, in_order
 from pipeline.metrics.evaluation import Labels, evaluate, judge
 from pipeline.metrics.noise import add_noise_of_norm
 from pipeline.metrics.sources import one_row_per_original
@@ -80,24 +81,54 @@ def judge_parts(judged: Judged, parts: Iterator[Part], batch_size: int, seed: in
     """
     frames: dict[int, list[pd.DataFrame]] = {number: [] for number in judged.models}
     with bar(0, f"judge {judged.name}", "image") as progress:
-        for part in parts:
-            progress.total = progress.n + len(part.row) * len(judged.models)
-            for number, model in judged.models.items():
-                apart = ("training", number) if len(judged.models) > 1 else ()
-                names = (judged.name, *apart, part.attack, *((part.split,) if part.split != TEST_SPLIT else ()))
-                draws = partial(generator, next(model.parameters()).device, seed, source, *names)
-                frame = evaluate(
-                    judged.predict, model, part.images, batch_size, draws, part.first_batch, progress.update
-                )
-                frame.insert(0, "attack", part.attack)
-                frame.insert(1, "setting", "clean" if part.target_labels is None else judged.setting)
-                frame.insert(2, "split", part.split)
-                frame.insert(3, "training", np.int16(number))
-                frame.insert(4, "row", part.row.astype(np.int32))
-                frame.insert(5, "original_row", part.original_row.astype(np.int32))
-                frames[number].append(judge(frame, part.labels, part.target_labels))
+
+        def counted() -> Iterator[tuple[int, Part]]:
+            for part in parts:
+                progress.total = (progress.total or 0) + len(part.row) * len(judged.models)
+                for number in judged.models:
+                    yield number, part
+
+        task = partial(judge_part, judged, batch_size, seed, source)
+        for number, frame in in_order(f"judge {judged.name}", task, counted(), progress.advance):
+            frames[number].append(frame)
     every = [frame for of_training in frames.values() for frame in of_training]
     return pd.concat(every, ignore_index=True) if every else None
+
+
+def judge_part(
+    judged: Judged, batch_size: int, seed: int, source: str, block: tuple[int, Part], advance: Advance
+) -> tuple[int, pd.DataFrame]:
+    """A task of the mapper: the number of a training, and its rows of a part."""
+    number, part = block
+    model = judged.models[number]
+    apart = ("training", number) if len(judged.models) > 1 else ()
+    names = (judged.name, *apart, part.attack, *((part.split,) if part.split != TEST_SPLIT else ()))
+    draws = partial(generator, next(model.parameters()).device, seed, source, *names)
+    frame = evaluate(judged.predict, model, part.images, batch_size, draws, part.first_batch, advance)
+    frame.insert(0, "attack", part.attack)
+    frame.insert(1, "setting", "clean" if part.target_labels is None else judged.setting)
+    frame.insert(2, "split", part.split)
+    frame.insert(3, "training", np.int16(number))
+    frame.insert(4, "row", part.row.astype(np.int32))
+    frame.insert(5, "original_row", part.original_row.astype(np.int32))
+    return number, judge(frame, part.labels, part.target_labels)
+
+
+def split_part(part: Part, size: int) -> Iterator[Part]:
+    """The same rows in parts of at most BATCHES batches of `size`, which have their images to themselves."""
+    step = BATCHES * size
+    for start in range(0, len(part.row), step):
+        rows = slice(start, start + step)
+        yield Part(
+            part.attack,
+            part.images[rows].clone(),
+            part.row[rows],
+            part.original_row[rows],
+            part.labels[rows],
+            None if part.target_labels is None else part.target_labels[rows],
+            part.first_batch + start // size,
+            part.split,
+        )
 
 
 def parts_to_judge(
@@ -119,7 +150,8 @@ def parts_to_judge(
             held_out = validation_mask(everything.labels, seed, source)
             rows = np.flatnonzero(held_out)
         pictures = torch.from_numpy(everything.images[rows])
-        yield Part("clean_all", pictures, rows, rows, everything.labels[rows], split=split)
+        whole = Part("clean_all", pictures, rows, rows, everything.labels[rows], split=split)
+        yield from split_part(whole, batch_size)
         yield from _of_sets(sets, batch_size, seed, source, held_out, split, clean=True)
 
 
@@ -147,7 +179,7 @@ def _of_sets(
             labels = sources.labels[rows[first]]
             pictures = torch.from_numpy(sources.originals[originals])
             if clean and position == 0:
-                yield Part("clean", pictures, originals, originals, labels, split=split)
+                yield from split_part(Part("clean", pictures, originals, originals, labels, split=split), batch_size)
             norms = np.zeros(len(rows), np.float32)
             for start in range(0, len(rows), BATCHES * batch_size):
                 part = slice(start, start + BATCHES * batch_size)
@@ -169,7 +201,8 @@ def _of_sets(
             chosen = one_row_per_original(sources.original_row[rows], random)
             noise = generator("cpu", seed, source, attack, "noise", *apart)
             noisy = add_noise_of_norm(unit_interval(pictures), torch.from_numpy(norms[chosen]), noise)
-            yield Part(f"noise_{attack}", noisy, rows[chosen], originals, labels, split=split)
+            added = Part(f"noise_{attack}", noisy, rows[chosen], originals, labels, split=split)
+            yield from split_part(added, batch_size)
 
 
 def _of_split(set_: AdversarialSet, held_out: NDArray[np.bool_] | None) -> NDArray[np.bool_]:

@@ -6,10 +6,7 @@ its learning curves, a header alone if there are none. The folder `data/learning
 of a defense that trains several times `trainings/<number>/<role>.safetensors`, its own model as `own.safetensors`.
 """
 
-import os
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -18,7 +15,7 @@ from torch import nn
 from pipeline.artifacts.checkpoint import load_classifier
 from pipeline.artifacts.choices import read_choices, write_choices
 from pipeline.artifacts.curves import write_curves
-from pipeline.artifacts.files import replacing
+from pipeline.artifacts.files import replacing, replacing_folder
 from pipeline.artifacts.pictures import write_picture
 from pipeline.artifacts.weights import load_any, save_model, save_nothing
 from pipeline.defenses.protocol import Examined, Learned
@@ -32,7 +29,7 @@ CURVES = ("epoch", "split", "loss", "accuracy")
 
 def write_learned(weights: Path, curves: Path, folder: Path, learned: Learned) -> None:
     """Write all of it; each file, and the folder, appears whole or not at all. The folder is replaced."""
-    with _replaced_folder(folder) as part:
+    with replacing_folder(folder) as part:
         write_choices(part / "choices.json", learned.choices)
         if learned.trials:
             write_curves(part / "trials.csv", learned.trials)
@@ -56,7 +53,7 @@ def write_learned(weights: Path, curves: Path, folder: Path, learned: Learned) -
 
 def write_examined(folder: Path, examined: Examined) -> None:
     """Tables as `<name>.csv` and pictures as `<name>.h5`; the folder appears whole or not at all, and is replaced."""
-    with _replaced_folder(folder) as part:
+    with replacing_folder(folder) as part:
         _write_tables(part, examined.tables, examined.pictures)
 
 
@@ -141,17 +138,3 @@ def _write_tables(folder: Path, tables: Mapping[str, Sequence[Any]], pictures: M
             write_curves(folder / f"{name}.csv", rows)
     for name, picture in pictures.items():
         write_picture(folder / f"{name}.h5", picture)
-
-
-@contextmanager
-def _replaced_folder(folder: Path) -> Iterator[Path]:
-    part = folder.with_name(folder.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
-        yield part
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(part, folder)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise

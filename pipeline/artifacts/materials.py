@@ -20,6 +20,7 @@ from pipeline.artifacts.shards import Arrays, ShardStore
 from pipeline.defenses.protocol import Rows
 from pipeline.devices import batching, choose_device
 from pipeline.errors import PipelineError
+from pipeline.mapper import Advance, Task
 from pipeline.metrics.splits import validation_mask
 from pipeline.models.inference import for_inference
 from pipeline.models.outside import Outside
@@ -124,13 +125,20 @@ class StudyMaterials:
     def progress(self, total: int, what: str, unit: str = "image") -> Any:
         return bar(total, f"{self.key} {what}", unit)
 
-    def kept(self, what: str, about: Mapping[str, Any], count: int, compute: Callable[[int], Arrays]) -> list[Arrays]:
+    def kept(
+        self,
+        what: str,
+        about: Mapping[str, Any],
+        task: Task,
+        blocks: Sequence[Any],
+        advance: Advance = lambda *numbers: None,
+    ) -> list[Arrays]:
         inputs = [path for path in (self._images, self._classifier, *self._sets.values()) if path.is_file()]
         identity = {"what": what, "source": self.source, "key": self.key, "seed": self.seed}
         store = ShardStore(inputs, {**identity, "about": dict(about)})
         self._stores.append(store)
-        store.fill(count, compute)
-        return list(store.load(count))
+        store.fill(len(blocks), task, blocks.__getitem__, f"{self.key} {what}", advance)
+        return list(store.load(len(blocks)))
 
     def clear(self) -> None:
         """Forget what was kept, once all that came of it is written."""

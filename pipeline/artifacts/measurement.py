@@ -1,6 +1,7 @@
 """What is measured of an adversarial set: statistics of its perturbations, and success against the budget."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pipeline.artifacts.adversarial import AdversarialSet, open_adversarial
+from pipeline.artifacts.generation import SetBlock, attack_block, block_of
 from pipeline.artifacts.statistics import MeanImages, write_frame, write_mean_images
 from pipeline.attacks.shared.budgets import fooled_within
-from pipeline.attacks.shared.engine import run_attack
-from pipeline.attacks.shared.goals import Goal
 from pipeline.attacks.shared.protocol import Attack
 from pipeline.devices import batching
+from pipeline.mapper import Advance, in_order
 from pipeline.metrics.budgets import success_curve, within_norms
 from pipeline.metrics.noise import add_noise_of_norm
 from pipeline.metrics.norms import example_statistics
@@ -142,26 +143,40 @@ def _try_budgets(
     identity, sources = set_.identity, set_.sources
     device = next(model.parameters()).device
     settings = batching(device, sources.originals.shape[1:])
-    originals = torch.from_numpy(sources.originals).to(device)
-    image_rows = torch.from_numpy(sources.original_row[rows]).to(device, torch.int64)
-    targets = torch.from_numpy(sources.target_labels[rows]).to(device, torch.int64)
+    originals = sources.originals
+    image_rows, targets = sources.original_row[rows], sources.target_labels[rows]
     with bar(len(budgets) * len(rows), f"budgets of {identity.attack} {identity.dataset}", "image") as progress:
 
         def attempt(budget: float, chosen: Tensor) -> Tensor:
             progress.update(len(rows) - len(chosen))
-            chosen = chosen.to(device)
-            found, _ = run_attack(
-                attack,
-                model,
-                originals,
-                image_rows[chosen],
-                Goal(targets[chosen]),
-                settings.attack,
-                lambda finished, fooled: progress.update(finished),
-                generator(device, seed, source, identity.attack, "budget", str(budget)),
-                **{**parameters, parameter: budget},
+            draws = partial(generator, device, seed, source, identity.attack, "budget", str(budget))
+            changed = {**parameters, parameter: budget}
+            task = partial(fool_block, attack, model, settings.attack, settings.predict, draws, changed)
+            blocks = (
+                block_of(number, originals, image_rows[part], targets[part])
+                for number, part in enumerate(map(Tensor.numpy, chosen.split(settings.block)))
             )
-            return margins(predict(model, found, settings.predict), targets[chosen]) > 0
+            what = f"{identity.attack} {identity.dataset} within {budget:g}"
+            found = in_order(what, task, blocks, lambda finished, fooled=None: progress.update(finished))
+            return torch.from_numpy(np.concatenate(list(found)))
 
         within = fooled_within(attempt, len(rows), budgets)
     return {budget: fooled.numpy() for budget, fooled in within.items()}
+
+
+def fool_block(
+    attack: Attack,
+    model: nn.Module,
+    batch_size: int,
+    predict_batch: int,
+    draws: Callable[[int], torch.Generator],
+    parameters: Mapping[str, Any],
+    block: SetBlock,
+    advance: Advance,
+) -> NDArray[np.bool_]:
+    """A task of the mapper: which rows of a block are fooled; see `attack_block`."""
+    found = attack_block(attack, model, batch_size, draws, parameters, block, advance)
+    logits = predict(model, torch.from_numpy(found["images"]), predict_batch)
+    targets = torch.from_numpy(block.target_labels).to(logits.device, torch.int64)
+    fooled: NDArray[np.bool_] = (margins(logits, targets) > 0).cpu().numpy()
+    return fooled

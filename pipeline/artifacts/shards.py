@@ -15,6 +15,8 @@ from safetensors.numpy import load_file, save_file
 from pipeline.artifacts.files import canonical_json, replacing
 from pipeline.artifacts.weights import writing_tensors
 from pipeline.devices import choose_device, numerics
+from pipeline.errors import PipelineError
+from pipeline.mapper import Advance, Task, completed
 from pipeline.registry import own_sources
 
 Arrays = dict[str, NDArray[Any]]
@@ -37,45 +39,54 @@ class ShardStore:
                 digest.update(hashlib.file_digest(handle, "sha256").digest())
         self.folder = WORK / digest.hexdigest()[:16]
 
-    def fill(self, shards: int, compute: Callable[[int], Arrays]) -> int:
-        """Compute and store each shard that is not there yet; each appears whole or not at all.
+    def fill(
+        self,
+        shards: int,
+        task: Task,
+        block: Callable[[int], Any] = lambda index: index,
+        what: str = "",
+        advance: Advance = lambda *numbers: None,
+    ) -> int:
+        """Let the mapper do and store each shard that is not there yet; each appears whole or not at all.
 
-        One is written while the next is computed. Returns how many were there already.
+        task : makes the arrays of a shard of its block, which `block` makes of the shard's number; see `mapper`.
+        One is written while others are computed. Returns how many were there already.
         """
-        found = 0
+        missing = [index for index in range(shards) if self._read(index) is None]
+        blocks = ((index, block(index)) for index in missing)
         with ThreadPoolExecutor(1) as writer:
             written: Future[None] | None = None
-            for index in range(shards):
-                if self._whole(index):
-                    found += 1
-                    continue
-                arrays = compute(index)
+            for index, arrays in completed(what, task, blocks, advance):
                 if written:
                     written.result()
                 written = writer.submit(self._store, index, arrays)
             if written:
                 written.result()
-        return found
+        return shards - len(missing)
 
     def _store(self, index: int, arrays: Arrays) -> None:
         contiguous = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
         with replacing(self._path(index)) as part, writing_tensors(self._path(index)):
-            save_file(contiguous, part, metadata={"sha256": _digest(contiguous)})
+            save_file(contiguous, part, metadata={"sha256": self._digest(index, contiguous)})
 
-    def _whole(self, index: int) -> bool:
-        """Whether a shard is there as it was stored; a damaged one is computed again."""
+    def _read(self, index: int) -> Arrays | None:
+        """A shard as it was stored here under this number; None if it is not there, damaged, or another."""
         path = self._path(index)
         try:
             with safe_open(path, framework="np") as file:
                 stored = (file.metadata() or {}).get("sha256")
-            return bool(stored == _digest(load_file(path)))
+            arrays = load_file(path)
         except (OSError, SafetensorError):
-            return False
+            return None
+        return arrays if stored == self._digest(index, arrays) else None
 
     def load(self, shards: int) -> Iterator[Arrays]:
-        """The stored shards in order, one in memory at a time."""
+        """The stored shards in order, one in memory at a time. Raises PipelineError if one was damaged since."""
         for index in range(shards):
-            yield load_file(self._path(index))
+            arrays = self._read(index)
+            if arrays is None:
+                raise PipelineError(f"{self._path(index)}: expected what was stored there, found another: run it again")
+            yield arrays
 
     def clear(self) -> None:
         """Delete the folder, once the artifact is written."""
@@ -84,10 +95,11 @@ class ShardStore:
     def _path(self, index: int) -> Path:
         return self.folder / f"{index:05d}.safetensors"
 
-
-def _digest(arrays: Arrays) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        digest.update(name.encode())
-        digest.update(np.ascontiguousarray(arrays[name]).view(np.uint8).data if arrays[name].size else b"")
-    return digest.hexdigest()
+    def _digest(self, index: int, arrays: Arrays) -> str:
+        """Of the arrays, and of which shard they are of which run."""
+        digest = hashlib.sha256(f"{self.folder.name}/{index}".encode())
+        for name in sorted(arrays):
+            array = np.ascontiguousarray(arrays[name])
+            digest.update(f"/{name}/{array.dtype}/{array.shape}/".encode())
+            digest.update(array.reshape(-1).view(np.uint8).data)
+        return digest.hexdigest()

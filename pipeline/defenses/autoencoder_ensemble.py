@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipeline.defenses.gaussian_blur import blur
 from pipeline.defenses.protocol import Defense, Examined, Learned, Materials, Rows
@@ -36,7 +36,7 @@ from pipeline.models.dropout import sampling
 from pipeline.models.inference import for_inference, place, to_unit_interval
 from pipeline.models.modes import evaluation_mode
 from pipeline.models.passes import make_passes
-from pipeline.randomness import seeded_initialization
+from pipeline.randomness import generator, seeded_initialization
 from pipeline.ranges import Range
 from pipeline.training.autoencoder import AutoencoderTraining, Pairs, fit_autoencoder
 
@@ -50,12 +50,18 @@ WITHOUT = "autoencoder_without_dropout"
 ALLOWANCE = 0.01  # what a dropout rate may cost of the best mean of clean and recovered shares
 DROPOUT_RULE = (
     "of the rates above 0, the largest whose mean of originals right, minimal recovered and extended recovered, at the "
-    "most passes tried, is at most a point below the best such mean: dropout is there against attackers that know the "
-    "defense (paper, Section 3.2), so as much of it as costs little, and there are no ties"
+    "most passes tried, is at most a point below the best such mean; there are no ties"
+)
+DROPOUT_REASON = (
+    "dropout is there against attackers that know the defense (paper, Section 3.2), so as much of it as costs little"
 )
 SIGMA_RULE = (
     "the sigma whose reconstruction error on originals is nearest to the autoencoder's, as a ratio; of two equally "
-    "near the smaller. On originals, because there a blur's error grows with sigma and can have any size"
+    "near the smaller"
+)
+SIGMA_REASON = (
+    "a control that comes as near to the originals and has learned nothing; on originals, because there a blur's error "
+    "grows with sigma and can have any size"
 )
 
 
@@ -163,7 +169,8 @@ def learn(
         materials.pairs(ATTACKS, ~materials.held_out) as pairs,
         materials.pairs(ATTACKS, materials.held_out) as validation,
     ):
-        model = _new(materials, pairs, architecture, dropout, materials.key)
+        named = materials.seed, materials.source, materials.device
+        model = _new(*named, pairs, architecture, dropout, materials.key)
         draws = materials.generator(materials.key, "training")
         with materials.progress(training.epochs * len(pairs), "training") as progress:
             for epoch in fit_autoencoder(
@@ -183,16 +190,24 @@ def learn(
     return Learned(models={"": model}, choices=choices, trials=tried, curves=curves, tables={"errors": table})
 
 
-def _new(materials: Materials, pairs: Pairs, architecture: Architecture, dropout: float, *names: str) -> Autoencoder:
+def _new(
+    seed: int,
+    source: str,
+    device: torch.device,
+    pairs: Pairs,
+    architecture: Architecture,
+    dropout: float,
+    *names: str,
+) -> Autoencoder:
     channels, height, width = pairs.originals.shape[1:]
-    with seeded_initialization(materials.seed, materials.source, *names):
+    with seeded_initialization(seed, source, *names):
         model = Autoencoder(
             (channels, height, width),
             channels=architecture.channels,
             dropout=dropout,
             residual=architecture.residual,
         )
-    return place(model, materials.device)
+    return place(model, device)
 
 
 def variations(training: AutoencoderTraining, trials: Trials) -> Iterator[tuple[str, float, AutoencoderTraining]]:
@@ -217,20 +232,14 @@ def _try_all(
         materials.progress(len(wanted) * trials.epochs * len(pairs), "trials") as progress,
     ):
         rows = {attack: materials.rows(attack, materials.held_out) for attack in ATTACKS}
-
-        def judged(number: int) -> dict[str, NDArray[Any]]:
-            _, dropout, settings = wanted[number]
-            model = _new(materials, pairs, architecture, dropout, "autoencoder trial")
-            draws = materials.generator("autoencoder trial", "training")
-            for epoch in fit_autoencoder(
-                model, materials.classifier, pairs, validation, draws, progress.update, **vars(settings)
-            ):
-                progress.set_postfix({f"{epoch.split} accuracy": f"{epoch.accuracy:.4f}"}, refresh=False)
-            defended = RestoringClassifier(model.eval(), materials.classifier)
-            return {"shares": np.array(_judge(materials, defended, validation, rows, passes))}
-
+        draws = partial(generator, materials.device, materials.seed, materials.source, "autoencoder trial")
+        new = partial(_new, materials.seed, materials.source, materials.device)
+        task = _Trial(
+            pairs, validation, rows, materials.classifier, architecture, new, draws, passes, materials.predict_batch
+        )
         about = {"trials": asdict(trials), "training": asdict(training), "architecture": asdict(architecture)}
-        found = materials.kept("trials", about, len(wanted), judged)
+        blocks = [(dropout, settings) for _, dropout, settings in wanted]
+        found = materials.kept("trials", about, task, blocks, progress.advance)
         return [
             AutoencoderTrial(
                 materials.key,
@@ -252,18 +261,46 @@ def _try_all(
 SHARES = ("clean_accuracy", "minimal_thwarted", "minimal_recovered", "extended_thwarted", "extended_recovered")
 
 
+@dataclass(frozen=True)
+class _Trial:
+    """A task of the mapper: an ensemble after a short training, of a dropout and settings, judged."""
+
+    pairs: Pairs
+    validation: Pairs
+    rows: dict[str, Rows]
+    classifier: nn.Module
+    architecture: Architecture
+    new: Callable[..., Autoencoder]
+    draws: Callable[[str], torch.Generator]
+    passes: Sequence[int]
+    batch_size: int
+
+    def __call__(
+        self, block: tuple[float, AutoencoderTraining], advance: Callable[..., object]
+    ) -> dict[str, NDArray[Any]]:
+        dropout, settings = block
+        model = self.new(self.pairs, self.architecture, dropout, "autoencoder trial")
+        for epoch in fit_autoencoder(
+            model, self.classifier, self.pairs, self.validation, self.draws("training"), advance, **vars(settings)
+        ):
+            advance(0, {f"{epoch.split} accuracy": f"{epoch.accuracy:.4f}"})
+        defended = RestoringClassifier(model.eval(), self.classifier)
+        figures = _judge(defended, self.validation, self.rows, self.passes, self.batch_size, self.draws("passes"))
+        return {"shares": np.array(figures)}
+
+
 def _judge(
-    materials: Materials,
     defended: RestoringClassifier,
     validation: Pairs,
     rows: dict[str, Rows],
     passes: Sequence[int],
+    batch_size: int,
+    draws: torch.Generator,
 ) -> list[list[float]]:
     """For each number of passes the SHARES, in one run of the ensemble."""
-    draws = materials.generator("autoencoder trial", "passes")
 
     def logits_of(images: Tensor) -> Tensor:
-        parts = (to_unit_interval(part, defended) for part in images.split(materials.predict_batch))
+        parts = (to_unit_interval(part, defended) for part in images.split(batch_size))
         with torch.inference_mode():
             return torch.cat([autoencoder_ensemble(defended, part, draws, passes=max(passes)).cpu() for part in parts])
 
@@ -288,9 +325,8 @@ def choose_dropout(trials: Sequence[AutoencoderTrial]) -> Choice:
         {"dropout": trial.dropout, **{name: getattr(trial, name) for name in SHARES}, "average": trial.average}
         for trial in considered
     ]
-    return Choice(
-        _largest_dropout(considered), DROPOUT_RULE, tried, is_narrow(_largest_dropout, considered, _otherwise)
-    )
+    narrow = is_narrow(_largest_dropout, considered, _otherwise)
+    return Choice(_largest_dropout(considered), DROPOUT_RULE, tried, narrow, DROPOUT_REASON)
 
 
 def _largest_dropout(trials: Sequence[AutoencoderTrial]) -> float | None:
@@ -336,7 +372,7 @@ def choose_blur(tried: dict[float, NDArray[np.float64]], aim: NDArray[np.float64
         {"sigma": sigma, "reconstruction_error": float(values.mean()), "aim": float(aim.mean())}
         for sigma, values in zip(sigmas, errors, strict=True)
     ]
-    return Choice(sigmas[chosen], SIGMA_RULE, rows, narrow)
+    return Choice(sigmas[chosen], SIGMA_RULE, rows, narrow, SIGMA_REASON)
 
 
 def _with_dropout(materials: Materials, autoencoder: Autoencoder) -> Method:

@@ -20,6 +20,7 @@ from pipeline.defenses.protocol import Defense, Examined, Learned, Materials, Ro
 from pipeline.defenses.shared.choices import is_narrow, moved, shares_by_original
 from pipeline.defenses.shared.voting import predicted_classes
 from pipeline.errors import LeftOut, PipelineError
+from pipeline.mapper import in_order
 from pipeline.metrics.choices import Choice
 from pipeline.metrics.contrasts import Contrast
 from pipeline.metrics.sources import one_row_per_original
@@ -29,6 +30,7 @@ from pipeline.models.inference import to_unit_interval
 from pipeline.models.modes import evaluation_mode
 from pipeline.models.outside import Outside
 from pipeline.models.passes import make_passes
+from pipeline.randomness import generator
 from pipeline.ranges import Range
 
 Passes = Annotated[int, Range(1, 10000)]
@@ -39,9 +41,13 @@ NOISE = "gaussian_noise_ensemble"
 ALLOWED_LOSS = 0.01  # share of the attacked validation originals that may be lost, to the nearest original
 RATE_RULE = (
     "the largest rate tried that loses at most 1 % of the attacked validation originals, to the nearest original; "
-    "as much randomness as is nearly free, so there are no ties"
+    "there are no ties"
 )
+RATE_REASON = "as much randomness as is nearly free: the paper's ensemble keeps all originals right (Section 3.1)"
 SIGMA_RULE = "the sigma whose clean accuracy is nearest to that of the rate chosen; of two equally near the smaller"
+SIGMA_REASON = (
+    "a rival at the same price on originals: only then does the difference on adversarial images say anything"
+)
 
 
 def dropout_ensemble(
@@ -115,11 +121,10 @@ def learn(materials: Materials, *, passes: Passes, rate: tuple[Rate, ...], sigma
         wanted.append((materials.key, value, partial(dropout_ensemble, passes=passes, rate=value)))
     for value in sorted(sigma):
         wanted.append((NOISE, value, partial(gaussian_noise_ensemble, passes=passes, sigma=value)))
-    trials = []
+    draws = partial(generator, materials.device, materials.seed, materials.source)
+    task = partial(_try, rows, materials.classifier, materials.predict_batch, draws)
     with materials.progress(len(wanted), "trials", "trial") as progress:
-        for name, value, ensemble in wanted:
-            trials.append(_try(materials, rows, name, value, ensemble))
-            progress.update(1)
+        trials = list(in_order(f"{materials.key} trial", task, wanted, progress.update))
     rates, sigmas = trials[: len(rate)], trials[len(rate) :]
     choices = {"rate": choose_rate(rates)}
     if sigmas:
@@ -137,15 +142,25 @@ def check_drops(classifier: nn.Module, images: Tensor) -> None:
         raise LeftOut("the attacked classifier has no dropout that could be switched on")
 
 
-def _try(materials: Materials, rows: Rows, name: str, strength: float, ensemble: Callable[..., Tensor]) -> DefenseTrial:
+def _try(
+    rows: Rows,
+    classifier: nn.Module,
+    batch_size: int,
+    generator_of: Callable[..., torch.Generator],
+    block: tuple[str, float, Callable[..., Tensor]],
+    advance: Callable[[int], object],
+) -> DefenseTrial:
+    """A task of the mapper: a defense, by its name, at one strength."""
+    name, strength, ensemble = block
     predicted = {}
     for what, images in (("clean", rows.originals), ("minimal", rows.images)):
-        draws = partial(materials.generator, name, "trial", str(strength), what)
-        predicted[what] = predicted_classes(ensemble, materials.classifier, images, materials.predict_batch, draws)
+        draws = partial(generator_of, name, "trial", str(strength), what)
+        predicted[what] = predicted_classes(ensemble, classifier, images, batch_size, draws)
     labels, original_row = rows.labels.numpy(), rows.original_row.numpy()
     _, first = np.unique(original_row, return_index=True)
     thwarted = shares_by_original(predicted["minimal"] != rows.target_labels.numpy(), original_row)
     recovered = shares_by_original(predicted["minimal"] == labels, original_row)
+    advance(1)
     return DefenseTrial(
         name,
         strength,
@@ -159,9 +174,8 @@ def _try(materials: Materials, rows: Rows, name: str, strength: float, ensemble:
 
 def choose_rate(trials: Sequence[DefenseTrial]) -> Choice:
     """RATE_RULE, on trials of the dropout ensemble."""
-    return Choice(
-        _largest_rate(trials), RATE_RULE, _tried(trials, "rate"), is_narrow(_largest_rate, trials, _otherwise)
-    )
+    narrow = is_narrow(_largest_rate, trials, _otherwise)
+    return Choice(_largest_rate(trials), RATE_RULE, _tried(trials, "rate"), narrow, RATE_REASON)
 
 
 def choose_sigma(rates: Sequence[DefenseTrial], sigmas: Sequence[DefenseTrial]) -> Choice:
@@ -175,7 +189,8 @@ def choose_sigma(rates: Sequence[DefenseTrial], sigmas: Sequence[DefenseTrial]) 
         return min(both[len(rates) :], key=lambda trial: (abs(trial.lost - aim.lost), trial.strength)).strength
 
     both = [*rates, *sigmas]
-    return Choice(choose(both), SIGMA_RULE, _tried(sigmas, "sigma"), is_narrow(choose, both, _otherwise))
+    narrow = is_narrow(choose, both, _otherwise)
+    return Choice(choose(both), SIGMA_RULE, _tried(sigmas, "sigma"), narrow, SIGMA_REASON)
 
 
 def _largest_rate(trials: Sequence[DefenseTrial]) -> float | None:

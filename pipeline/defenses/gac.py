@@ -6,7 +6,7 @@ control, and one that sees random noise instead of the generator's perturbations
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, make_dataclass, replace
 from typing import Annotated, Any, Literal
 
@@ -40,6 +40,7 @@ from pipeline.models.classifier import NormalizingClassifier
 from pipeline.models.generators import Generator
 from pipeline.models.inference import for_inference, predict, unit_interval
 from pipeline.models.modes import evaluation_mode
+from pipeline.randomness import generator
 from pipeline.ranges import Range
 from pipeline.training.gac import (
     CONTROL,
@@ -72,6 +73,10 @@ SEARCHED = 10000  # test images that those are looked for among
 LAMBDA_RULE = (
     "the lambda of the largest gain over the control on minimal adversarial images of unseen originals, of those that "
     "cost at most a point of clean accuracy on unseen images; of equal gains the smallest lambda"
+)
+LAMBDA_REASON = (
+    "the paper claims the gain for the right lambda (Section 3.3) and says nothing of a price; a gain that is paid for "
+    "with clean accuracy is no defense's. Trials have seeds of their own: their luck is in no judged training"
 )
 
 
@@ -132,31 +137,14 @@ def learn(
 
     samples = _watched(materials, contest)
 
-    def new(number: int) -> Contestants:
-        names = materials.seed, materials.source, materials.key, number
-        return new_contestants(widths, contest.training.images, contest.class_count, names)
-
-    def train(number: int) -> Arrays:
-        contestants, curves, status = new(number), [], "ok"
-        order, noise = (materials.generator(materials.key, number, what) for what in ("order", "noise"))
-        try:
-            for epoch in fit_gac(
-                contestants, contest.training.images, contest.training.labels, samples, number, order, noise,
-                progress.update, lambda_=used, **vars(training),
-            ):  # fmt: skip
-                curves.append(epoch)
-                progress.set_postfix({f"{number} {epoch.model} {epoch.split}": f"{epoch.accuracy:.4f}"}, refresh=False)
-        except TrainingFailed as failure:
-            status = str(failure)
-        return pack_training(contestants, curves, status)
-
+    task = _Training(widths, contest, samples, names_of(materials), materials.device, used, training)
     with materials.progress(seeds * training.epochs * len(contest.training.labels), "trainings") as progress:
-        kept = materials.kept("trainings", {**about, "lambda": used}, seeds, train)
+        kept = materials.kept("trainings", {**about, "lambda": used}, task, range(seeds), progress.advance)
     curves: list[GacEpoch] = []
     statuses = []
     trainings: dict[int, dict[str, nn.Module]] = {}
     for number, arrays in enumerate(kept):
-        contestants = new(number)
+        contestants = task.new(number)
         epochs, status = unpack_training(arrays, contestants)
         statuses.append(TrainingStatus(number, status))
         if status == "ok":
@@ -176,6 +164,44 @@ def learn(
         trainings=trainings,
         pictures=pictures,
     )
+
+
+def names_of(materials: Materials) -> tuple[int, str, str]:
+    """By which its random numbers are named: seed, source, family."""
+    return materials.seed, materials.source, materials.key
+
+
+@dataclass(frozen=True)
+class _Training:
+    """A task of the mapper: a training beside its controls, by its number."""
+
+    widths: Widths
+    contest: Contest
+    samples: Mapping[str, Sample]
+    names: tuple[int, str, str]
+    device: torch.device
+    lambda_: float
+    settings: GacTraining
+
+    def new(self, number: int) -> Contestants:
+        return new_contestants(
+            self.widths, self.contest.training.images, self.contest.class_count, (*self.names, number)
+        )
+
+    def __call__(self, number: int, advance: Callable[..., object]) -> Arrays:
+        contestants, curves, status = self.new(number), [], "ok"
+        order, noise = (generator(self.device, *self.names, number, what) for what in ("order", "noise"))
+        seen = self.contest.training
+        try:
+            for epoch in fit_gac(
+                contestants, seen.images, seen.labels, self.samples, number, order, noise, advance,
+                lambda_=self.lambda_, **vars(self.settings),
+            ):  # fmt: skip
+                curves.append(epoch)
+                advance(0, {f"{number} {epoch.model} {epoch.split}": f"{epoch.accuracy:.4f}"})
+        except TrainingFailed as failure:
+            status = str(failure)
+        return pack_training(contestants, curves, status)
 
 
 def open_contest(materials: Materials, share: float) -> Contest:
@@ -245,58 +271,33 @@ def _try_lambdas(
     first = torch.stack([(unseen.labels == label).nonzero()[0, 0] for label in range(contest.class_count)])
     shown = unseen.images[first]
     control: Arrays = {}
+    wanted = sorted(set(lambdas), reverse=True)
+    settings = {**about, "trial_epochs": epochs}
+    task = _Trial(widths, contest, adversarial, shown, names_of(materials), materials.device, training, epochs)
+    found: dict[float, Arrays] = {}
+    with materials.progress(len(wanted) * epochs * len(contest.training.labels), "trials") as progress:
+        while wanted and not control:
+            # The control knows no lambda: it is trained beside the first that does not fail.
+            first_one = {"lambda": wanted[0], "control": True}
+            what, blocks = f"trial at lambda {wanted[0]:g}", [(wanted[0], True)]
+            (one,) = materials.kept(what, {**settings, **first_one}, task, blocks, progress.advance)
+            found[wanted.pop(0)] = one
+            if unpacked(one["status"]) == "ok":
+                control = {kind: one[f"{CONTROL}/{kind}"] for kind in ("clean", "adversarial")}
+        blocks = [(lambda_, False) for lambda_ in wanted]
+        others = materials.kept("trials", {**settings, "lambdas": wanted}, task, blocks, progress.advance)
+        found |= zip(wanted, others, strict=True)
     trials, names, made = [], [], []
-    total = len(set(lambdas)) * epochs * len(contest.training.labels)
-    with materials.progress(total, "trials") as progress:
-        for lambda_ in sorted(set(lambdas), reverse=True):
-
-            def compute(_: int, lambda_: float = lambda_) -> Arrays:
-                # The control knows no lambda: it is trained beside the first that does not fail.
-                wanted = (GAC,) if control else (GAC, CONTROL)
-                names = materials.seed, materials.source, materials.key, "trial"
-                contestants = new_contestants(widths, contest.training.images, contest.class_count, names, wanted)
-                watched = Sample(contest.training.images[:WATCHED], contest.training.labels[:WATCHED], generated=False)
-                order, noise = (materials.generator(materials.key, "trial", what) for what in ("order", "noise"))
-                settings = {**vars(training), "epochs": epochs, "lambda_": lambda_}
-                try:
-                    for _epoch in fit_gac(
-                        contestants, contest.training.images, contest.training.labels, {"train": watched}, 0, order,
-                        noise, progress.update, **settings,
-                    ):  # fmt: skip
-                        pass
-                except TrainingFailed as failure:
-                    return {"status": packed(str(failure))}
-                judged = {
-                    f"{name}/{kind}": right(model, sample)
-                    for name, model in contestants.classifiers.items()
-                    for kind, sample in (("clean", unseen), ("adversarial", adversarial))
-                }
-                classifier = contestants.classifiers[GAC]
-                does = deceive(contestants.generator, classifier, unseen, torch.from_numpy(judged[f"{GAC}/clean"]))
-                fakes = generate(contestants.generator, shown)
-                return {
-                    "status": packed("ok"),
-                    **judged,
-                    "does": np.array(does),
-                    "made": fakes.cpu().numpy(),
-                    "before": predicted(classifier, shown),
-                    "after": predicted(classifier, fakes),
-                }
-
-            settings = {**about, "trial_epochs": epochs, "control": not control}
-            (found,) = materials.kept(f"trial at lambda {lambda_:g}", {**settings, "lambda": lambda_}, 1, compute)
-            trial = GacTrial(
-                materials.key, lambda_, epochs, len(rows.originals), len(rows.labels), len(unseen.labels),
-                unpacked(found["status"]),
-            )  # fmt: skip
-            if trial.status == "ok":
-                if not control:
-                    control.update({kind: found[f"{CONTROL}/{kind}"] for kind in ("clean", "adversarial")})
-                trial = _with_figures(trial, found, control, rows.original_row.numpy())
-                names.append(f"{materials.key} {lambda_:g}")
-                made.append((found["made"], found["before"], found["after"]))
-                progress.set_postfix({f"gain at {lambda_:g}": str(trial.gain)}, refresh=False)
-            trials.append(trial)
+    for lambda_, one in found.items():
+        trial = GacTrial(
+            materials.key, lambda_, epochs, len(rows.originals), len(rows.labels), len(unseen.labels),
+            unpacked(one["status"]),
+        )  # fmt: skip
+        if trial.status == "ok":
+            trial = _with_figures(trial, one, control, rows.original_row.numpy())
+            names.append(f"{materials.key} {lambda_:g}")
+            made.append((one["made"], one["before"], one["after"]))
+        trials.append(trial)
     if not made:
         return trials, None
     generated, before, after = zip(*made, strict=True)
@@ -308,6 +309,53 @@ def _try_lambdas(
         predicted_before=np.array(before, np.uint8),
         predicted_after=np.array(after, np.uint8),
     )
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A task of the mapper: a short training at a lambda, with the control beside it or without, and what it can do."""
+
+    widths: Widths
+    contest: Contest
+    adversarial: Sample
+    shown: Tensor
+    names: tuple[int, str, str]
+    device: torch.device
+    training: GacTraining
+    epochs: int
+
+    def __call__(self, block: tuple[float, bool], advance: Callable[..., object]) -> Arrays:
+        lambda_, with_control = block
+        wanted = (GAC, CONTROL) if with_control else (GAC,)
+        seen, unseen = self.contest.training, self.contest.unseen
+        names = *self.names, "trial"
+        contestants = new_contestants(self.widths, seen.images, self.contest.class_count, names, wanted)
+        watched = Sample(seen.images[:WATCHED], seen.labels[:WATCHED], generated=False)
+        order, noise = (generator(self.device, *names, what) for what in ("order", "noise"))
+        settings = {**vars(self.training), "epochs": self.epochs, "lambda_": lambda_}
+        try:
+            for _epoch in fit_gac(
+                contestants, seen.images, seen.labels, {"train": watched}, 0, order, noise, advance, **settings
+            ):
+                pass
+        except TrainingFailed as failure:
+            return {"status": packed(str(failure))}
+        judged = {
+            f"{name}/{kind}": right(model, sample)
+            for name, model in contestants.classifiers.items()
+            for kind, sample in (("clean", unseen), ("adversarial", self.adversarial))
+        }
+        classifier = contestants.classifiers[GAC]
+        does = deceive(contestants.generator, classifier, unseen, torch.from_numpy(judged[f"{GAC}/clean"]))
+        fakes = generate(contestants.generator, self.shown)
+        return {
+            "status": packed("ok"),
+            **judged,
+            "does": np.array(does),
+            "made": fakes.cpu().numpy(),
+            "before": predicted(classifier, self.shown),
+            "after": predicted(classifier, fakes),
+        }
 
 
 def _with_figures(trial: GacTrial, found: Arrays, control: Arrays, original_row: NDArray[np.int64]) -> GacTrial:
@@ -345,7 +393,8 @@ def choose_lambda(trials: Sequence[GacTrial]) -> Choice:
         }
         for trial in trials
     ]
-    return Choice(_best_lambda(trials), LAMBDA_RULE, tried, is_narrow(_best_lambda, trials, _otherwise))
+    narrow = is_narrow(_best_lambda, trials, _otherwise)
+    return Choice(_best_lambda(trials), LAMBDA_RULE, tried, narrow, LAMBDA_REASON)
 
 
 def _best_lambda(trials: Sequence[GacTrial]) -> float | None:

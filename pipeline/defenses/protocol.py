@@ -188,9 +188,17 @@ class Materials(Protocol):
         ...
 
     def kept(
-        self, what: str, about: Mapping[str, Any], count: int, compute: Callable[[int], dict[str, NDArray[Any]]]
+        self,
+        what: str,
+        about: Mapping[str, Any],
+        task: Callable[..., dict[str, NDArray[Any]]],
+        blocks: Sequence[Any],
+        advance: Callable[..., object] = lambda *numbers: None,
     ) -> list[dict[str, NDArray[Any]]]:
-        """`compute(i)` for i < count, arrays by name; each is kept on disk, so that an interrupted run goes on.
+        """`task(block, advance)` of each block, arrays by name; each is kept on disk: an interrupted run goes on.
+
+        Several are done at once where the environment says so: a task is a function at the top of a module, or a
+        `partial` of one, see `pipeline.mapper`; what it calls its `advance` with, this one is called with.
 
         what : a name within the family. about : everything that the results depend on beside images, sets, seed,
         device and code, JSON-able.

@@ -1,4 +1,8 @@
-"""A number that a rule chose on validation images."""
+"""A number that a rule chose on validation images.
+
+A rule is frozen: it stands in the choices file with its reason, and a test holds its words. Whoever changes one after
+test results were seen says so among the earlier analyses of the report.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,10 +15,11 @@ class Choice:
 
     value : what the rule says; None where no setting meets it. rule : in words, with what it does in a tie. tried : a
     row per setting tried, with the figures that the rule looks at. narrow : the choice would be another if one or two
-    images had come out otherwise.
+    images had come out otherwise. reason : why this rule and no other, in words; it rests on no test result.
     """
 
     value: float | None
     rule: str
     tried: Sequence[Mapping[str, Any]]
     narrow: bool = False
+    reason: str = ""

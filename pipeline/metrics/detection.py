@@ -1,7 +1,7 @@
 """How well a number tells adversarial images from others."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ SCORES = {
     "score_variance": 1,
     "mutual_information": 1,
 }
+NEEDED = ("attack", "original_row", "passes", *SCORES)  # columns of an evaluation
 BETWEEN_PASSES = ("vote_variance", "score_variance", "mutual_information")  # of one pass 0 for every image
 NEGATIVES = ("clean", "clean_all", "noise")
 FALSE_POSITIVE_RATES = (0.01, 0.05)
@@ -204,6 +205,17 @@ def detect(evaluation: pd.DataFrame, validation: pd.DataFrame) -> Detected:
             chosen.append({"score": best, **key, **about, **measured[best]})
             areas[attack, negatives] = again[best]["auc"]
     return Detected(pd.DataFrame(scores), pd.concat(curves, ignore_index=True), pd.DataFrame(chosen), areas)
+
+
+def detect_named(block: tuple[str, pd.DataFrame, pd.DataFrame], advance: Callable[[int], object]) -> Detected:
+    """A task of the mapper: `detect` of a defense, of its name and its evaluations, of which NEEDED is enough."""
+    name, evaluation, validation = block
+    try:
+        found = detect(evaluation, validation)
+    except PipelineError as error:
+        raise PipelineError(f"evaluation of '{name}': {error}") from None
+    advance(1)
+    return found
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import pandas as pd
 from pipeline.metrics.gains import ALLOWED_LOSS, CONTROLS
 from pipeline.metrics.trainings import FEWEST
 from pipeline.reporting import gac_figures as figures
+from pipeline.reporting.earlier_analysis import EARLIER
 from pipeline.reporting.formats import number, percent, points, times
 from pipeline.reporting.gac_figures import MODELS, GeneratedImages
 from pipeline.reporting.names import families_of, label
@@ -78,6 +79,7 @@ def gac_section(metrics: Mapping[str, Any], results: GacResults, class_names: tu
             "configurations": [_configuration(metrics, version) for version in families],
             "originals": {version: metrics["defenses"][version]["originals"] for version in families},
             "fewest": FEWEST,
+            "earlier": EARLIER,
             "allowed_loss": ALLOWED_LOSS,
             "paper_gain": GAC_GAIN,
             "models": list(MODELS.values()),

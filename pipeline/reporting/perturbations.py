@@ -73,7 +73,7 @@ def primary(metrics: Mapping[str, Any]) -> list[str]:
 
 
 def choices(metrics: Mapping[str, Any]) -> list[list[str]]:
-    """A row per number that a rule chooses: whose it is, what the rule says, what was used, whether it is narrow."""
+    """A row per number that a rule chooses: whose it is, what the rule says, what was used, whether it is narrow, why the rule."""
     rows = []
     for family, found in metrics.get("choices", {}).items():
         for name, choice in found.items():
@@ -86,6 +86,7 @@ def choices(metrics: Mapping[str, Any]) -> list[list[str]]:
                     f"{choice['used']:g}",
                     "yes" if choice["narrow"] else "no",
                     choice["rule"],
+                    choice.get("reason", ""),
                 ]
             )
     return rows

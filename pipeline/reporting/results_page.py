@@ -10,6 +10,7 @@ from pipeline.reporting.autoencoder import controls, knowing
 from pipeline.reporting.comparison import compared, with_names
 from pipeline.reporting.detection import contest
 from pipeline.reporting.dropout import ENSEMBLE, rivals
+from pipeline.reporting.earlier_analysis import EARLIER
 from pipeline.reporting.formats import budget, number, percent, points
 from pipeline.reporting.gac import gains_everywhere
 from pipeline.reporting.gac_figures import MODELS
@@ -33,6 +34,7 @@ def results_page(metrics_by_study: Mapping[str, Metrics]) -> str:
         paper_attacks=PAPER_ATTACKS,
         models=list(MODELS.values()),
         paper_gain=GAC_GAIN,
+        earlier=EARLIER if any(metrics["gac"] for metrics in named.values()) else None,
         markdown=markdown,
     )
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"  # what is left out leaves lines
@@ -74,6 +76,7 @@ def study_results(metrics: Metrics) -> dict[str, Any]:
             }
             for version, entry in metrics["gac"].items()
         ],
+        "corrected": "primary" in metrics,
         "gac_rows": _gac_rows(metrics),
         "attacks": _attack_table(metrics),
         "distances": distances(metrics),

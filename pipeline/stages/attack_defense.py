@@ -28,6 +28,7 @@ from pipeline.artifacts.statistics import write_frame
 from pipeline.attacks.shared.adaptive import Attempt, attack_defense
 from pipeline.attacks.shared.adaptive_settings import AdaptiveSettings, attacks_of
 from pipeline.attacks.shared.defended import Target, check_gradients, multiply_adds
+from pipeline.attacks.shared.runs import each_block
 from pipeline.devices import batching
 from pipeline.errors import PipelineError
 from pipeline.metrics.adaptive import Check
@@ -98,7 +99,8 @@ def attack_one(study: Study, loaded: Loaded, classifier: nn.Module, folder: Path
             progress.update(count)
 
         undefended = None if itself else classifier
-        for attempt in attack_defense(target, undefended, images, labels, batch_size, settings, advance):
+        each = partial(each_block, f"attack {name}")
+        for attempt in attack_defense(target, undefended, images, labels, batch_size, settings, advance, each):
             frames.append(attempt_rows(attempt, originals, labels, source_index))
             found[attempt.attack] = attempt
     checks = check_gradients(target, settings.draws, images[:CHECKED], labels[:CHECKED], batch_size)

@@ -1,21 +1,28 @@
 """What every stage script shares: its words on the command line, its one-line errors, its running time."""
 
 import argparse
+import os
 import resource
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from pipeline.artifacts.files import locked
 from pipeline.errors import PipelineError
+from pipeline.mapper import wanted
+from pipeline.processes import end_with_parent
 from pipeline.registry import serve_own_files
 from pipeline.studies import Study
 
-TIMES = Path(".work/stage_times.csv")
+WORK = Path(".work")
+TIMES = WORK / "stage_times.csv"
 
 
 def run(main: Callable[..., None], doc: str | None, key: str = "") -> None:
     """Parse `<study> [<key>]`, call `main(study)` or `main(study, key)`, and turn what a user can mend into one line.
+
+    A second process of the same stage and words waits until the first is done.
 
     key : what the second word names ("attack", "defense"); left out, there is none.
     """
@@ -25,25 +32,30 @@ def run(main: Callable[..., None], doc: str | None, key: str = "") -> None:
         parser.add_argument("key", metavar=key, help=f"key of the {key} in the study's params")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     words = parser.parse_args()
+    keys = [words.key] if key else []
 
-    def begin() -> None:
+    def work() -> None:
         study = Study(words.study)
         serve_own_files(study.folder)
-        main(study, *([words.key] if key else []))
+        label = [Path(sys.argv[0]).stem, study.name, *keys]
+        with locked(WORK / f"{'-'.join(label).replace('/', '_')}.lock", " ".join(label)):
+            main(study, *keys)
 
-    command(
-        begin,
-        words.debug,
-        [words.study, getattr(words, "key", "")],
-    )
+    command(work, words.debug, [words.study, *keys])
 
 
 def command(main: Callable[[], None], debug: bool, labels: list[str]) -> None:
-    """Call `main`; errors that a user can mend are one line on standard error and exit code 1."""
+    """Call `main`; errors that a user can mend are one line on standard error and exit code 1.
+
+    Under DVC the process ends with it: DVC killed alone and started again would start another beside it.
+    """
+    if "DVC_STAGE" in os.environ:
+        end_with_parent()
     started = time.perf_counter()
     for stream in (sys.stdout, sys.stderr):  # a locale of another encoding is no reason to fail
         stream.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
     try:
+        wanted()  # what is wrong with the environment, before any work
         main()
     except PipelineError as error:
         _fail(str(error), debug)
@@ -57,9 +69,9 @@ def command(main: Callable[[], None], debug: bool, labels: list[str]) -> None:
     name = Path(sys.argv[0]).stem
     print(f"{name}: {seconds:.1f} s, peak memory {peak:.0f} MiB", file=sys.stderr)
     try:
-        TIMES.parent.mkdir(exist_ok=True)
+        WORK.mkdir(exist_ok=True)
         with open(TIMES, "a", encoding="utf-8") as log:
-            log.write(f"{name},{' '.join(filter(None, labels))},{seconds:.1f},{peak:.0f}\n")
+            log.write(f"{name},{' '.join(labels)},{seconds:.1f},{peak:.0f}\n")
     except OSError as error:  # what was asked for is done
         print(f"{TIMES}: not written: {error.strerror or error}", file=sys.stderr)
 

@@ -21,10 +21,11 @@ from pipeline.artifacts.metrics import write_metrics
 from pipeline.artifacts.statistics import read_frame, write_frame
 from pipeline.errors import PipelineError
 from pipeline.machine import describe_machine
+from pipeline.mapper import in_order
 from pipeline.metrics.adaptive import summarize_adaptive
 from pipeline.metrics.calibration import PAPER_RATIO
 from pipeline.metrics.comparisons import compare_family
-from pipeline.metrics.detection import area_gain, detect
+from pipeline.metrics.detection import NEEDED, area_gain, detect_named
 from pipeline.metrics.gac_summary import gains_on, summarize_gac
 from pipeline.metrics.gains import CONTROLS
 from pipeline.metrics.replicates import summarize_replicates
@@ -40,7 +41,7 @@ from pipeline.metrics.summary import (
 from pipeline.metrics.trainings import first_training
 from pipeline.metrics.transfer import summarize_sizes
 from pipeline.params import AUTO, stated_at
-from pipeline.progress import each
+from pipeline.progress import bar
 from pipeline.stages.command import run
 from pipeline.studies import Study
 
@@ -69,11 +70,8 @@ def main(study: Study) -> None:
                 listed = others[others["attack"].isin(study.other_attacks)]  # one that was taken out is still there
                 frame = pd.concat([frame, listed], ignore_index=True)
             everything[name] = frame
-            defenses[name] = {
-                "arguments": about["arguments"],
-                "trained": about["role"] is not None,
-                **summarize_evaluation(frame),
-            }
+            described = {"arguments": about["arguments"], "trained": about["role"] is not None}
+            defenses[name] = described | summarize_evaluation(frame)
     choices = _choices(study, attacks, {name: about["arguments"] for name, (_, about) in evaluations.items()})
     abouts = {name: about for name, (_, about) in evaluations.items()}
     comparisons: dict[str, Any] = {}
@@ -133,18 +131,20 @@ def _attacks(study: Study) -> dict[str, Any]:
 
 
 def _detect(study: Study, evaluations: dict[str, pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Detection by every score, and by the chosen ones, with what those gain over the first defense's.
-
-    Of the first training.
-    """
+    """Detection, of the first training: by every score; by the chosen, with what it gains over the first defense's."""
     paths = {name: study.evaluation_path(family, name) for family, names in study.families.items() for name in names}
-    found = {}
-    for name, frame in each(evaluations.items(), f"detect {study.name}", "defense", len(evaluations)):
-        validation, _ = read_evaluation(paths[name], VALIDATION)
-        try:
-            found[name] = detect(first_training(frame), first_training(validation))
-        except PipelineError as error:
-            raise PipelineError(f"evaluation of '{name}' in {study.name}: {error}") from None
+
+    def needed(frame: pd.DataFrame) -> pd.DataFrame:
+        return first_training(frame)[list(NEEDED)]
+
+    blocks = (
+        (name, needed(frame), needed(read_evaluation(paths[name], VALIDATION)[0]))
+        for name, frame in evaluations.items()
+    )
+    with bar(len(evaluations), f"detect {study.name}", "defense") as progress:
+        what = f"detect {study.name}"
+        detected = list(in_order(what, detect_named, blocks, progress.update, tensors=False))
+    found = dict(zip(evaluations, detected, strict=True))
     first = next(iter(found))
     keys = ["attack", "negatives"]
     tables = {
@@ -169,7 +169,8 @@ def _choices(study: Study, attacks: dict[str, Any], arguments: dict[str, dict[st
     """choices.<family>.<parameter>: what the rule says, what was used, whether it hangs on one or two images."""
 
     def entry(choice: Any, used: Any) -> dict[str, Any]:
-        return {"by_rule": choice.value, "used": used, "rule": choice.rule, "narrow": choice.narrow}
+        told = {name: getattr(choice, name) for name in ("rule", "narrow", "reason")}
+        return {"by_rule": choice.value, "used": used, **told}
 
     found: dict[str, Any] = {"attacks": {}}
     used = {"step_size": attacks["minimal"]["params"], "extra_steps": attacks["extended"]["params"]}
@@ -285,9 +286,9 @@ def _learning(study: Study, choices: dict[str, Any]) -> dict[str, Any]:
 
 
 def _replicates(folder: Path, primary: dict[str, Any]) -> dict[str, Any]:
-    judged = read_frame(folder / "judged.parquet", "replicated_evaluation")[0]
-    examples = read_frame(folder / "examples.parquet", "replicated_examples")[0]
-    return summarize_replicates(judged, examples, primary)
+    judged, about = read_frame(folder / "judged.parquet", "replicated_evaluation")
+    examples, _ = read_frame(folder / "examples.parquet", "replicated_examples")
+    return summarize_replicates(judged, examples, primary, about["sources"])
 
 
 def _adaptive(study: Study, chosen: pd.DataFrame) -> dict[str, Any]:

@@ -8,13 +8,12 @@ Cost:   for each replicate a training, its sets' steps, the defenses' trainings 
 """
 
 from dataclasses import asdict
-from functools import partial
 from typing import Annotated, Any
 
 from pipeline.artifacts.learning import is_attacked
 from pipeline.artifacts.left_out import leave_out, reason_left_out
 from pipeline.artifacts.outside import given_in, retraining
-from pipeline.artifacts.replication import ATTACKS, Family, Recipe, frames_of, replicate
+from pipeline.artifacts.replication import ATTACKS, Family, Recipe, frames_of, task_of
 from pipeline.artifacts.shards import ShardStore
 from pipeline.artifacts.statistics import write_frame
 from pipeline.defenses.protocol import load_defense
@@ -38,17 +37,25 @@ def main(study: Study) -> None:
 
 
 def train(study: Study) -> None:
-    """Train and judge them all, and write the tables. Raises LeftOut where none is wanted, or none may be trained."""
-    if study.value("replicates.count") == 0:
-        raise LeftOut(f"no replicates are asked for ({study.where('replicates.count')}: 0)")
-    count = study.checked("replicates.count", Annotated[int, Range(2, 1000)])
+    """Train and judge them all, and write the tables. Raises LeftOut where the classifier may not be trained anew."""
+    count = count_of(study)
+    if not count:
+        raise LeftOut("no further trainings of the classifier are asked for (replicates.count: 0)")
     recipe = recipe_of(study)
     store = ShardStore([recipe.images], {"replicate": asdict(recipe) | {"images": ""}, "device": str(study.device)})
-    store.fill(count, partial(replicate, recipe=recipe))
+    store.fill(count, task_of(recipe), what=f"replicate {study.name}")
     tables = frames_of(list(store.load(count)), recipe.defenses)
     about = {"dataset": study.name, "replicates": count, "sources": dict(recipe.counts)}
     for name, schema in SCHEMAS.items():
         write_frame(study.path("replicates") / f"{name}.parquet", tables[name], schema, about)
+
+
+def count_of(study: Study) -> int:
+    """How many replicates: none, or as many as an interval needs. Raises PipelineError."""
+    count: int = study.checked("replicates.count", Annotated[int, Range(0, 1000)])
+    if count == 1:
+        raise PipelineError(f"{study.where('replicates.count')}: expected 0, or 2 and more to compare, found 1")
+    return count
 
 
 def recipe_of(study: Study) -> Recipe:

@@ -8,6 +8,7 @@ Cost:   a training each; for each classifier the steps of its images, and one pa
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
@@ -23,14 +24,14 @@ from pipeline.artifacts.outside import given_in, retraining
 from pipeline.artifacts.statistics import write_frame
 from pipeline.artifacts.weights import save_model
 from pipeline.attacks import extended, minimal
-from pipeline.attacks.shared.engine import run_attack
-from pipeline.attacks.shared.goals import Goal
+from pipeline.attacks.shared.transfer import Transfer
 from pipeline.devices import batching
 from pipeline.errors import LeftOut, PipelineError
+from pipeline.mapper import in_order
 from pipeline.metrics.sources import select_sources
 from pipeline.metrics.splits import validation_mask
-from pipeline.metrics.transfer import Size, measure_examples, measure_transfer
-from pipeline.models.inference import depth_and_width, for_inference, predict, to_unit_interval
+from pipeline.metrics.transfer import Size
+from pipeline.models.inference import depth_and_width, for_inference, predict
 from pipeline.params import parameters_of
 from pipeline.progress import bar
 from pipeline.randomness import derive_seed
@@ -38,7 +39,7 @@ from pipeline.ranges import Range
 from pipeline.stages.command import run
 from pipeline.stages.sets import chosen_arguments, targets_of
 from pipeline.studies import Study
-from pipeline.training.classifier import Epoch, divide, fit_classifier, train_classifier
+from pipeline.training.classifier import Epoch, divide, fit_classifier, train_one
 
 
 @dataclass(frozen=True)
@@ -75,12 +76,11 @@ def compare(study: Study) -> None:
     division = divide(split.images, split.labels, held_out, device)
     models, curves = {}, []
     total = len(architectures) * training["epochs"] * len(division.images)
+    names = study.seed, study.source, "size"
+    task = partial(train_one, division, len(description.class_names), names, training, build)
     with bar(total, f"train sizes {study.name}", "image") as progress:
-        for name, architecture in architectures.items():
-            names = study.seed, study.source, "size", name
-            model, epochs = train_classifier(
-                division, len(description.class_names), names, architecture, training, progress, f"{name} ", build
-            )
+        trained = in_order(f"train sizes {study.name}", task, architectures.items(), progress.advance)
+        for name, (model, epochs) in zip(architectures, trained, strict=True):
             curves += [SizeEpoch(**vars(epoch), model=name) for epoch in epochs]
             save_model(folder / "classifiers" / f"{name}.safetensors", model)
             models[name] = for_inference(model, device)
@@ -133,45 +133,24 @@ def _transfer(
     chosen = select_sources(test.images, test.labels, classify_by_all, count, class_names, random, where)
     originals = test.images[chosen]
     original_row, targets = targets_of(study, "sizes", test.labels[chosen], len(class_names))
-    labels = test.labels[chosen][original_row]
-    rows = torch.from_numpy(original_row).to(device, torch.int64)
-    goal = Goal(torch.from_numpy(targets).to(device, torch.int64))
-
-    sizes, examples, transfers = [], [], []
+    sizes = []
     for name, model in models.items():
         right = classify(model, test.images).argmax(1) == test.labels
         parameters = sum(parameter.numel() for parameter in model.parameters())
         sizes.append(Size(name, *depth_and_width(model), parameters, epochs, float(right.mean())))
+    attacks = (("minimal", minimal.attack, first), ("extended", extended.attack, further))
+    task = Transfer(
+        models, originals, original_row, test.labels[chosen][original_row], targets, attacks, settings.attack,
+        settings.predict,
+    )  # fmt: skip
     with bar(2 * len(models) * len(targets), f"transfer {study.name}", "image") as progress:
-        for name, model in models.items():
-            before = classify(model, originals)[original_row]
-            clean = to_unit_interval(torch.from_numpy(originals).to(device)[rows], model)
-            images, steps = clean, np.zeros(len(rows), np.int16)
-            for kind, attack, arguments in (
-                ("minimal", minimal.attack, first),
-                ("extended", extended.attack, further),
-            ):
-                images, more = run_attack(
-                    attack,
-                    model,
-                    images,
-                    torch.arange(len(rows), device=device),
-                    goal,
-                    settings.attack,
-                    lambda finished, fooled: progress.update(finished),
-                    **arguments,
-                )
-                steps = steps + more.cpu().numpy().astype(np.int16)
-                stored = images.cpu().numpy()
-                frame = measure_examples(stored, clean.cpu().numpy(), classify(model, stored), before, targets)
-                frame.insert(0, "original_row", original_row)
-                examples.append(frame.assign(steps=steps, attack=kind, model=name, label=labels))
-                fooled = frame["is_adversarial"].to_numpy()
-                for other, tried in models.items():
-                    predicted = classify(tried, stored).argmax(1)[fooled]
-                    judged = predicted, labels[fooled], targets[fooled], original_row[fooled]
-                    transfers.append(measure_transfer(kind, name, other, *judged))
-    return pd.DataFrame(sizes), pd.concat(examples, ignore_index=True), pd.DataFrame(transfers)
+
+        def advance(finished: int, fooled: int | None = None) -> None:
+            progress.update(finished)
+
+        found = list(in_order(f"transfer {study.name}", task, models, advance))
+    examples = pd.concat([frame for frames, _ in found for frame in frames], ignore_index=True)
+    return pd.DataFrame(sizes), examples, pd.DataFrame([row for _, rows in found for row in rows])
 
 
 if __name__ == "__main__":

@@ -191,3 +191,28 @@ def fit_classifier(
             functional.cross_entropy(logits, validation_labels).item(),
             (logits.argmax(1) == validation_labels).float().mean().item(),
         )
+
+
+def train_one(
+    division: Division,
+    class_count: int,
+    names: tuple[int, *tuple[str, ...]],
+    training: Mapping[str, Any],
+    build: Callable[..., nn.Module],
+    block: tuple[str, Mapping[str, Any]],
+    advance: Callable[..., object],
+) -> tuple[nn.Module, list[Epoch]]:
+    """A task of the mapper: a classifier by its name and architecture, trained; `names` and its own seed it."""
+    name, architecture = block
+    progress = _Telling(advance)
+    return train_classifier(division, class_count, (*names, name), architecture, training, progress, f"{name} ", build)
+
+
+@dataclass(frozen=True)
+class _Telling:
+    """What `train_classifier` takes for a bar."""
+
+    update: Callable[..., object]
+
+    def set_postfix(self, shown: Mapping[str, str], refresh: bool = True) -> None:
+        self.update(0, shown)

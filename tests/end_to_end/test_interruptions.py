@@ -20,44 +20,27 @@ from tests.root import ROOT
 from tests.tree import Tree
 
 pytestmark = pytest.mark.slow
-# A stage with small blocks that take their time, so that an interrupted one has some to keep.
-SMALL = """
-import dataclasses, runpy, sys, time
-import pipeline.artifacts.shards as shards
-import pipeline.devices as devices
-
-devices.TABLE["cpu"] = dataclasses.replace(devices.TABLE["cpu"], block=90)
-fill = shards.ShardStore.fill
-
-
-def slowly(store, count, compute):
-    return fill(store, count, lambda index: (time.sleep(0.5), compute(index))[1])
-
-
-shards.ShardStore.fill = slowly
-sys.argv = ["minimal", "tiny"]
-runpy.run_module("pipeline.stages.minimal", run_name="__main__")
-"""
 
 
 def test_killed_while_generating_it_goes_on_and_gives_the_same_bytes(tree: Tree) -> None:
     path = tree.folder / "data/adversarial/tiny/minimal.h5"
-    command = [sys.executable, "-c", SMALL]
+    command = [sys.executable, "-m", "tests.small_blocks", "90", "0.5", "minimal", "tiny"]
     path.unlink()
-    tree.run(*command)
+    tree.run(*command, PYTHONPATH=str(ROOT))
     expected = path.read_bytes()
     path.unlink()
     shutil.rmtree(tree.folder / ".work", ignore_errors=True)
     process = subprocess.Popen(
-        command, cwd=tree.folder, stderr=subprocess.DEVNULL, env=tree.environment(), start_new_session=True
-    )
+        command, cwd=tree.folder, stderr=subprocess.DEVNULL, env=tree.environment(PYTHONPATH=str(ROOT)),
+        start_new_session=True,
+    )  # fmt: skip
     while not list(tree.folder.glob(".work/*/00001.safetensors")):
         time.sleep(0.005)
         assert process.poll() is None, "it finished before it could be killed"
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert not path.exists()
-    done = tree.start(*command)
+    done = tree.start(*command, PYTHONPATH=str(ROOT))
     assert done.returncode == 0, done.stderr
     assert "of 10 blocks were there from an interrupted run" in done.stdout + done.stderr
     assert path.read_bytes() == expected

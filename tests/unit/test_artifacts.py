@@ -1,6 +1,10 @@
 """Files: written whole or not at all, the same bytes each time, and refused by name when broken."""
 
 import hashlib
+import os
+import platform
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,17 +17,21 @@ from numpy.typing import NDArray
 
 from pipeline.artifacts import adversarial, images
 from pipeline.artifacts.checkpoint import load_classifier
+from pipeline.artifacts.choices import read_choices, write_choices
 from pipeline.artifacts.curves import read_curves
-from pipeline.artifacts.files import replacing
+from pipeline.artifacts.files import replacing, replacing_folder
 from pipeline.artifacts.found import Found, read_found, write_found
 from pipeline.artifacts.metrics import read_metrics
 from pipeline.artifacts.shards import ShardStore
 from pipeline.artifacts.statistics import read_frame, write_frame
 from pipeline.artifacts.weights import save_model
 from pipeline.errors import PipelineError
+from pipeline.mapper import Advance
 from pipeline.metrics.calibration import StepSizeTrial
+from pipeline.metrics.choices import Choice
 from pipeline.metrics.sources import every_target, select_sources, some_targets, turns
 from pipeline.models.cnn import Classifier
+from tests.root import ROOT
 from tests.sets import make_set
 
 
@@ -183,6 +191,13 @@ def test_broken_classifiers_are_refused_by_name(tmp_path: Path) -> None:
         load_classifier(path)
 
 
+def test_a_mean_over_nothing_is_null_among_what_was_tried(tmp_path: Path) -> None:
+    tried = [{"step_size": 0.1234567, "l2_mean": float("nan"), "images": 3}]
+    write_choices(tmp_path / "choices.json", {"step_size": Choice(0.1, "the rule", tried)})
+    found = read_choices(tmp_path / "choices.json")["step_size"].tried
+    assert found == [{"step_size": 0.123457, "l2_mean": None, "images": 3}]
+
+
 def test_frames_round_trip_and_are_byte_stable(tmp_path: Path) -> None:
     frame = pd.DataFrame({"label": np.array([1, 2], np.uint8), "l2": np.array([0.5, 1.5], np.float32)})
     for name in ("a", "b"):
@@ -230,7 +245,7 @@ def test_shards_survive_and_are_not_mixed_up(tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     made = []
 
-    def compute(index: int) -> dict[str, NDArray[np.int64]]:
+    def compute(index: int, advance: Advance) -> dict[str, NDArray[np.int64]]:
         if index == 2 and len(made) == 2:
             raise KeyboardInterrupt
         made.append(index)
@@ -246,6 +261,89 @@ def test_shards_survive_and_are_not_mixed_up(tmp_path: Path, monkeypatch: pytest
     assert ShardStore([], {"step": 2}).folder != store.folder
     store.clear()
     assert not store.folder.exists()
+
+
+@pytest.mark.parametrize("spoiled", ["truncated", "empty", "flipped", "another's", "another run's", "no shard", "gone"])
+def test_a_shard_that_is_not_as_it_was_stored_is_computed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoiled: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = []
+
+    def compute(index: int, advance: Advance) -> dict[str, NDArray[np.int64]]:
+        made.append(index)
+        return {"a": np.arange(9) + index, "nothing": np.zeros((0, 2))}
+
+    store, other = ShardStore([], {"step": 1}), ShardStore([], {"step": 2})
+    store.fill(3, compute)
+    other.fill(3, compute)
+    path = store.folder / "00001.safetensors"
+    whole = path.read_bytes()
+    if spoiled == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(
+            {
+                "truncated": whole[:-3],
+                "empty": b"",
+                "flipped": whole[:-20] + bytes([whole[-20] ^ 1]) + whole[-19:],
+                "another's": (store.folder / "00000.safetensors").read_bytes(),
+                "another run's": (other.folder / path.name).read_bytes(),
+                "no shard": b"no safetensors",
+            }[spoiled]
+        )
+    with pytest.raises(PipelineError, match=r"00001.safetensors: expected what was stored there"):
+        list(store.load(3))
+    made.clear()
+    assert store.fill(3, compute) == 2
+    assert made == [1]
+    assert path.read_bytes() == whole
+
+
+def test_what_a_killed_writer_left_is_deleted_and_a_live_ones_is_not(tmp_path: Path) -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    for kind in ("file", "folder"):
+        path, node = tmp_path / kind / "x", platform.node()
+        dead, alive = (path.with_name(f"x.{node}-{pid}.part") for pid in (ended.pid, os.getppid()))
+        for part in (dead, alive):
+            part.mkdir(parents=True) if kind == "folder" else (part.parent.mkdir(exist_ok=True), part.write_text("p"))
+        with (replacing_folder if kind == "folder" else replacing)(path) as part:
+            (part / "inside" if kind == "folder" else part).write_text("whole")
+        assert {found.name for found in path.parent.iterdir()} == {"x", alive.name}
+
+
+LOCKING = """
+import sys, time
+from pathlib import Path
+from pipeline.artifacts.files import locked
+
+with locked(Path("it.lock"), "the thing"):
+    print("in", flush=True)
+    sys.stdin.readline()
+    Path("log").open("a").write(sys.argv[1])
+"""
+
+
+def test_a_second_process_waits_and_says_for_whom(tmp_path: Path) -> None:
+    def start(word: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [sys.executable, "-c", LOCKING, word], cwd=tmp_path, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    first = start("1")
+    assert first.stdout.readline() == "in\n"  # type: ignore[union-attr]
+    second = start("2")
+    said = second.stderr.readline()  # type: ignore[union-attr]
+    assert said == f"waiting for process {first.pid} on {platform.node()}, which makes the thing (it.lock)\n"
+    second.stdin.write("\n")  # type: ignore[union-attr]
+    second.stdin.flush()  # type: ignore[union-attr]
+    first.kill()  # however it ends, its lock ends with it
+    first.communicate()
+    second.communicate()
+    assert second.returncode == 0
+    assert (tmp_path / "log").read_text() == "2"
 
 
 def test_sources_are_balanced_and_right() -> None:

@@ -1,6 +1,10 @@
 """Classifiers that somebody else has made: what is taken, and what is refused in one line, naming what is wrong."""
 
 import itertools
+import os
+import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -25,6 +29,7 @@ from pipeline.attacks.shared.goals import Goal
 from pipeline.attacks.shared.precision import Lowered
 from pipeline.defenses import adversarial_training
 from pipeline.defenses.dropout_ensemble import check_drops, dropout_ensemble
+from pipeline.defenses.undefended import undefended
 from pipeline.errors import LeftOut, PipelineError
 from pipeline.models.dropout import sampling
 from pipeline.models.inference import for_inference, predict
@@ -307,6 +312,19 @@ def test_two_studies_may_have_modules_of_one_name(project: Project) -> None:
     assert own_module(other, project.nets).number == 4
     assert own_module(project.folder, project.nets).number == 3
     assert isinstance(load_classifier("data/classifiers/tiny.safetensors"), Outside)
+
+
+def test_another_process_finds_its_code(project: Project) -> None:
+    """As workers do, who are sent it."""
+    (project.folder / "model.pickle").write_bytes(pickle.dumps((undefended, project.take())))
+    program = (
+        "import pickle, torch, pipeline.registry\n"
+        "_, model = pickle.load(open('studies/tiny/model.pickle', 'rb'))\n"
+        "print(tuple(model(torch.rand(2, 1, 8, 8)).shape))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "(2, 3)\n"), done.stderr
 
 
 def test_an_own_file_comes_before_what_is_installed(project: Project) -> None:

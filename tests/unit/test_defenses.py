@@ -35,6 +35,7 @@ from pipeline.defenses.protocol import Choice, Defense, Examined, Learned, Mater
 from pipeline.defenses.shared.choices import is_narrow, settle, shares_by_original
 from pipeline.defenses.shared.pictures import Generated, Restorations
 from pipeline.errors import PipelineError
+from pipeline.mapper import Advance
 from pipeline.models.autoencoder import Autoencoder, RestoringClassifier
 from pipeline.models.cnn import Classifier
 from pipeline.models.mlp import FullyConnectedClassifier
@@ -165,21 +166,21 @@ def test_materials_are_those_of_the_study(tmp_path: Path, monkeypatch: pytest.Mo
         assert len(pairs.originals) == 12
     calls: list[int] = []
 
-    def compute(number: int) -> dict[str, Any]:
+    def compute(number: int, advance: Advance) -> dict[str, Any]:
         calls.append(number)
         if len(calls) == 2:
             raise KeyboardInterrupt
         return {"number": np.array([number])}
 
     with pytest.raises(KeyboardInterrupt):
-        materials.kept("it", {"a": 1}, 3, compute)
-    found = materials.kept("it", {"a": 1}, 3, compute)
+        materials.kept("it", {"a": 1}, compute, range(3))
+    found = materials.kept("it", {"a": 1}, compute, range(3))
     assert [int(arrays["number"][0]) for arrays in found] == [0, 1, 2]
     assert calls == [0, 1, 1, 2]
-    assert study.materials("another").kept("it", {"a": 1}, 1, compute)
+    assert study.materials("another").kept("it", {"a": 1}, compute, range(1))
     assert len(calls) == 5  # another family's are others
     study_materials = study.materials("toy_defense")
-    study_materials.kept("it", {"a": 1}, 3, compute)
+    study_materials.kept("it", {"a": 1}, compute, range(3))
     study_materials.clear()
     assert len(list((tmp_path / "work").iterdir())) == 1
 

@@ -73,6 +73,12 @@ def test_the_results_page_stands_a_study_of_any_defenses(families: dict | None) 
         assert len({line.count("|") for line in table.splitlines()}) == 1, table
 
 
+def test_an_earlier_analysis_is_told_where_there_is_a_gac() -> None:
+    told = "lost to noise, -1.8 points [-2.9, -0.8]. After these test results had been seen the rule got its condition"
+    assert told in results_page({"made": full()})
+    assert "earlier analysis" not in results_page({"made": made_metrics({"mine": ["mine"]})})
+
+
 def test_the_results_page_says_every_gain_and_every_loss() -> None:
     metrics = full()
     everywhere = metrics["gac"]["gac_vanilla"]["gain_on"]

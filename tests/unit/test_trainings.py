@@ -13,6 +13,7 @@ from scipy import stats
 from pipeline.artifacts.evaluations import read_evaluation, write_evaluation
 from pipeline.artifacts.judging import Judged, judge_parts, parts_to_judge
 from pipeline.artifacts.statistics import write_frame
+from pipeline.defenses import autoencoder_ensemble
 from pipeline.defenses.dropout_ensemble import dropout_ensemble
 from pipeline.defenses.protocol import load_defense
 from pipeline.defenses.undefended import undefended
@@ -27,17 +28,55 @@ from pipeline.reporting.outcomes import outcome_table
 from pipeline.reporting.predicates import gains, loses, too_few, with_verdict
 from pipeline.stages.families import primary_of
 from pipeline.studies import Study as Params
+from pipeline.training.autoencoder import AutoencoderTraining, fit_autoencoder
 from tests.made_study import made_metrics
 from tests.root import ROOT
 from tests.study import Study
 
 
-# --- the rows ----------------------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     return Study(tmp_path_factory.mktemp("study"))
 
 
+# --- choosing apart from judging ---------------------------------------------------------------------------------
+def test_defenses_that_are_trained_and_choose_by_trials_are_these_two() -> None:
+    """Of each a test asks that no trial is a judged training: the GAC's in test_gac.py, the other's below."""
+    names = [
+        path.stem for path in (ROOT / "pipeline/defenses").glob("*.py") if path.stem not in ("__init__", "protocol")
+    ]
+    assert {name for name in names if load_defense(name).tried} == {"gac", "autoencoder_ensemble"}
+
+
+def test_a_trial_of_the_autoencoder_is_no_judged_training(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many epochs on as many originals, at the same rate: it starts and draws otherwise."""
+    starts = []
+
+    def fit(
+        model: Any, classifier: Any, pairs: Any, held_out: Any, draws: torch.Generator, *rest: Any, **how: Any
+    ) -> Any:
+        starts.append((draws.initial_seed(), next(model.parameters()).detach().clone()))
+        return fit_autoencoder(model, classifier, pairs, held_out, draws, *rest, **how)
+
+    monkeypatch.setattr(autoencoder_ensemble, "fit_autoencoder", fit)
+    materials = study.materials("mine")
+    training = AutoencoderTraining(
+        epochs=1, patience=1, batch_size=64, learning_rate=1e-3, clean_share=0.0, classifier_weight=0.0, flip=False
+    )
+    trials = autoencoder_ensemble.Trials(originals=1000, epochs=1, passes=(1,), dropout=(0.1,))
+    autoencoder_ensemble.learn(
+        materials,
+        architecture=autoencoder_ensemble.Architecture(channels=(4,), residual=False, dropout=0.1),
+        training=training,
+        trials=trials,
+    )
+    materials.clear()
+    (trial, judged_) = starts
+    assert trial[0] != judged_[0]
+    assert not torch.equal(trial[1], judged_[1])
+
+
+# --- the rows ----------------------------------------------------------------------------------------------------
 def judged(study: Study, models: dict[int, Any], predict: Any = undefended, images: bool = True) -> pd.DataFrame:
     parts = parts_to_judge(study.images if images else None, study.sets, 16, 0, "toy")
     frame = judge_parts(Judged("mine", predict, models, "transfer"), parts, 16, 0, "toy")

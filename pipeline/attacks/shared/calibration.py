@@ -1,6 +1,7 @@
 """What `step_size` and `extra_steps` do to the size of the perturbations."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from pipeline.attacks.shared.ascent import ascend, ascend_steps
 from pipeline.attacks.shared.engine import run_to_first_success
 from pipeline.attacks.shared.goals import Goal
+from pipeline.mapper import in_order
 from pipeline.metrics.calibration import ExtraStepsTrial, StepSizeTrial
 from pipeline.metrics.outcomes import margins
 from pipeline.models.inference import predict, to_unit_interval
@@ -26,14 +28,27 @@ def try_step_sizes(
 
     images: float (n, c, h, w) in [0, 1], on the model's device; target_labels: int64 (n,).
     """
-    for size in sorted(step_sizes, reverse=True):
-        found, steps, fooled = _to_first_success(model, images, target_labels, batch_size, size, max_steps)
-        yield StepSizeTrial(
-            size,
-            fooled.float().mean().item(),
-            steps[fooled].float().mean().item(),
-            _mean_l2(found[fooled], images[fooled]),
-        )
+    task = partial(try_step_size, model, images, target_labels, batch_size, max_steps)
+    return in_order("try step size", task, sorted(step_sizes, reverse=True))
+
+
+def try_step_size(
+    model: nn.Module,
+    images: Tensor,
+    target_labels: Tensor,
+    batch_size: int,
+    max_steps: int,
+    size: float,
+    advance: Callable[..., object],
+) -> StepSizeTrial:
+    """A task of the mapper: the ascent at one step size."""
+    found, steps, fooled = _to_first_success(model, images, target_labels, batch_size, size, max_steps)
+    return StepSizeTrial(
+        size,
+        fooled.float().mean().item(),
+        steps[fooled].float().mean().item(),
+        _mean_l2(found[fooled], images[fooled]),
+    )
 
 
 def try_extra_steps(

@@ -1,18 +1,21 @@
 """Blocks of images under one run of an attack, and under one vote: pure, so that any process may do them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipeline.attacks.shared.adaptive_settings import Chosen
-from pipeline.attacks.shared.defended import Target
+from pipeline.attacks.shared.defended import Target, as_it_is
 from pipeline.attacks.shared.goals import Evasion
+from pipeline.mapper import Advance, in_order
 from pipeline.metrics.votes import summarize_passes
 from pipeline.models.precision import Precision
+
+NOBODY = Target(as_it_is, nn.Module(), {}, torch.Generator)  # in a block whose target travels apart
 
 
 @dataclass(frozen=True)
@@ -87,3 +90,15 @@ def voted(submission: Submission) -> dict[str, Tensor]:
     model = submission.target.model(submission.passes, *submission.names)
     with torch.no_grad():  # no inference mode: what it makes may not be written into afterwards
         return summarize_passes(model(submission.images))
+
+
+def each_block(what: str, pure: Callable[[Any], Any], blocks: Iterable["Run | Submission"]) -> Iterator[Any]:
+    """Results in order of a function of blocks on one target, which travels once to each worker of the mapper."""
+    given = list(blocks)
+    target = given[0].target if given else NOBODY
+    return in_order(what, partial(_on_target, pure, target), (replace(block, target=NOBODY) for block in given))
+
+
+def _on_target(pure: Callable[[Any], Any], target: Target, block: "Run | Submission", advance: Advance) -> Any:
+    """A task of the mapper."""
+    return pure(replace(block, target=target))

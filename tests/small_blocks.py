@@ -1,0 +1,33 @@
+"""Stages with small blocks that take their time: `python -m tests.small_blocks <rows> <seconds> <stage> <word>...`
+
+A stage with its words, then `--` and another one. So that a stage of the tiny study has several blocks, and an
+interrupted one some to keep.
+"""
+
+import dataclasses
+import functools
+import runpy
+import sys
+from collections.abc import Callable
+from itertools import groupby
+from typing import Any
+
+from pipeline import devices
+from pipeline.artifacts import judging, shards
+from tests.tasks import slowly
+
+if __name__ == "__main__":
+    rows, seconds, *words = sys.argv[1:]
+    cpu = devices.TABLE["cpu"]
+    devices.TABLE["cpu"] = dataclasses.replace(cpu, block=int(rows), attack=min(cpu.attack, int(rows)))
+    judging.BATCHES = 1
+    fill = shards.ShardStore.fill
+
+    def fill_slowly(store: shards.ShardStore, count: int, task: Callable[..., Any], *rest: Any, **more: Any) -> int:
+        return fill(store, count, functools.partial(slowly, task, float(seconds)), *rest, **more)
+
+    shards.ShardStore.fill = fill_slowly  # type: ignore[method-assign]
+    for between, stage in groupby(words, "--".__eq__):
+        if not between:
+            sys.argv = list(stage)
+            runpy.run_module(f"pipeline.stages.{sys.argv[0]}", run_name="__main__")
