@@ -61,36 +61,36 @@ def own_sources() -> list[Path]:
 def own_module(folder: Path, name: str) -> ModuleType:
     """A module of a study's own folder, by its dotted name; it may import others of that folder by theirs.
 
-    It has another name among all modules, so that two studies may have files of one name.
+    Among all modules its name is made of its path, so that two studies may have files of one name, and that another
+    process finds it when it is sent what stands in it.
     """
-    if (place := str(folder.resolve())) not in sys.path:
-        sys.path.append(place)  # behind all others: what is installed is not hidden from others
-    if not any(isinstance(finder, _OwnFiles) for finder in sys.meta_path):
-        sys.meta_path.append(_OwnFiles())
     first, dot, rest = name.partition(".")
-    alias = re.sub(r"\W", "_", f"{place}/{first}")
-    _files[alias] = Path(place, first)
-    return import_module(f"{alias}{dot}{rest}")
+    return import_module(f"{_PREFIX}{(folder / first).as_posix().encode().hex()}{dot}{rest}")
 
 
-_files: dict[str, Path] = {}  # by the name that it has among all modules, a file without its ending, or a folder
+_PREFIX = "own_"
 
 
 class _OwnFiles(MetaPathFinder):
     """Finds what `own_module` asks for; Python itself finds what is below a package."""
 
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> ModuleSpec | None:
-        place = _files.get(fullname)
-        if place is None:
+        digits = fullname.removeprefix(_PREFIX)
+        if digits == fullname or not re.fullmatch("(?:[0-9a-f]{2})+", digits):
             return None
-        inside = place / "__init__.py"
-        if inside.is_file():
+        place = Path(bytes.fromhex(digits).decode()).absolute()
+        if (folder := str(place.parent)) not in sys.path:
+            sys.path.append(folder)  # behind all others: what is installed is not hidden from others
+        if (inside := place / "__init__.py").is_file():
             return spec_from_file_location(fullname, inside, submodule_search_locations=[str(place)])
         if (file := place.with_suffix(".py")).is_file():
             return spec_from_file_location(fullname, file)
         spec = ModuleSpec(fullname, None, is_package=True)  # a folder of modules
         spec.submodule_search_locations = [str(place)]
         return spec
+
+
+sys.meta_path.append(_OwnFiles())
 
 
 def is_own(folder: Path, name: str) -> bool:

@@ -1,6 +1,7 @@
 """`choices.json`: what rules chose on validation images, and what else they tried."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -34,4 +35,7 @@ def read_choices(path: Path) -> dict[str, Choice]:
 
 
 def _short(value: Any) -> Any:
-    return float(f"{value:.6g}") if isinstance(value, float) else value
+    """To 6 digits; null for what is no number, such as a mean over no images."""
+    if not isinstance(value, float):
+        return value
+    return float(f"{value:.6g}") if math.isfinite(value) else None

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from pipeline.artifacts import adversarial, images
 from pipeline.artifacts.checkpoint import load_classifier
+from pipeline.artifacts.choices import read_choices, write_choices
 from pipeline.artifacts.curves import read_curves
 from pipeline.artifacts.files import replacing, replacing_folder
 from pipeline.artifacts.found import Found, read_found, write_found
@@ -27,6 +28,7 @@ from pipeline.artifacts.weights import save_model
 from pipeline.errors import PipelineError
 from pipeline.mapper import Advance
 from pipeline.metrics.calibration import StepSizeTrial
+from pipeline.metrics.choices import Choice
 from pipeline.metrics.sources import every_target, select_sources, some_targets, turns
 from pipeline.models.cnn import Classifier
 from tests.root import ROOT
@@ -187,6 +189,13 @@ def test_broken_classifiers_are_refused_by_name(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(1)}, path)
     with pytest.raises(PipelineError, match="expected the weights and architecture of a trained classifier"):
         load_classifier(path)
+
+
+def test_a_mean_over_nothing_is_null_among_what_was_tried(tmp_path: Path) -> None:
+    tried = [{"step_size": 0.1234567, "l2_mean": float("nan"), "images": 3}]
+    write_choices(tmp_path / "choices.json", {"step_size": Choice(0.1, "the rule", tried)})
+    found = read_choices(tmp_path / "choices.json")["step_size"].tried
+    assert found == [{"step_size": 0.123457, "l2_mean": None, "images": 3}]
 
 
 def test_frames_round_trip_and_are_byte_stable(tmp_path: Path) -> None:

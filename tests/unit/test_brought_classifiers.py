@@ -1,6 +1,10 @@
 """Classifiers that somebody else has made: what is taken, and what is refused in one line, naming what is wrong."""
 
 import itertools
+import os
+import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -16,12 +20,16 @@ from torch import Tensor, nn
 from pipeline.artifacts.checkpoint import load_classifier
 from pipeline.artifacts.images import Description, write_images
 from pipeline.artifacts.left_out import leave_out, reason_left_out
+from pipeline.artifacts.materials import StudyMaterials
 from pipeline.artifacts.outside import read_weights
+from pipeline.artifacts.weights import save_model
 from pipeline.attacks.jsma import attack as jsma
 from pipeline.attacks.shared.engine import run_attack
 from pipeline.attacks.shared.goals import Goal
 from pipeline.attacks.shared.precision import Lowered
+from pipeline.defenses import adversarial_training
 from pipeline.defenses.dropout_ensemble import check_drops, dropout_ensemble
+from pipeline.defenses.undefended import undefended
 from pipeline.errors import LeftOut, PipelineError
 from pipeline.models.dropout import sampling
 from pipeline.models.inference import for_inference, predict
@@ -29,8 +37,9 @@ from pipeline.models.outside import Outside
 from pipeline.registry import own_module
 from pipeline.stages import check_params, train_classifier
 from pipeline.studies import Study
+from pipeline.training.classifier import ClassifierTraining
 from tests.root import ROOT
-from tests.study import NAMES, bands
+from tests.study import NAMES, TRAINING, bands
 
 NETS = """
 import torch
@@ -305,6 +314,19 @@ def test_two_studies_may_have_modules_of_one_name(project: Project) -> None:
     assert isinstance(load_classifier("data/classifiers/tiny.safetensors"), Outside)
 
 
+def test_another_process_finds_its_code(project: Project) -> None:
+    """As workers do, who are sent it."""
+    (project.folder / "model.pickle").write_bytes(pickle.dumps((undefended, project.take())))
+    program = (
+        "import pickle, torch, pipeline.registry\n"
+        "_, model = pickle.load(open('studies/tiny/model.pickle', 'rb'))\n"
+        "print(tuple(model(torch.rand(2, 1, 8, 8)).shape))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "(2, 3)\n"), done.stderr
+
+
 def test_an_own_file_comes_before_what_is_installed(project: Project) -> None:
     (project.folder / "torchvision.py").write_text(NETS)
     project.bring("torchvision:make")
@@ -362,6 +384,32 @@ def test_layers_of_pytorch_drop_as_they_are_meant_to(layer: nn.Module) -> None:
     channels = found.flatten(2)
     whole = (channels == channels[..., :1]).all(2).float().mean().item()
     assert (whole == 1) == (type(layer) is not nn.Dropout)
+
+
+def test_it_is_trained_anew_where_the_study_says_so(project: Project) -> None:
+    """By adversarial training, the same bytes twice; its dropout is drawn from our generator there too."""
+    project.take()
+    files = {"images": Path("data/images/tiny.h5"), "classifier": Path("data/classifiers/tiny.safetensors")}
+
+    def materials() -> StudyMaterials:
+        return StudyMaterials(**files, sets={}, source="toy", key="robust", seed=0)
+
+    settings = {"norm": "linf", "epsilon": 0.05, "steps": 1, "relative_step_size": 1.0, "warmup": 0.0}
+    adversary = adversarial_training.AdversarySettings(**settings)
+    training = ClassifierTraining(**{**TRAINING, "epochs": 3})
+    with pytest.raises(LeftOut, match=r"somebody else's here .*\(classifier.retrain: true in studies/tiny/params.yaml"):
+        adversarial_training.learn(materials(), adversary=adversary, training=training)
+    project.bring(retrain=True)
+    stored = []
+    for name in ("one", "two"):
+        learned = adversarial_training.learn(materials(), adversary=adversary, training=training)
+        save_model(Path(name), learned.models[""])
+        stored.append(Path(name).read_bytes())
+    assert stored[0] == stored[1]
+    model = load_classifier(Path("one"))
+    assert isinstance(model, Outside)
+    assert learned.curves[-1].accuracy > 0.9
+    assert not torch.equal(model(images()), project.take()(images()))
 
 
 def test_without_any_dropout_the_ensemble_is_left_out(project: Project) -> None:
