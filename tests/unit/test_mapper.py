@@ -1,6 +1,7 @@
 """The mapper: in this process and in others the same, in order, with few blocks in flight; and what workers die of."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -188,3 +189,15 @@ def test_other_versions_are_named() -> None:
     for name in ("Python", "torch"):
         with pytest.raises(PipelineError, match=f"node 7: expected {name} {mine[name]}, as here, found 0.1: install"):
             check_versions("7", {**mine, name: "0.1"}, mine)
+
+
+def test_the_page_names_what_is_there() -> None:
+    text = (ROOT / "pipeline/WORKERS.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:pipeline|tests|requirements)[\w/.-]*)`", text))
+    assert len(named) > 3
+    assert [path for path in named if not (ROOT / path).exists()] == []
+    for command in re.findall(r"^(?:\w+=\S+ )*dvc repro (\S+)", text, re.MULTILINE):
+        assert (ROOT / command).is_file()
+    assert "two a worker" in text
+    assert "three workers" in text
+    assert (mapper.AHEAD, mapper.TRIES) == (2, 3)
