@@ -20,8 +20,9 @@ reproduce: $(READY)  ## the studies that params.yaml lists, and their comparison
 	$(BIN)/dvc repro
 	@echo "The reports: $(CURDIR)/reports/index.html"
 
-study: $(READY)  ## make study NAME=mine [IMAGES=folder] [FROM=digits]: a new study, with the params of another to start from
-	$(BIN)/python -m pipeline.new_study $(NAME) $(FROM) $(if $(IMAGES),--images "$(IMAGES)")
+study: $(READY)  ## make study NAME=mine [IMAGES=folder] [CLASSIFIER=nets.py:make WEIGHTS=file] [FROM=digits]: a new study
+	$(BIN)/python -m pipeline.new_study $(NAME) $(FROM) $(if $(IMAGES),--images "$(IMAGES)") \
+	$(if $(CLASSIFIER),--classifier "$(CLASSIFIER)") $(if $(WEIGHTS),--weights "$(WEIGHTS)")
 
 studies: $(READY)  ## studies/pipeline.yaml and the params' schema into every study
 	$(BIN)/python -m pipeline.new_study --refresh

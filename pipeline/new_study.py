@@ -1,19 +1,24 @@
-"""Make a new study (`make study NAME=mine [IMAGES=...] [FROM=digits]`), or refresh all (`make studies`).
+"""Make a new study, or refresh all: `make study NAME=mine [IMAGES=... [CLASSIFIER=... WEIGHTS=...]]`, `make studies`.
 
-Reads:  the params file of the study to start from; studies/pipeline.yaml; with --images each of the images, once.
+Reads:  the params file of the study to start from; studies/pipeline.yaml; with --images each of the images, once; of a
+        classifier that is brought the module and the weights, which are copied.
 Writes: studies/<name>/params.yaml and dvc.yaml, and a link in the folder of raw files, if the images lie elsewhere.
         With --refresh: every study's dvc.yaml and studies/params.schema.json.
 """
 
 import argparse
 import re
-from collections.abc import Callable
+import shutil
 from dataclasses import asdict, replace
+from pathlib import Path
+from typing import NamedTuple
 
 from pipeline.artifacts.files import replacing
 from pipeline.artifacts.raw.survey import link, located, look
 from pipeline.artifacts.raw.wanted import Images
+from pipeline.bringing import bring, look_at_classifier
 from pipeline.errors import PipelineError
+from pipeline.own_files import weights_file
 from pipeline.params import with_values
 from pipeline.proposal import longer, numbers, shape_for
 from pipeline.stages.command import command
@@ -26,10 +31,10 @@ COMMENT = (
 SCHEMA = STUDIES / "params.schema.json"
 
 
-def make_study(name: str, start: str = "", images: str = "") -> None:
+def make_study(name: str, start: str = "", images: str = "", classifier: str = "", weights: str = "") -> None:
     """A study with the params of another: `digits`, or, on images of its own, `demo` with numbers that fit them.
 
-    images : a source as in a params file, or a path.
+    images : a source as in a params file, or a path. classifier, weights : one that is brought, see `bring`.
 
     Raises PipelineError if it is there already, or something is wrong with the images.
     """
@@ -42,21 +47,43 @@ def make_study(name: str, start: str = "", images: str = "") -> None:
     named, count = re.subn(rf"^study: {re.escape(start)}$", f"study: {name}", text, flags=re.MULTILINE)
     if count != 1:
         raise PipelineError(f"{begin.file}: expected one line 'study: {start}', found {count}")
-    guess: Callable[[], str] | None = None
+    fitted: Fitted | None = None
     if images:
-        named, guess = on_images(begin, named, name, images)
-    folder.mkdir()
-    for file, content in (("params.yaml", named), ("dvc.yaml", PIPELINE.read_text(encoding="utf-8"))):
-        with replacing(folder / file) as part:
-            part.write_text(content, encoding="utf-8")
-    if guess:
-        print(guess())
+        named, fitted = on_images(begin, named, name, images)
+    try:
+        if classifier:
+            named = with_values(named, {"classifier": bring(folder, classifier, weights)})
+        for file, content in (("params.yaml", named), ("dvc.yaml", PIPELINE.read_text(encoding="utf-8"))):
+            with replacing(folder / file) as part:
+                part.write_text(content, encoding="utf-8")
+        if fitted and classifier:
+            study = Study(name)
+            look_at_classifier(folder, weights_file(study), fitted.shape, fitted.classes)
+        if fitted:
+            print(cost(Study(name), fitted.shape, fitted.classes, fitted.training_images))
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        if fitted and fitted.link:
+            fitted.link.unlink()
+        raise
     differs = "raise its numbers as you like" if images else "change what differs (images, classifier, threat)"
     print(f"{folder}/params.yaml: {differs}, then: dvc repro {folder}/dvc.yaml")
 
 
-def on_images(start: Study, text: str, name: str, images: str) -> tuple[str, Callable[[], str]]:
-    """The text of a params file with images of one's own and numbers that fit them; what then guesses the cost.
+class Fitted(NamedTuple):
+    """The images of a new study, as its classifier gets them: shape (c, h, w), number of classes and to train on.
+
+    link : that was made to them, among the raw files.
+    """
+
+    shape: tuple[int, int, int]
+    classes: int
+    training_images: int
+    link: Path | None
+
+
+def on_images(start: Study, text: str, name: str, images: str) -> tuple[str, Fitted]:
+    """The text of a params file with images of one's own and numbers that fit them; what images these are.
 
     start, text : the study to start from, and its text under the new name; it may lack some of the numbers.
     """
@@ -92,7 +119,7 @@ def on_images(start: Study, text: str, name: str, images: str) -> tuple[str, Cal
     text = with_values(text, {"images": {k: v for k, v in asdict(block).items() if v is not None}, **given})
     text = re.sub(r"^(classifier:)", r"\n\1", text, flags=re.MULTILINE)
     text = re.sub(r"\A(# yaml.*\n)#.*\n", rf"\1{COMMENT}\n", text)
-    return text, lambda: cost(Study(name), fit.shape, len(found.class_names), sum(found.counts["train"]))
+    return text, Fitted(fit.shape, len(found.class_names), sum(found.counts["train"]), linked)
 
 
 def refresh() -> None:
@@ -111,12 +138,17 @@ def main() -> None:
     parser.add_argument("name", nargs="?", help="name of the new study: a-z, 0-9, _ and -")
     parser.add_argument("start", nargs="?", default="", help="study to start from (default: digits; of --images: demo)")
     parser.add_argument("--images", default="", help="folder, file or source (torchvision:SVHN) of the images")
+    parser.add_argument(
+        "--classifier", default="", help="what builds one's own: nets.py:function, or package.module:function"
+    )
+    parser.add_argument("--weights", default="", help="the file of its weights: safetensors, or a state_dict")
     parser.add_argument("--refresh", action="store_true", help="bring the present studies up to date instead")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     words = parser.parse_args()
     if not words.refresh and not words.name:
         parser.error("expected a NAME: make study NAME=mine")
-    command(refresh if words.refresh else lambda: make_study(words.name, words.start, words.images), words.debug, [])
+    given = words.name, words.start, words.images, words.classifier, words.weights
+    command(refresh if words.refresh else lambda: make_study(*given), words.debug, [])
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pipeline.errors import PipelineError
 LARGEST = 96  # pixels a side; larger images are proposed to be resized to
 RESIZED = 64
 ATTACKED = {"train": 3000, "test": 1000}  # images towards all targets: as many as the demo's
-LOOKED_AT = 240_000  # training images over all epochs, within 8 to 60 of these
+LOOKED_AT = 240_000  # training images over all epochs, within 8 to 40 of these
 CLASSIFIER = (32, 64, 128)  # one block per halving that the image has room for
 
 
@@ -67,7 +67,7 @@ def numbers(shape: tuple[int, int, int], names: tuple[str, ...], counts: Mapping
     halvings = min(len(CLASSIFIER), int(math.log2(side)) - 1)
     channels_of = list(CLASSIFIER[: max(2, halvings)])
     images = sum(counts["train"])
-    epochs = min(60, max(8, round(LOOKED_AT / images)))
+    epochs = min(40, max(8, round(LOOKED_AT / images)))
     return {
         "classifier.architecture.channels": channels_of,
         "classifier.training.epochs": epochs,

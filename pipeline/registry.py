@@ -7,7 +7,9 @@ import re
 import sys
 from collections.abc import Mapping
 from importlib import import_module
-from importlib.util import find_spec
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec, spec_from_file_location
 from pathlib import Path
 from pkgutil import iter_modules
 from types import ModuleType
@@ -59,16 +61,36 @@ def own_sources() -> list[Path]:
 def own_module(folder: Path, name: str) -> ModuleType:
     """A module of a study's own folder, by its dotted name; it may import others of that folder by theirs.
 
-    Raises PipelineError if something else is installed under that name.
+    It has another name among all modules, so that two studies may have files of one name.
     """
     if (place := str(folder.resolve())) not in sys.path:
-        sys.path.append(place)  # behind all others: what is installed is not hidden
-    first = name.partition(".")[0]
-    spec = find_spec(first)
-    places = [spec.origin, *(spec.submodule_search_locations or [])] if spec else []
-    if not any(at and Path(at).is_relative_to(place) for at in places):
-        raise PipelineError(f"{folder}/{first}: expected another name: {places[0]} has it")
-    return import_module(name)
+        sys.path.append(place)  # behind all others: what is installed is not hidden from others
+    if not any(isinstance(finder, _OwnFiles) for finder in sys.meta_path):
+        sys.meta_path.append(_OwnFiles())
+    first, dot, rest = name.partition(".")
+    alias = re.sub(r"\W", "_", f"{place}/{first}")
+    _files[alias] = Path(place, first)
+    return import_module(f"{alias}{dot}{rest}")
+
+
+_files: dict[str, Path] = {}  # by the name that it has among all modules, a file without its ending, or a folder
+
+
+class _OwnFiles(MetaPathFinder):
+    """Finds what `own_module` asks for; Python itself finds what is below a package."""
+
+    def find_spec(self, fullname: str, path: Any, target: Any = None) -> ModuleSpec | None:
+        place = _files.get(fullname)
+        if place is None:
+            return None
+        inside = place / "__init__.py"
+        if inside.is_file():
+            return spec_from_file_location(fullname, inside, submodule_search_locations=[str(place)])
+        if (file := place.with_suffix(".py")).is_file():
+            return spec_from_file_location(fullname, file)
+        spec = ModuleSpec(fullname, None, is_package=True)  # a folder of modules
+        spec.submodule_search_locations = [str(place)]
+        return spec
 
 
 def is_own(folder: Path, name: str) -> bool:

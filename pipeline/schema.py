@@ -41,7 +41,7 @@ def schema_text() -> str:
         "adaptive": {"type": "object", "additionalProperties": {"type": "object"}},
         "replicates": _object(
             {
-                "count": {"type": "integer", "minimum": 2},
+                "count": {"type": "integer", "minimum": 0},
                 "sources": _object({"train": NUMBER, "test": NUMBER}),
                 "defenses": {"type": "array", "items": {"type": "string"}},
             }

@@ -20,7 +20,7 @@ def cost(study: Study, shape: tuple[int, int, int], classes: int, training_image
     rate = passes_per_second(study, shape, classes)
     rows = sum(study.value(f"sources.{split}") for split in ("train", "test")) * (classes - 1)
     passes = (
-        TRAININGS * training_images * study.value("classifier.training.epochs")
+        (0 if study.brings_classifier else TRAININGS * training_images * study.value("classifier.training.epochs"))
         + rows * STEPS
         + study.value("attack_trials.originals") * (classes - 1) * TRIED
         + study.value("adaptive.all.originals") * ADAPTIVE
@@ -40,12 +40,16 @@ def passes_per_second(study: Study, shape: tuple[int, int, int], classes: int) -
     """How many images a second go through the study's classifier, untrained, and their gradients back."""
     import torch
 
+    from pipeline.artifacts.outside import builder, given_in
     from pipeline.attacks.shared.ascent import score_gradients
     from pipeline.devices import batching
-    from pipeline.models.cnn import Classifier
     from pipeline.models.inference import for_inference
 
-    model = Classifier(shape, classes, **study.arguments(Classifier, "classifier.architecture"))
+    if study.brings_classifier:
+        given = given_in(study.folder)
+        model = builder(study.folder, given)(shape, classes, **(given.arguments or {}))
+    else:
+        model = study.kind(shape, classes, **study.arguments(study.kind, "classifier.architecture"))
     model = for_inference(model, study.device)
     size = batching(study.device).attack
     images = torch.full((size, *shape), 0.5, device=study.device)

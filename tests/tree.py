@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 from tests.root import ROOT
 
-EVERY_TIME = {"check_params", "fetch_images"}  # own files and raw files lie where DVC does not look
+EVERY_TIME = {"check_params", "fetch_images"}  # a study's own files and raw ones lie where DVC does not look
 TINY = ROOT / "tests/tiny.yaml"
 COPIED = ("pipeline", "studies/pipeline.yaml", "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore")
 CONFIG = {"core.analytics": "false", "core.check_update": "false", "cache.type": "hardlink,copy"}
@@ -159,7 +159,7 @@ def yaml() -> YAML:
 
 
 def ran(output: str) -> set[str]:
-    """The stages that DVC says it ran, without their file; without those that look each time what there is."""
+    """The stages that DVC says it ran, without their file."""
     return {name.rpartition(":")[2] for name in re.findall(r"Running stage '(.+?)'", output)}
 
 

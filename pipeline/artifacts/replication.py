@@ -35,7 +35,20 @@ from pipeline.studies import STUDIES
 from pipeline.training.classifier import divide, train_classifier
 
 ATTACKS = {"minimal": minimal.attack, "extended": extended.attack}
-JUDGED = ("training", "row", "original_row", "label", "target_label", "predicted", "recovered")
+# Columns of the two tables.
+JUDGED = (
+    "defense",
+    "attack",
+    "training",
+    "row",
+    "original_row",
+    "label",
+    "target_label",
+    "predicted",
+    "thwarted",
+    "recovered",
+)
+EXAMPLES = ("attack", "source_index", "label", "target_label", "is_adversarial", "steps", "l1", "l2", "linf")
 CLEAN = -1  # target of an image that has none
 KINDS = ("clean_all", "clean", *ATTACKS)  # what is judged, numbered so among arrays
 NORMS = ("l1", "l2", "linf")
@@ -107,21 +120,19 @@ def _replicate_sent(images: bytes, recipe: Recipe, number: int, advance: Advance
 def frames_of(replicates: Sequence[Arrays], defenses: Sequence[str]) -> dict[str, pd.DataFrame]:
     """What so many replicates returned as two tables, names in place of numbers, with a column `replicate`."""
     found = {}
-    for table, kinds in (("judged", KINDS), ("examples", tuple(ATTACKS))):
+    for table, kinds, columns in (("judged", KINDS, JUDGED), ("examples", tuple(ATTACKS), EXAMPLES)):
         frames = []
         for number, arrays in enumerate(replicates):
-            mine = {name: values for name, values in arrays.items() if name.startswith(f"{table}/")}
-            frame = pd.DataFrame({name.removeprefix(f"{table}/"): values for name, values in mine.items()})
+            mine = {name: arrays[f"{table}/{name}"] for name in columns if name != "thwarted"}
+            frame = pd.DataFrame({"replicate": np.int16(number), **mine})
             frame["attack"] = np.array(kinds)[frame["attack"]]
-            if "defense" in frame:
+            if table == "judged":
                 frame["defense"] = np.array(defenses)[frame["defense"]]
                 clean = frame["target_label"] == CLEAN
                 thwarted = (frame["predicted"] != frame["target_label"]).astype("boolean").mask(clean)
-                frame = frame.assign(
-                    target_label=frame["target_label"].astype("Int16").mask(clean).astype("UInt8"), thwarted=thwarted
-                )
-            frame.insert(0, "replicate", np.int16(number))
-            frames.append(frame)
+                targets = frame["target_label"].astype("Int16").mask(clean).astype("UInt8")
+                frame = frame.assign(target_label=targets, thwarted=thwarted)
+            frames.append(frame[["replicate", *columns]])
         found[table] = pd.concat(frames, ignore_index=True)
     return found
 
@@ -203,10 +214,7 @@ def _judged(recipe: Recipe, seed: int, classifier: Path, sets: Mapping[str, Path
             frame = judge_parts(judge, wanted, batch_size, seed, recipe.source)
             assert frame is not None  # the test split is never empty
             frame = frame.assign(target_label=frame["target_label"].astype("Int16").fillna(CLEAN).astype(np.int16))
-            frames.append(
-                frame[list(JUDGED)].assign(
-                    defense=np.int16(recipe.defenses.index(member.name)),
-                    attack=frame["attack"].map(KINDS.index).astype(np.int8),
-                )
-            )
+            number = np.int16(recipe.defenses.index(member.name))
+            frame = frame.assign(defense=number, attack=frame["attack"].map(KINDS.index).astype(np.int8))
+            frames.append(frame[[name for name in JUDGED if name != "thwarted"]])
     return pd.concat(frames, ignore_index=True)

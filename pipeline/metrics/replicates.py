@@ -14,12 +14,16 @@ MEANS = ("steps", "l1", "l2", "linf")
 
 
 def summarize_replicates(
-    judged: pd.DataFrame, examples: pd.DataFrame, primary: Mapping[str, Mapping[str, str] | None]
+    judged: pd.DataFrame,
+    examples: pd.DataFrame,
+    primary: Mapping[str, Mapping[str, str] | None],
+    sources: Mapping[str, int],
 ) -> dict[str, Any]:
     """replicates: every figure as `Spread`s, {value, low, high, each}: mean over replicates, its interval, all values.
 
     judged, examples : `data/replicates/<study>/judged.parquet` and `examples.parquet`. primary : by family its declared
-    contrast; it is taken anew, replicate by replicate, where both of its defenses were replicated.
+    contrast; it is taken anew, replicate by replicate, where both of its defenses were replicated. sources : attacked
+    images by split.
     """
     count = int(judged["replicate"].nunique())
     fooled = examples[examples["is_adversarial"]]
@@ -50,6 +54,7 @@ def summarize_replicates(
     }
     return {
         "count": count,
+        "sources": dict(sources),
         "originals": int(originals.min()),
         "attacks": attacks,
         "defenses": defenses,

@@ -106,17 +106,13 @@ class Dropping(TorchFunctionMode):
 ERRORS = 3.0
 
 
-def check_outside(
-    model: Outside, images: Tensor, labels: NDArray[np.integer[Any]], class_count: int, what: str
-) -> float:
-    """Its accuracy on images uint8 (n, c, h, w) with labels (n,), once it has been found to be a classifier of them.
+def check_logits(model: Outside, images: Tensor, class_count: int, what: str) -> None:
+    """Raise PipelineError, beginning with `what`, where it gives no logits of images uint8 (n, c, h, w).
 
-    Raises PipelineError, beginning with `what`, if it does not take images of this size, gives no logits of
-    `class_count` classes or no gradient, or is right no more often than by chance.
+    If it does not take images of this size, or gives no finite scores of `class_count` classes with gradients.
     """
     parameter = next(model.parameters())
-    size = batching(parameter.device, images.shape[1:]).predict
-    some = (images[:size].to(parameter.device) / 255).to(parameter.dtype).requires_grad_()
+    some = (images.to(parameter.device) / 255).to(parameter.dtype).requires_grad_()
     shape = "x".join(map(str, images.shape[1:]))
     try:
         logits = model(some)
@@ -139,6 +135,19 @@ def check_outside(
         raise PipelineError(
             f"{what}: expected logits that depend on the images by gradients, found none (no_grad, detach?)"
         )
+
+
+def check_outside(
+    model: Outside, images: Tensor, labels: NDArray[np.integer[Any]], class_count: int, what: str
+) -> float:
+    """Its accuracy on images uint8 (n, c, h, w) with labels (n,), once it has been found to be a classifier of them.
+
+    Raises PipelineError, beginning with `what`, if it gives no logits of them, see `check_logits`, or is right no more
+    often than by chance.
+    """
+    parameter = next(model.parameters())
+    size = batching(parameter.device, images.shape[1:]).predict
+    check_logits(model, images[:size], class_count, what)
     with torch.inference_mode():
         parts = (model((part.to(parameter.device) / 255).to(parameter.dtype)) for part in images.split(size))
         predicted = torch.cat([part.argmax(1) for part in parts]).cpu().numpy()

@@ -1,6 +1,7 @@
 """The report's section on further trainings of the classifier."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -18,14 +19,17 @@ def replicates_section(metrics: Metrics) -> Section:
     """Every figure that was measured again, beside the study's own."""
     found = metrics["replicates"]
     rows = list(shares(metrics))
+    compared = [row for row in rows if row.comparable]
     return Section(
         "replicates",
         {
             "count": found["count"],
             "originals": found["originals"],
-            "shares": [[words, rate(own), rate(again), _range(again)] for words, own, again in rows],
-            "outside": [words for words, own, again in rows if not among(own, again)],
-            "judged": len(rows),
+            "shares": [[row.words, rate(row.own), rate(row.again), _range(row.again)] for row in rows],
+            "outside": [row.words for row in compared if not among(row.own, row.again)],
+            "judged": len(compared),
+            "fewer": [label(metrics, name) for name in found["defenses"] if not comparable(metrics, name)],
+            "train": {"own": metrics["params"]["sources"]["train"], "again": found["sources"].get("train", 0)},
             "sizes": [
                 [f"{attack}: {words}", number(own), _sized(again)] for attack, words, own, again in _sizes(metrics)
             ],
@@ -35,24 +39,41 @@ def replicates_section(metrics: Metrics) -> Section:
     )
 
 
-def shares(metrics: Metrics) -> list[tuple[str, Mapping[str, float], Mapping[str, Any]]]:
-    """Words, the study's own rate and that over replicates, of each replicated defense."""
+@dataclass(frozen=True)
+class Share:
+    """A rate in words, the study's own and that over replicates; comparable : both are of the same defense."""
+
+    words: str
+    own: Mapping[str, float]
+    again: Mapping[str, Any]
+    comparable: bool
+
+
+def comparable(metrics: Metrics, name: str) -> bool:
+    """A defense is the study's: it learns nothing, or from images of as many originals."""
+    own, again = metrics["params"]["sources"], metrics["replicates"]["sources"]
+    return not metrics["defenses"][name]["trained"] or own.get("train", 0) == again.get("train", 0)
+
+
+def shares(metrics: Metrics) -> list[Share]:
+    """Of each replicated defense."""
     rows = []
     for name, entry in metrics["replicates"]["defenses"].items():
-        own, words = metrics["defenses"][name], label(metrics, name)
-        rows.append((f"{words}: test split right", own["test_accuracy"], entry["test_accuracy"]))
+        own, words, same = metrics["defenses"][name], label(metrics, name), comparable(metrics, name)
+        rows.append(Share(f"{words}: test split right", own["test_accuracy"], entry["test_accuracy"], same))
         for attack in (key for key, by in entry.items() if "thwarted" in by):
-            rows += [
-                (f"{words}: {attack} images {outcome}", own[attack][outcome], entry[attack][outcome])
-                for outcome in ("thwarted", "recovered")
-            ]
+            for outcome in ("thwarted", "recovered"):
+                shown = f"{words}: {attack} images {outcome}"
+                rows.append(Share(shown, own[attack][outcome], entry[attack][outcome], same))
     return rows
 
 
 def contrasts(metrics: Metrics) -> list[dict[str, Any]]:
     """The declared contrasts over replicates, with the labels of both defenses and the study's own difference."""
     found = []
-    for family, again in metrics.get("replicates", {}).get("contrasts", {}).items():
+    for family, again in metrics["replicates"]["contrasts"].items():
+        if not comparable(metrics, family):
+            continue
         pair = metrics["comparisons"][f"{family}_minus_{again['over']}"]
         found.append(
             {
@@ -68,10 +89,12 @@ def contrasts(metrics: Metrics) -> list[dict[str, Any]]:
 
 
 def with_replicates(metrics: Metrics, name: str, attack: str, outcome: str, cell: str) -> str:
-    """A figure of the study beside its mean over replicates, if the defense was replicated."""
+    """A figure of the study beside its mean over replicates, if the defense was replicated as it is."""
     found = metrics.get("replicates", {})
     entry = found.get("defenses", {}).get(name, {}).get(attack)
-    return f"{cell}; {found['count']} trainings: {rate(entry[outcome])}" if entry else cell
+    if not entry or not comparable(metrics, name):
+        return cell
+    return f"{cell}; {found['count']} trainings: {rate(entry[outcome])}"
 
 
 def _range(found: Mapping[str, Any]) -> str:

@@ -286,9 +286,9 @@ def _learning(study: Study, choices: dict[str, Any]) -> dict[str, Any]:
 
 
 def _replicates(folder: Path, primary: dict[str, Any]) -> dict[str, Any]:
-    judged = read_frame(folder / "judged.parquet", "replicated_evaluation")[0]
-    examples = read_frame(folder / "examples.parquet", "replicated_examples")[0]
-    return summarize_replicates(judged, examples, primary)
+    judged, about = read_frame(folder / "judged.parquet", "replicated_evaluation")
+    examples, _ = read_frame(folder / "examples.parquet", "replicated_examples")
+    return summarize_replicates(judged, examples, primary, about["sources"])
 
 
 def _adaptive(study: Study, chosen: pd.DataFrame) -> dict[str, Any]:

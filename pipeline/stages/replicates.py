@@ -38,7 +38,9 @@ def main(study: Study) -> None:
 
 def train(study: Study) -> None:
     """Train and judge them all, and write the tables. Raises LeftOut where the classifier may not be trained anew."""
-    count = study.checked("replicates.count", Annotated[int, Range(2, 1000)])
+    count = count_of(study)
+    if not count:
+        raise LeftOut("no further trainings of the classifier are asked for (replicates.count: 0)")
     recipe = recipe_of(study)
     store = ShardStore([recipe.images], {"replicate": asdict(recipe) | {"images": ""}, "device": str(study.device)})
     store.fill(count, task_of(recipe), what=f"replicate {study.name}")
@@ -46,6 +48,14 @@ def train(study: Study) -> None:
     about = {"dataset": study.name, "replicates": count, "sources": dict(recipe.counts)}
     for name, schema in SCHEMAS.items():
         write_frame(study.path("replicates") / f"{name}.parquet", tables[name], schema, about)
+
+
+def count_of(study: Study) -> int:
+    """How many replicates: none, or as many as an interval needs. Raises PipelineError."""
+    count: int = study.checked("replicates.count", Annotated[int, Range(0, 1000)])
+    if count == 1:
+        raise PipelineError(f"{study.where('replicates.count')}: expected 0, or 2 and more to compare, found 1")
+    return count
 
 
 def recipe_of(study: Study) -> Recipe:

@@ -30,6 +30,10 @@ def chosen_arguments(study: Study, key: str) -> dict[str, Any]:
 def source_counts(study: Study, key: str) -> dict[str, int]:
     """How many source images of each split the block at `key` wants; a split that it leaves out: none."""
     block = study.value(key)
+    others = set(block) - {*SOURCE_SPLITS, "curve", "targets"}
+    if others:
+        known = ", ".join(SOURCE_SPLITS)
+        raise PipelineError(f"{study.where(key)}.{min(others)}: unknown parameter; expected one of: {known}")
     counts = {
         split: study.checked(f"{key}.{split}", Annotated[int, Range(0, 10**7)])
         for split in SOURCE_SPLITS

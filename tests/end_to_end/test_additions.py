@@ -1,14 +1,10 @@
-"""What is added touches what it says and nothing else: an attack, a defense, a study, each through to the report."""
+"""What is added touches what it says and nothing else: an attack, a defense, each through to the report."""
 
 import json
-import sys
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from tests.end_to_end.conftest import Finished
 from tests.tree import Tree
 
 pytestmark = pytest.mark.slow
@@ -177,50 +173,3 @@ def test_a_defense_with_trials_and_training_takes_one_file_and_one_block(tree: T
     tree.change(lambda params: params["defenses"]["rounded"]["predict"].update(shades=16))
     assert tree.repro() == {*(own - {"learn@rounded"}), "replicates", "metrics", "report"}
     assert metrics_of(tree)["choices"]["rounded"]["shades"] == {**choice, "used": 16}
-
-
-def write_idx(path: Path, values: np.ndarray) -> None:
-    """MNIST's format: two zero bytes, type (8: unsigned byte), dimensions, each size in four bytes, the values."""
-    sizes = b"".join(int(size).to_bytes(4, "big") for size in values.shape)
-    path.write_bytes(bytes([0, 0, 8, values.ndim]) + sizes + values.astype(np.uint8).tobytes())
-
-
-def write_fashion(folder: Path) -> None:
-    """Ten kinds of 14x14 pictures with noise, in FashionMNIST's four files."""
-    folder.mkdir(parents=True)
-    random = np.random.default_rng(0)
-    patterns = random.uniform(40, 200, (10, 14, 14))
-    for split, count in (("train", 600), ("t10k", 200)):
-        labels = np.arange(count) % 10
-        images = (patterns[labels] + random.normal(0, 25, (count, 14, 14))).clip(0, 255)
-        write_idx(folder / f"{split}-images-idx3-ubyte", images)
-        write_idx(folder / f"{split}-labels-idx1-ubyte", labels)
-
-
-def test_a_study_takes_one_folder(finished: Finished, tmp_path: Path) -> None:
-    """Of FashionMNIST's layout, with the numbers of another one but for the images'."""
-    tree = finished.tree.copied(tmp_path / "tree")
-    write_fashion(tmp_path / "raw/fashion_mnist")
-    said = tree.run(sys.executable, "-m", "pipeline.new_study", "fashion", "tiny")
-    assert "studies/fashion/params.yaml" in said
-    new = Tree.at(tree.folder, "fashion")
-    params = new.params()
-    params["images"] = {"source": "idx", "raw": "fashion_mnist"}
-    params["training"]["shift"] = 0
-    params["attack_trials"]["step_sizes"] = [0.02, 0.005, 0.00125]  # pictures of another contrast
-    del params["other_attacks"]["ddn"]
-    del params["defenses"]["adversarial_training"]
-    params["replicates"]["defenses"].remove("adversarial_training")
-    new.write_params(params)
-    found = new.repro(DATASETS_DIR=str(tmp_path / "raw"))
-    assert {"prepare_images", "learn@dropout_ensemble", "report"} <= found
-    made = {"studies/fashion/params.yaml", "studies/fashion/dvc.yaml", "studies/fashion/dvc.lock"}
-    outcome = ("reports/metrics/fashion.json", "reports/figures/fashion/")
-    assert {path for path in tree.changed() if not path.startswith(outcome)} == made
-    metrics = metrics_of(tree, "fashion")
-    assert metrics["run"]["study"] == "fashion"
-    assert metrics["run"]["dataset"] == "fashion_mnist"
-    assert metrics["attacks"]["minimal"]["success_rate"]["value"] > 0.9
-    assert "fashion" in report_of(tree, "fashion")
-    assert new.repro(DATASETS_DIR=str(tmp_path / "raw")) == set()
-    assert tree.repro() == set()  # the other study is not concerned

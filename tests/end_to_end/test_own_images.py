@@ -61,11 +61,15 @@ def test_a_folder_of_color_images(finished: Finished, tmp_path: Path) -> None:
     assert "images/s" in said
     new = Tree.at(tree.folder, "mine")
     assert {"prepare_images", "learn@adversarial_training", "report"} <= new.repro()
+    made = {f"studies/mine/{file}" for file in ("params.yaml", "dvc.yaml", "dvc.lock")}
+    outputs = ("reports/metrics/mine.json", "reports/figures/mine/")
+    assert {path for path in tree.changed() if not path.startswith(outputs)} == made
     images, page = outcome(new)
     assert images["shape"] == [3, 40, 24]
     assert images["test"] == {"images": 38, "rarest": 8, "commonest": 18}
     assert "test images that are training images too" in page
     assert new.repro() == set()
+    assert tree.repro() == set()  # the other study is not concerned
 
     stored = new.folder / "data/images/mine.h5"
     first, raw = stored.read_bytes(), tmp_path / "flowers/rose/0.png"

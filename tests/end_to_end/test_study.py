@@ -73,6 +73,18 @@ def test_artifacts_keep_the_contract(data: Path) -> None:
         assert pixels["count"].sum() == examples["is_adversarial"].sum() * 64
         assert (folder / "success.parquet").is_file() == (attack not in ("minimal", "extended"))
     evaluation = pd.read_parquet(data / "evaluations/tiny/dropout_ensemble.parquet")
+    assert set(evaluation["split"]) == {"test", "validation"}
+    assert set(evaluation["training"]) == {0}
+    judged = pd.read_parquet(data / "replicates/tiny/judged.parquet")
+    assert list(judged) == [
+        "replicate", "defense", "attack", "training", "row", "original_row", "label", "target_label", "predicted",
+        "thwarted", "recovered",
+    ]  # fmt: skip
+    assert set(judged["defense"]) == {"undefended", "dropout_ensemble", "adversarial_training"}
+    assert set(judged["replicate"]) == {0, 1}
+    assert list(pd.read_parquet(data / "replicates/tiny/examples.parquet")) == [
+        "replicate", "attack", "source_index", "label", "target_label", "is_adversarial", "steps", "l1", "l2", "linf",
+    ]  # fmt: skip
     assert {
         "attack", "setting", "row", "label", "target_label", "predicted", "thwarted", "recovered", "passes", "votes",
         "vote_variance", "score_variance", "predictive_entropy", "mutual_information",
@@ -86,7 +98,7 @@ def test_artifacts_keep_the_contract(data: Path) -> None:
     choices = json.loads((data / "calibrations/tiny/choices.json").read_text())
     assert set(choices) == {"step_size", "extra_steps"}
     for choice in choices.values():
-        assert {"rule", "value", "tried", "narrow"} == set(choice)
+        assert {"rule", "value", "tried", "narrow", "reason"} == set(choice)
     classifier = load_classifier(data / "defenses/tiny/adversarial_training.safetensors")
     with torch.inference_mode():
         assert classifier(torch.rand(2, 1, 8, 8)).shape == (2, 10)

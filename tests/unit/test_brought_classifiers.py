@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from pipeline.errors import LeftOut, PipelineError
 from pipeline.models.dropout import sampling
 from pipeline.models.inference import for_inference, predict
 from pipeline.models.outside import Outside
+from pipeline.registry import own_module
 from pipeline.stages import check_params, train_classifier
 from pipeline.studies import Study
 from tests.root import ROOT
@@ -293,10 +295,30 @@ def test_a_file_of_weights_names_no_code(project: Project) -> None:
         load_classifier("data/classifiers/tiny.safetensors")
 
 
-def test_a_name_that_is_taken(project: Project) -> None:
-    (project.folder / "torchvision.py").write_text("def make(): ...")
+def test_two_studies_may_have_modules_of_one_name(project: Project) -> None:
+    project.take()
+    other = Path("studies/other")
+    other.mkdir()
+    (other / f"{project.nets}.py").write_text("number = 4")
+    assert own_module(other, project.nets).number == 4
+    assert own_module(project.folder, project.nets).number == 3
+    assert isinstance(load_classifier("data/classifiers/tiny.safetensors"), Outside)
+
+
+def test_an_own_file_comes_before_what_is_installed(project: Project) -> None:
+    (project.folder / "torchvision.py").write_text(NETS)
     project.bring("torchvision:make")
-    assert "studies/tiny/torchvision: expected another name: " in project.refused()
+    assert torch.equal(project.take()(images()), project.module(images()))
+    assert import_module("torchvision").__file__ != str(project.folder / "torchvision.py")
+
+
+def test_a_package_with_relative_imports(project: Project) -> None:
+    package = project.folder / "theirs"
+    package.mkdir()
+    (package / "parts.py").write_text(NETS)
+    (package / "nets.py").write_text("from .parts import make\n")
+    project.bring("theirs.nets:make")
+    assert torch.equal(project.take()(images()), project.module(images()))
 
 
 def test_its_files_are_looked_at_each_time(project: Project) -> None:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from pipeline import trial
 from pipeline.errors import PipelineError
@@ -61,6 +63,44 @@ def test_an_npz_and_a_published_set_need_no_link(folder: Path) -> None:
     assert Study("pairs").value("images")["source"] == "npz:sets/pairs.npz"
     make_study("digital", images="digits")
     assert Study("digital").value("images") == {"source": "digits", "test_share": 0.2}
+
+
+NETS = """
+from torch import nn
+
+
+def make():
+    return nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, 3))
+
+
+def wide():
+    return nn.Sequential(nn.Flatten(), nn.Linear(48, 3))
+"""
+
+
+def test_a_classifier_of_ones_own_is_copied_and_looked_at(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    theirs = folder.parent / "theirs"
+    theirs.mkdir()
+    (theirs / "our_nets.py").write_text(NETS)
+    torch.save({f"2.{name}": value for name, value in nn.Linear(48, 3).state_dict().items()}, theirs / "w.pt")
+    given = {"images": str(folder.parent / "flowers"), "weights": str(theirs / "w.pt")}
+    make_study("mine", classifier=f"{theirs}/our_nets.py:make", **given)
+    study = Study("mine")
+    assert study.value("classifier") == {"build": "our_nets:make", "weights": "w.pt"}
+    assert (study.folder / "our_nets.py").read_text() == NETS
+    said = capsys.readouterr().out
+    for words in ("our_nets:make: 147 weights; takes these images", "images/s", "dvc repro studies/mine/dvc.yaml"):
+        assert words in said
+    (folder / "data/raw/mine").unlink()
+    for classifier, words in {
+        f"{theirs}/our_nets.py:wide": "expected the weights of the model that `build` returns; missing: 1.weight",
+        f"{theirs}/gone.py:make": "CLASSIFIER: .*gone.py: no such file",
+        "our_nets.py": "CLASSIFIER: expected nets.py:function or package.module:function, found 'our_nets.py'",
+    }.items():
+        with pytest.raises(PipelineError, match=words):
+            make_study("other", classifier=classifier, **given)
+        assert not (folder / "studies/other").exists()
+        assert not (folder / "data/raw/other").exists()
 
 
 @pytest.mark.parametrize("kind", ["gone", "broken", "few", "taken", "outside"])

@@ -28,6 +28,7 @@ from pipeline.reporting.formats import flat
 from pipeline.stages import families
 from pipeline.stages.attack_defense import settings_of
 from pipeline.stages.choose_steps import AttackTrials
+from pipeline.stages.replicates import count_of
 from pipeline.stages.sets import source_counts
 from pipeline.studies import INNER, Study
 from pipeline.training.classifier import fit_classifier
@@ -95,7 +96,7 @@ CHECKS: dict[str, Callable[[Study], Any]] = {
         f"sizes.classifiers.{name}": lambda study, key=f"sizes.classifiers.{name}": study.arguments(Classifier, key)
         for name in PARAMS["sizes"]["classifiers"]
     },
-    "replicates.count": lambda study: study.checked("replicates.count", Annotated[int, Range(2, 1000)]),
+    "replicates.count": count_of,
     "replicates.sources": lambda study: source_counts(study, "replicates.sources"),
     "sizes.training": lambda study: study.training(fit_classifier, "sizes.training"),
     "sizes.originals": lambda study: study.checked("sizes.originals", COUNT),
