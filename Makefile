@@ -30,7 +30,7 @@ studies: $(READY)  ## studies/pipeline.yaml and the params' schema into every st
 test: $(READY)  ## all tests but the slow ones
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
-test-slow: $(READY)  ## those that take minutes each
+test-slow: $(VENV)/.ray  ## those that take minutes each
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
 lint: $(READY)
@@ -40,12 +40,17 @@ results: $(READY)  ## reports/README.md and benchmarks/README.md, from the commi
 	$(BIN)/python -m benchmarks.pages
 
 bench: $(READY) .peers/.ready  ## after a full run: start-up, the engine against the peers and the ceiling, cost, memory
-	for name in start_up ceiling generation scaling attacks convergence dropout_ensemble gac precision; do \
+	for name in start_up ceiling generation scaling attacks convergence dropout_ensemble gac precision workers; do \
 	$(BIN)/python -m benchmarks.$$name || exit 1; done
 
 .peers/.ready: benchmarks/requirements.txt | $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target .peers --upgrade \
 	--requirement benchmarks/requirements.txt
+	touch $@
+
+# Of the slow tests, those on a cluster: ten seconds.
+$(VENV)/.ray: requirements-ray.txt $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements-ray.txt
 	touch $@
 
 $(READY): requirements.txt requirements-no-deps.txt

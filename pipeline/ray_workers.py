@@ -197,15 +197,15 @@ class RayCrew:
 
 def _connect(address: str, gpu: bool) -> Any:
     """Ray, connected to the cluster at `address`."""
+    host, _, port = address.rpartition(":")
+    if address != "auto" and not (host and port.isdigit()):
+        raise PipelineError(f"RAY_ADDRESS: expected auto or host:port, found {address!r}")
     try:
         import ray
         import ray.util.scheduling_strategies
     except ImportError:
         raise PipelineError(f"RAY_ADDRESS is set, and the package ray is not installed: {INSTALL}") from None
     if address != "auto":
-        host, _, port = address.rpartition(":")
-        if not host or not port.isdigit():
-            raise PipelineError(f"RAY_ADDRESS: expected auto or host:port, found {address!r}")
         try:
             socket.create_connection((host, int(port)), PATIENCE).close()
         except OSError as error:

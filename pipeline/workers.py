@@ -21,6 +21,7 @@ from pipeline.processes import end_with_parent
 # What a worker finds in its environment, before any library reads it. One thread: threads change bytes, and workers are
 # what uses several cores. No bars: the driver has one over all.
 ENVIRONMENT = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TQDM_DISABLE"), "1")
+GRACE = 5.0  # seconds for a worker to leave
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 # What happens to a worker: (which, "ready" | "advance" | "done" | "failed" | "died", with what).
 Event = tuple[Any, str, Any]
@@ -131,12 +132,15 @@ class LocalCrew:
             yield worker, kind, value
 
     def close(self) -> None:
-        """End them all."""
+        """End them all: who has nothing to do leaves when the pipe is closed, others are killed."""
         for worker in self._workers.values():
-            worker.process.kill()
-        for worker in self._workers.values():
-            worker.process.join()
             worker.pipe.close()
+            if not worker.ready:
+                worker.process.kill()
+        for worker in self._workers.values():
+            worker.process.join(GRACE)
+            worker.process.kill()
+            worker.process.join()
         self._workers.clear()
 
 

@@ -1,7 +1,6 @@
 """What every stage script shares: its words on the command line, its one-line errors, its running time."""
 
 import argparse
-import os
 import resource
 import sys
 import time
@@ -11,7 +10,6 @@ from pathlib import Path
 from pipeline.artifacts.files import locked
 from pipeline.errors import PipelineError
 from pipeline.mapper import wanted
-from pipeline.processes import end_with_parent
 from pipeline.registry import serve_own_files
 from pipeline.studies import Study
 
@@ -45,12 +43,7 @@ def run(main: Callable[..., None], doc: str | None, key: str = "") -> None:
 
 
 def command(main: Callable[[], None], debug: bool, labels: list[str]) -> None:
-    """Call `main`; errors that a user can mend are one line on standard error and exit code 1.
-
-    Under DVC the process ends with it: DVC killed alone and started again would start another beside it.
-    """
-    if "DVC_STAGE" in os.environ:
-        end_with_parent()
+    """Call `main`; errors that a user can mend are one line on standard error and exit code 1."""
     started = time.perf_counter()
     for stream in (sys.stdout, sys.stderr):  # a locale of another encoding is no reason to fail
         stream.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -52,6 +52,16 @@ def start(tree: Tree, command: list[str], **environment: str) -> "subprocess.Pop
         command, cwd=tree.folder, env=tree.environment(PYTHONPATH=str(ROOT), **environment), text=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
     )  # fmt: skip
+
+
+def workers(driver: int) -> list[psutil.Process]:
+    """Of a driver, those that live."""
+    found = []
+    for child in psutil.Process(driver).children():
+        with suppress(psutil.Error):  # one that has just died
+            if "spawn_main" in " ".join(child.cmdline()):
+                found.append(child)
+    return found
 
 
 @contextmanager
@@ -100,11 +110,9 @@ def test_killed_workers_blocks_alone_are_done_again(tree: Tree, expected: str) -
         chosen = random.Random(number)
         while process.poll() is None:
             time.sleep(0.7)
-            with_work = [
-                child for child in psutil.Process(process.pid).children() if "spawn_main" in " ".join(child.cmdline())
-            ]
-            if len(with_work) == 2 and killed < 3:
-                chosen.choice(with_work).kill()
+            found = workers(process.pid)
+            if len(found) == 2 and killed < 3:
+                chosen.choice(found).kill()
                 killed += 1
         assert process.stderr is not None
         assert process.returncode == 0, process.stderr.read()

@@ -1,6 +1,7 @@
 """The mapper: in this process and in others the same, in order, with few blocks in flight; and what workers die of."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -188,3 +189,38 @@ def test_other_versions_are_named() -> None:
     for name in ("Python", "torch"):
         with pytest.raises(PipelineError, match=f"node 7: expected {name} {mine[name]}, as here, found 0.1: install"):
             check_versions("7", {**mine, name: "0.1"}, mine)
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("head", "RAY_ADDRESS: expected auto or host:port, found 'head'"),
+        ("ray://head:port", "RAY_ADDRESS: expected auto or host:port, found 'ray://head:port'"),
+        ("127.0.0.1:6379", "RAY_ADDRESS is set, and the package ray is not installed: pip install -r requirements-ray"),
+    ],
+)
+def test_a_cluster_that_cannot_be_asked_is_one_line(monkeypatch: pytest.MonkeyPatch, address: str, words: str) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(PipelineError, match=f"^{re.escape(words)}"):
+        list(in_order("it", tasks.square, range(2)))
+
+
+def test_a_cluster_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody listens at once; who listens and is no Ray is waited for, for a time (tried by hand)."""
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with pytest.raises(PipelineError, match=r"^RAY_ADDRESS 127\.0\.0\.1:1: no answer: Connection refused$"):
+        list(in_order("it", tasks.square, range(2)))
+
+
+def test_the_page_names_what_is_there() -> None:
+    text = (ROOT / "pipeline/WORKERS.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:pipeline|tests|requirements)[\w/.-]*)`", text))
+    assert len(named) > 3
+    assert [path for path in named if not (ROOT / path).exists()] == []
+    for command in re.findall(r"^(?:\w+=\S+ )*dvc repro (\S+)", text, re.MULTILINE):
+        assert (ROOT / command).is_file()
+    assert "two a worker" in text
+    assert "three workers" in text
+    assert (mapper.AHEAD, mapper.TRIES) == (2, 3)
