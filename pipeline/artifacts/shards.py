@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from pipeline.artifacts.files import canonical_json, replacing
-from pipeline.artifacts.weights import writing_tensors
+from pipeline.artifacts.tensors import writing_tensors
 from pipeline.devices import choose_device, numerics
 from pipeline.errors import PipelineError
 from pipeline.mapper import Advance, Task, completed

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from pipeline import models
 from pipeline.artifacts.files import canonical_json, replacing
 from pipeline.artifacts.outside import builder, given_in
+from pipeline.artifacts.tensors import writing_tensors
 from pipeline.errors import PipelineError
 from pipeline.models.outside import Outside
 from pipeline.registry import own_module
@@ -24,15 +25,6 @@ from pipeline.studies import STUDIES, checked_name
 Model = TypeVar("Model", bound=nn.Module)
 DEFENSES = "pipeline.defenses."
 NOTHING = "nothing"
-
-
-@contextmanager
-def writing_tensors(path: Path) -> Iterator[None]:
-    """Inside the block safetensors' own error, such as of a full disk, becomes a PipelineError that names the file."""
-    try:
-        yield
-    except SafetensorError as error:
-        raise PipelineError(f"{path}: cannot be written: {' '.join(str(error).split())}") from None
 
 
 def save_model(path: Path, model: nn.Module) -> None:
