@@ -131,6 +131,18 @@ def precision(records: Sequence[Record]) -> str:
     return measured(first, *units, f"{first['sets'][0]['images']:,} images a set") + markdown(rows)
 
 
+def precision_uses(result: Record) -> str:
+    """Markdown: a row per use of bfloat16 beside the sets, the better turn of each."""
+    rows = [["images of", "use", "float32, s", "bfloat16, s", "gain", "outcome in float32", "in bfloat16"]]
+    for record in result["records"]:
+        gain = f"{record['float32'] / record['bfloat16']:.2f} times"
+        found = [f"{record['outcome']} {record['float32_outcome']:.4g}", f"{record['bfloat16_outcome']:.4g}"]
+        rows.append(
+            [record["dataset"], record["use"], f"{record['float32']:g}", f"{record['bfloat16']:g}", gain, *found]
+        )
+    return measured(result, ", ".join(result["bfloat16"]) or "no bfloat16") + markdown(rows)
+
+
 def precision_on_gpu(results: Results) -> str:
     """As `precision`, of the card's parts."""
     return precision([results[name] for name in ("precision_mnist", "precision_cifar10") if name in results])

@@ -118,6 +118,12 @@ QUESTIONS = (
         gpu_tables.precision,
     ),
     Question(
+        "And elsewhere?",
+        "Trainings, and the ascent on a whole defense, whose images are judged in float32: short ones, in turns, on one core, by the process' own time (`benchmarks/precision.py`).",
+        "precision_uses",
+        gpu_tables.precision_uses,
+    ),
+    Question(
         "And on a GPU?",
         "The same, on the card (`benchmarks/on_gpu.sh`, part `precision`).",
         "gpu/precision_mnist",
