@@ -85,6 +85,8 @@ def numbers(shape: tuple[int, int, int], names: tuple[str, ...], counts: Mapping
         "attacks.minimal.max_steps": 2000,
         "other_sources.test": fewer,
         "other_sources.curve": fewer,
+        "replicates.sources.train": min(each["train"], max(1, 60 // classes)) * classes,
+        "replicates.sources.test": min(each["test"], max(1, 30 // classes)) * classes,
         "sizes.classifiers.narrow.channels": [width // 4 for width in channels_of],
         "sizes.classifiers.standard.channels": channels_of,
         "sizes.classifiers.twin.channels": channels_of,

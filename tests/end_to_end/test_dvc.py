@@ -66,7 +66,7 @@ def test_every_parameter_can_be_set_for_an_experiment(tree: Tree) -> None:
         put(expected, key, other(value))
         text = json.dumps(other(value)).replace('"', "")
         options += ["-S", f"{PARAMS}:{key}={text}"]
-    assert len(blocks) == 12
+    assert len(blocks) == 13
     options += ["-S", f"{PARAMS}:other_attacks.ddn.steps=7"]
     put(expected, "other_attacks.ddn.steps", 7)
     tree.dvc("exp", "run", "--quiet", *options, f"{PIPELINE}:check_params")
