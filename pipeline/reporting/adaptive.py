@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.metrics.adaptive import SURE
 from pipeline.metrics.detection import FALSE_POSITIVE_RATES
 from pipeline.reporting import adaptive_figures as figures
 from pipeline.reporting.formats import NORMS, area, budget, flat, length_of, percent, points, rate
@@ -77,9 +78,9 @@ def one_table(metrics: Mapping[str, Any]) -> list[list[str]]:
             ),
             one_training(metrics, name, clean_of_sample(entry)),
             one_training(metrics, name, rate(entry["every_attack"])),
-            _needed(entry),
-            f"{entry['detection']['static_auc']:.3f}",
-            _adaptive_auc(entry["detection"]),
+            one_training(metrics, name, _needed(entry)),
+            one_training(metrics, name, f"{entry['detection']['static_auc']:.3f}"),
+            one_training(metrics, name, _adaptive_auc(entry["detection"])),
             f"{entry['cost']:.3g}",
         ]
         for name, entry in metrics["adaptive"].items()
@@ -97,7 +98,8 @@ def clean_of_sample(entry: Mapping[str, Any]) -> str:
 def standing(metrics: Mapping[str, Any]) -> dict[str, list[tuple[str, Mapping[str, float]]]]:
     """Where each defense stands at the budget against the undefended classifier, with its robust accuracy.
 
-    "above" and "below" where the intervals lie apart, else "not shown".
+    "above" and "below" where an exact test on the same originals finds a difference (p below 0.05; of metrics of the
+    earlier protocol, where the intervals lie apart), else "not shown".
     """
     entries = metrics["adaptive"]
     none = entries["undefended"]["every_attack"]
@@ -106,6 +108,9 @@ def standing(metrics: Mapping[str, Any]) -> dict[str, list[tuple[str, Mapping[st
         if name != "undefended":
             mine = entry["every_attack"]
             where = "above" if better(mine, none) else "below" if better(none, mine) else "not shown"
+            if paired := entry.get("over_undefended"):
+                sure = paired["p"] < SURE
+                where = "not shown" if not sure else "above" if paired["value"] > 0 else "below"
             found[where].append((label(metrics, name), mine))
     return found
 

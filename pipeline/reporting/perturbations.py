@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.reporting import perturbation_figures as figures
-from pipeline.reporting.formats import flat, in_words, rate
+from pipeline.reporting.formats import flat, in_words, points, rate
 from pipeline.reporting.images import magnitude_matrix, matrix_figure
 from pipeline.reporting.names import label
 from pipeline.reporting.paper_numbers import EXAMPLES_PER_DATASET, reported
@@ -64,12 +64,17 @@ def left_out(metrics: Mapping[str, Any]) -> list[list[str]]:
 
 
 def primary(metrics: Mapping[str, Any]) -> list[str]:
-    """The comparison that each family declared beforehand, in words."""
-    return [
-        f"{label(metrics, family)} over {label(metrics, found['over'])}, {found['attack']} images {found['outcome']}"
-        for family, found in metrics.get("primary", {}).items()
-        if found
-    ]
+    """The comparison that each family declared beforehand, in words, and what came of it."""
+    found = []
+    for family, declared in metrics.get("primary", {}).items():
+        if declared:
+            pair = metrics["comparisons"].get(f"{family}_minus_{declared['over']}", {})
+            difference = pair.get(declared["attack"], {}).get(declared["outcome"])
+            found.append(
+                f"{label(metrics, family)} over {label(metrics, declared['over'])}, {declared['attack']} images "
+                f"{declared['outcome']}" + (f": {points(difference)}" if difference else "")
+            )
+    return found
 
 
 def choices(metrics: Mapping[str, Any]) -> list[list[str]]:

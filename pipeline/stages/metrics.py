@@ -22,7 +22,7 @@ from pipeline.artifacts.statistics import read_frame, write_frame
 from pipeline.errors import PipelineError
 from pipeline.machine import describe_machine
 from pipeline.mapper import in_order
-from pipeline.metrics.adaptive import summarize_adaptive
+from pipeline.metrics.adaptive import over_undefended, summarize_adaptive
 from pipeline.metrics.calibration import PAPER_RATIO
 from pipeline.metrics.comparisons import compare_family
 from pipeline.metrics.detection import NEEDED, area_gain, detect_named
@@ -292,21 +292,25 @@ def _replicates(folder: Path, primary: dict[str, Any]) -> dict[str, Any]:
 
 
 def _adaptive(study: Study, chosen: pd.DataFrame) -> dict[str, Any]:
-    adaptive = {}
+    adaptive, tables = {}, {}
     for family, names in study.families.items():
         for name in names:
             folder = study.path("adaptive", family) / ("" if name == family else name)
-            attempts, about = read_frame(folder / "examples.parquet", "adaptive")
+            tables[name], about = read_frame(folder / "examples.parquet", "adaptive")
             check = (
                 read_curves(folder / "checks.csv", ("zero_gradients", "softmax", "random", "cost")).iloc[0].to_dict()
             )
             own = chosen[chosen["defense"] == name]
-            adaptive[name] = summarize_adaptive(attempts, about["settings"], check, own)
+            adaptive[name] = summarize_adaptive(tables[name], about["settings"], check, own)
     budgets = {name: {key: entry["settings"][key] for key in ("norm", "budget")} for name, entry in adaptive.items()}
     first, wanted = next(iter(budgets.items()))
     for name, found in budgets.items():
         if found != wanted:
             raise PipelineError(f"{study.where('adaptive')}: {name}: expected {first}'s {wanted}, found {found}")
+    plain = tables["undefended"]
+    for name, entry in adaptive.items():
+        if name != "undefended" and entry["originals"] == adaptive["undefended"]["originals"]:
+            entry["over_undefended"] = over_undefended(tables[name], plain, entry["settings"])
     return adaptive
 
 
