@@ -17,6 +17,7 @@ from pipeline.attacks.shared.goals import Evasion, Goal
 from pipeline.attacks.shared.projected_gradient import projected_gradient_descent
 from pipeline.attacks.shared.runs import Run, Submission, attacked, voted
 from pipeline.attacks.square import no_room_for_squares, square
+from pipeline.errors import PipelineError
 from pipeline.metrics.adaptive import summarize_adaptive
 from pipeline.randomness import generator
 from pipeline.stages.attack_defense import attempt_rows
@@ -60,9 +61,82 @@ def settings_of(**changes: Any) -> AdaptiveSettings:
 
 
 @pytest.fixture(scope="module")
-def attempts() -> list[Attempt]:
+def asked() -> tuple[list[Attempt], list[tuple[Any, Any]]]:
+    """All attempts, and every block that was done for them with what came of it."""
     _, target, images, labels, _ = planted()
-    return list(attack_defense(target, None, images, labels, 4000, settings_of()))
+    done: list[tuple[Any, Any]] = []
+
+    def each(function: Any, blocks: Any) -> list[Any]:
+        found = [(block, function(block)) for block in blocks]
+        done.extend(found)
+        return [result for _, result in found]
+
+    return list(attack_defense(target, None, images, labels, 4000, settings_of(), each=each)), done
+
+
+@pytest.fixture(scope="module")
+def attempts(asked: tuple[list[Attempt], list[tuple[Any, Any]]]) -> list[Attempt]:
+    return asked[0]
+
+
+def test_a_doubling_doubles_steps_draws_and_runs(asked: tuple[list[Attempt], list[tuple[Any, Any]]]) -> None:
+    runs = [block for block, _ in asked[1] if isinstance(block, Run)]
+    plain = [run for run in runs if run.names[:2] == ("pgd", str(BUDGET))]
+    twice = [run for run in runs if run.names[0] == "pgd_doubled"]
+    assert {(run.parameters["steps"], run.passes) for run in plain} == {(15, 10)}
+    assert {(run.parameters["steps"], run.passes) for run in twice} == {(30, 20)}
+    assert {run.restart for run in plain} == {0, 1, 2}
+    assert {run.restart for run in twice} == {0, 1, 2, 3, 4, 5}
+
+
+def test_no_draw_is_made_twice_and_what_is_not_surely_wrong_is_searched_on(
+    asked: tuple[list[Attempt], list[tuple[Any, Any]]],
+) -> None:
+    votes = [(block.names, result["votes"]) for block, result in asked[1] if isinstance(block, Submission)]
+    assert len({names for names, _ in votes}) == len(votes)
+    _, _, _, labels, _ = planted()
+    (attempt,) = [one for one in asked[0] if one.attack == "pgd" and one.epsilon == BUDGET]
+    assert len(attempt.rows) == int((~asked[0][0].broken).sum())  # all, not those alone that half of it left
+    (found,) = [counts for names, counts in votes if names[:3] == ("search", "pgd", str(BUDGET)) and len(names) == 4]
+    own = found.gather(1, labels[attempt.rows][:, None])[:, 0]
+    surely = (200 - 2 * own) / 200**0.5 > 3
+    (again,) = [run for run, _ in asked[1] if isinstance(run, Run) and run.names[:3] == ("pgd", str(BUDGET), 1)]
+    assert len(again.originals) == int((~surely).sum()) > int((own > 100).sum())
+
+
+def test_the_worst_image_is_one_that_breaks_not_one_of_fewer_votes() -> None:
+    """Of three classes an image may lose more votes and stay right."""
+    one = Attempt("worst", 1.0, torch.arange(2), torch.zeros(2, 1, 1, 1), torch.tensor([0, 1]),
+                  torch.tensor([False, True]), torch.tensor([0.36, 0.38]))  # fmt: skip
+    other = Attempt("x", 1.0, torch.arange(2), torch.ones(2, 1, 1, 1), torch.tensor([1, 0]),
+                    torch.tensor([True, False]), torch.tensor([0.38, 0.30]))  # fmt: skip
+    found = one.updated(other)
+    assert found.broken.tolist() == [True, True]
+    assert found.images.flatten().tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(("makes", "words"), [("nan", ""), ("far", "expected images in \\[0, 1\\] within 0.01")])
+def test_what_is_no_image_or_outside_the_budget_breaks_nothing(makes: str, words: str) -> None:
+    _, target, images, labels, lead = planted(20)
+    settings = settings_of(originals=20, sanity_originals=20, restarts=1, others={})
+
+    def each(function: Any, blocks: Any) -> list[Any]:
+        results = []
+        for block in blocks:
+            found = function(block)
+            if isinstance(block, Run) and isinstance(found, Tensor):
+                found = found * math.nan if makes == "nan" else 1 - found
+            results.append(found)
+        return results
+
+    attacks = attack_defense(target, None, images, labels, 4000, settings, each=each)
+    if words:
+        with pytest.raises(PipelineError, match=words):
+            list(attacks)
+        return
+    (worst,) = [attempt for attempt in attacks if attempt.attack == "worst"]
+    assert worst.images.isfinite().all()
+    assert not worst.broken[lead > 0.5].any()
 
 
 @pytest.fixture(scope="module")

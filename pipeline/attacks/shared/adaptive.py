@@ -21,11 +21,13 @@ from pipeline.attacks.shared.adaptive_settings import DOUBLINGS, AdaptiveSetting
 from pipeline.attacks.shared.budgets import fooled_within
 from pipeline.attacks.shared.defended import Target, as_it_is
 from pipeline.attacks.shared.runs import Run, Submission, attacked, attacked_fixed, voted
+from pipeline.errors import PipelineError
 from pipeline.models.inference import to_unit_interval
 
 STRETCHES = (1.05, 1.1, 1.2, 1.35, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0)
 CONVERGED = 0.01  # of robust accuracy: a doubling that moves it by less is the last
 ROUNDING = 1e-6  # of a norm, as a share: x + d - x is not d
+LEAST = 1e-3  # of a budget, as a share, and of [0, 1]: what leaves either by more is no rounding
 SURELY = 3.0  # standard deviations of a vote's lead within which chance may have decided it
 IN_DOUBT = 10  # times the scored draws that then decide
 
@@ -58,9 +60,10 @@ class Attempt:
     scores: Mapping[str, Tensor] = field(default_factory=dict)
 
     def updated(self, other: "Attempt") -> "Attempt":
-        """This attempt with another's images of some of its rows, where fewer passes vote for the label."""
+        """This attempt with another's images where these are broken, or fewer passes vote for the label."""
         at = torch.searchsorted(self.rows, other.rows)
-        better = other.label_share < self.label_share[at]
+        mine = self.broken[at]
+        better = (other.broken & ~mine) | ((other.broken == mine) & (other.label_share < self.label_share[at]))
         at = at[better]
         found = replace(self, **{name: getattr(self, name).clone() for name in _BY_ROW})
         for name in _BY_ROW:
@@ -153,15 +156,23 @@ class _Attacker:
         yield worst
 
     def at_epsilons(self, right: Tensor) -> Iterator[Attempt]:
-        """The ascent at each epsilon, on what no smaller one broke."""
+        """The ascent at each epsilon, on what no smaller one broke; of a randomized defense at the budget on all.
+
+        What a smaller one broke of that may have been luck, and is not the strongest image.
+        """
         found: dict[float, Attempt] = {}
+        budget, everything = self.settings.budget, torch.arange(len(right), device=right.device)
 
         def attempt(epsilon: float, open_: Tensor) -> Tensor:
-            runs = self.settings.restarts if epsilon == self.settings.budget else self.settings.curve_restarts
-            found[epsilon] = self.ascend("pgd", epsilon, right[open_.to(right.device)], runs)
-            return found[epsilon].broken
+            runs = self.settings.restarts if epsilon == budget else self.settings.curve_restarts
+            open_ = open_.to(right.device)
+            tried = everything if epsilon == budget and self.target.randomized else open_
+            found[epsilon] = self.ascend("pgd", epsilon, right[tried], runs)
+            return found[epsilon].broken[torch.searchsorted(tried, open_)]
 
         fooled_within(attempt, len(right), self.settings.epsilons)
+        if self.target.randomized and budget not in found:
+            attempt(budget, everything)
         yield from found.values()
 
     def at_budget(self, right: Tensor, worst: Attempt) -> Iterator[Attempt]:
@@ -244,7 +255,7 @@ class _Attacker:
         """Runs of the ascent with `times` the steps and draws, each on what those before have left; the best images."""
         ascent = self.attacks.ascent
         changed = {ascent.bound: epsilon, "steps": times * ascent.parameters["steps"]}
-        best, shares = self.originals[rows], torch.full((len(rows),), torch.inf, device=rows.device)
+        best, leads = self.originals[rows], torch.full((len(rows),), torch.inf, device=rows.device)
         left = torch.arange(len(rows), device=rows.device)
         for restart in range(restarts):
             names = (name, str(epsilon), *((restart,) if restart else ()))
@@ -253,9 +264,9 @@ class _Attacker:
                 best = found
                 break
             votes = self.votes(self.settings.scored_draws, ("search", *names), found)
-            predicted, share, lead = _counted(votes, self.labels[rows[left]])
-            better = share < shares[left]
-            best[left[better]], shares[left[better]] = found[better], share[better]
+            predicted, _, lead = _counted(votes, self.labels[rows[left]])
+            better = lead < leads[left]
+            best[left[better]], leads[left[better]] = found[better], lead[better]
             left = left[lead >= -SURELY if self.target.randomized else predicted == self.labels[rows[left]]]
             if not len(left):
                 break
@@ -283,7 +294,21 @@ class _Attacker:
             )
             for block, at in enumerate(rows.split(size))
         ]  # fmt: skip
-        return torch.cat(list(self.each(attacked, runs)))
+        found = torch.cat(list(self.each(attacked, runs)))
+        sound = found.flatten(1).sum(1).isfinite()[:, None, None, None]
+        found = torch.where(sound, found, self.originals[rows])
+        if chosen.bound:
+            self.check_within(chosen, found, rows, parameters[chosen.bound])
+        return found
+
+    def check_within(self, chosen: Chosen, found: Tensor, rows: Tensor, epsilon: float) -> None:
+        """Raise PipelineError if an attack has left its budget, or [0, 1]: what it found would count as broken."""
+        farthest = self.lengths(found, rows).max().item()
+        if farthest > epsilon * (1 + LEAST) or found.min() < -LEAST or found.max() > 1 + LEAST:
+            raise PipelineError(
+                f"{chosen.attack.name}: expected images in [0, 1] within {epsilon:g} ({self.settings.norm}) of their "
+                f"originals, found some at {farthest:.3g}, from {found.min():.3g} to {found.max():.3g}"
+            )
 
     def judged(self, attack: str, epsilon: float | None, rows: Tensor, found: Tensor, of: str = "") -> Attempt:
         """The vote on what was found; where chance may have decided it, IN_DOUBT times as many fresh draws do."""
@@ -307,9 +332,12 @@ class _Attacker:
 
     def within(self, attempt: Attempt, epsilon: float) -> Tensor:
         """Which images lie within epsilon of their originals, bool (m,)."""
-        moved = (attempt.images - self.originals[attempt.rows]).flatten(1)
-        length = moved.abs().amax(1) if self.settings.norm == "linf" else moved.norm(dim=1)
-        return length <= epsilon * (1 + ROUNDING)
+        return self.lengths(attempt.images, attempt.rows) <= epsilon * (1 + ROUNDING)
+
+    def lengths(self, images: Tensor, rows: Tensor) -> Tensor:
+        """How far images are from their originals in the norm, (m,)."""
+        moved = (images - self.originals[rows]).flatten(1)
+        return moved.abs().amax(1) if self.settings.norm == "linf" else moved.norm(dim=1)
 
 
 def _counted(votes: Mapping[str, Tensor], labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
