@@ -8,8 +8,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline.artifacts.files import replacing
-from pipeline.errors import PipelineError
+from pipeline.artifacts.files import read_json, replacing
 
 
 def write_fingerprint(path: Path, fingerprint: Mapping[str, str]) -> bool:
@@ -27,10 +26,5 @@ def write_fingerprint(path: Path, fingerprint: Mapping[str, str]) -> bool:
 
 def read_labels(path: Path) -> dict[str, str]:
     """What the report calls each defense. Raises PipelineError if the file is missing or no JSON."""
-    try:
-        labels: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise PipelineError(f"{path}: no such file; expected the defenses' labels: run dvc repro") from None
-    except ValueError as error:
-        raise PipelineError(f"{path}: expected JSON: {error}") from None
+    labels: dict[str, str] = read_json(path, "the defenses' labels")
     return labels

@@ -4,8 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifacts.files import replacing
-from pipeline.errors import PipelineError
+from pipeline.artifacts.files import read_json, replacing
 
 
 def write_facts(path: Path, trained_by: str, parameters: int) -> None:
@@ -17,10 +16,5 @@ def write_facts(path: Path, trained_by: str, parameters: int) -> None:
 
 def read_facts(path: Path) -> dict[str, Any]:
     """`parameters` and `trained_by`. Raises PipelineError if the file is missing or no JSON."""
-    try:
-        facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise PipelineError(f"{path}: no such file; expected who trained the classifier: run dvc repro") from None
-    except ValueError as error:
-        raise PipelineError(f"{path}: expected JSON: {error}") from None
+    facts: dict[str, Any] = read_json(path, "who trained the classifier")
     return facts

@@ -13,6 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from pipeline.errors import PipelineError
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -112,6 +114,16 @@ def checksum_of(path: Path) -> str:
     """SHA-256 of a file's bytes."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_json(path: Path, what: str) -> Any:
+    """What a JSON file holds. Raises PipelineError, which says what was expected, if it is missing or no JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise PipelineError(f"{path}: no such file; expected {what}: run dvc repro") from None
+    except ValueError as error:
+        raise PipelineError(f"{path}: expected JSON: {error}") from None
 
 
 def canonical_json(value: Any) -> str:

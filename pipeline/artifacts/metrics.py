@@ -4,8 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifacts.files import replacing
-from pipeline.errors import PipelineError
+from pipeline.artifacts.files import read_json, replacing
 
 
 def write_metrics(path: Path, metrics: dict[str, Any]) -> None:
@@ -16,10 +15,5 @@ def write_metrics(path: Path, metrics: dict[str, Any]) -> None:
 
 def read_metrics(path: Path) -> dict[str, Any]:
     """The numbers back; PipelineError if the file is missing or no JSON."""
-    try:
-        metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise PipelineError(f"{path}: no such file; expected metrics: run dvc repro") from None
-    except ValueError as error:
-        raise PipelineError(f"{path}: expected JSON: {error}") from None
+    metrics: dict[str, Any] = read_json(path, "metrics")
     return metrics

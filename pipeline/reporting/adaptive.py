@@ -10,7 +10,7 @@ from pipeline.reporting.formats import NORMS, area, budget, flat, length_of, per
 from pipeline.reporting.names import label, label_of, one_training, with_trainings
 from pipeline.reporting.outcomes import PAPER_ATTACKS
 from pipeline.reporting.predicates import better
-from pipeline.reporting.replicates import with_replicates
+from pipeline.reporting.replicates import again
 from pipeline.reporting.section import Section
 
 # Of an attack's settings: told elsewhere on the page.
@@ -61,30 +61,41 @@ def adaptive_section(metrics: Mapping[str, Any]) -> Section:
 
 
 def one_table(metrics: Mapping[str, Any]) -> list[list[str]]:
-    """A row per attacked defense: every static or transfer figure next to the adaptive one."""
-    return [
-        [
-            with_trainings(metrics, name),
-            rate(metrics["defenses"][name]["test_accuracy"]),
-            metrics["defenses"][name].get("minimal", {}).get("setting", ""),
-            *(
-                " / ".join(
-                    with_replicates(metrics, name, attack, outcome, rate(metrics["defenses"][name][attack][outcome]))
-                    for outcome in ("thwarted", "recovered")
-                )
-                if attack in metrics["defenses"][name]
-                else ""
-                for attack in PAPER_ATTACKS
-            ),
-            one_training(metrics, name, clean_of_sample(entry)),
-            one_training(metrics, name, rate(entry["every_attack"])),
-            one_training(metrics, name, _needed(entry)),
-            one_training(metrics, name, f"{entry['detection']['static_auc']:.3f}"),
-            one_training(metrics, name, _adaptive_auc(entry["detection"])),
-            f"{entry['cost']:.3g}",
+    """A row per attacked defense: every static or transfer figure next to the adaptive one; one more of its replicates."""
+
+    def judged(entry: Mapping[str, Any]) -> list[str]:
+        return [
+            " / ".join(rate(entry[attack][outcome]) for outcome in ("thwarted", "recovered")) if attack in entry else ""
+            for attack in PAPER_ATTACKS
         ]
-        for name, entry in metrics["adaptive"].items()
-    ]
+
+    rows = []
+    for name, entry in metrics["adaptive"].items():
+        mine = metrics["defenses"][name]
+        setting = mine.get("minimal", {}).get("setting", "")
+        attacked = (
+            clean_of_sample(entry),
+            rate(entry["every_attack"]),
+            _needed(entry),
+            f"{entry['detection']['static_auc']:.3f}",
+            _adaptive_auc(entry["detection"]),
+        )
+        rows.append(
+            [
+                with_trainings(metrics, name),
+                rate(mine["test_accuracy"]),
+                setting,
+                *judged(mine),
+                *(one_training(metrics, name, cell) for cell in attacked),
+                f"{entry['cost']:.3g}",
+            ]
+        )
+        if other := again(metrics, name):
+            words, means = other
+            rows.append(
+                [words, rate(means["test_accuracy"]), setting, *judged(means), *("" for _ in (*attacked, "cost"))]
+            )
+    return rows
 
 
 def clean_of_sample(entry: Mapping[str, Any]) -> str:
@@ -138,7 +149,10 @@ def _adaptive_auc(found: Mapping[str, Any]) -> str:
 
 
 def _settings(entries: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, Any]:
-    """A row per defense and a column per number that its attacks were run with."""
+    """What the attacks were run with: a column for the `defenses` that were attacked alike, a row per number.
+
+    rows : each the number's key, and its cells.
+    """
     settings = {
         name: flat({key: value for key, value in entry["settings"].items() if key not in TOLD_BLOCKS})
         for name, entry in entries.items()
@@ -150,10 +164,14 @@ def _settings(entries: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str
             return ", ".join(map(str, value))
         return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
-    rows = [
-        [labels[name], *(cell(found[key]) if key in found else "" for key in keys)] for name, found in settings.items()
-    ]
-    return {"keys": list(keys), "rows": rows}
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for name, found in settings.items():
+        cells = tuple(cell(found[key]) if key in found else "" for key in keys)
+        alike.setdefault(cells, []).append(labels[name])
+    return {
+        "defenses": ["; ".join(names) for names in alike.values()],
+        "rows": [[key, *cells] for key, cells in zip(keys, zip(*alike, strict=True), strict=True)],
+    }
 
 
 def _doubled(words: str, entry: Mapping[str, Any]) -> list[str]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from pipeline.reporting.formats import rate
 from pipeline.reporting.names import one_training, transferred, with_trainings
-from pipeline.reporting.replicates import with_replicates
+from pipeline.reporting.replicates import again
 from pipeline.reporting.section import Section
 
 PAPER_ATTACKS = ("minimal", "extended")
@@ -25,23 +25,25 @@ def outcome_table(metrics: Mapping[str, Any], names: Iterable[str]) -> dict[str,
     first = next(iter(entries))
     attacks = attacks_on(metrics, first)
     adaptive = metrics["adaptive"]
-    rows = [
-        [
-            with_trainings(metrics, name) + (f", {entry['passes']} passes" if entry["passes"] > 1 else ""),
-            rate(entry["test_accuracy"]),
-            rate(entry["clean_accuracy"]),
-            ", ".join(sorted({entry[attack]["setting"] for attack in attacks if attack in entry})),
-            *(
-                with_replicates(metrics, name, attack, outcome, rate(entry[attack][outcome]))
-                if attack in entry
-                else "not judged"
-                for attack in attacks
-                for outcome in ("thwarted", "recovered")
-            ),
-            one_training(metrics, name, rate(adaptive[name]["every_attack"])) if name in adaptive else "not attacked",
-        ]
-        for name, entry in entries.items()
-    ]
+
+    def row(words: str, entry: Mapping[str, Any], setting: str, robust: str) -> list[str]:
+        outcomes = (
+            rate(entry[attack][outcome]) if attack in entry else "not judged"
+            for attack in attacks
+            for outcome in ("thwarted", "recovered")
+        )
+        return [words, rate(entry["test_accuracy"]), rate(entry["clean_accuracy"]), setting, *outcomes, robust]
+
+    rows = []
+    for name, entry in entries.items():
+        words = with_trainings(metrics, name) + (f", {entry['passes']} passes" if entry["passes"] > 1 else "")
+        setting = ", ".join(sorted({entry[attack]["setting"] for attack in attacks if attack in entry}))
+        robust = (
+            one_training(metrics, name, rate(adaptive[name]["every_attack"])) if name in adaptive else "not attacked"
+        )
+        rows.append(row(words, entry, setting, robust))
+        if other := again(metrics, name):
+            rows.append(row(*other, setting, ""))
     return {
         "columns": [f"{attack}: {outcome}" for attack in attacks for outcome in ("thwarted", "recovered")],
         "rows": rows,

@@ -88,13 +88,13 @@ def contrasts(metrics: Metrics) -> list[dict[str, Any]]:
     return found
 
 
-def with_replicates(metrics: Metrics, name: str, attack: str, outcome: str, cell: str) -> str:
-    """A figure of the study beside its mean over replicates, if the defense was replicated as it is."""
+def again(metrics: Metrics, name: str) -> tuple[str, Mapping[str, Any]] | None:
+    """What a table's row of a defense's means over replicates is called, and these; None: it was not replicated as it is."""
     found = metrics.get("replicates", {})
-    entry = found.get("defenses", {}).get(name, {}).get(attack)
+    entry = found.get("defenses", {}).get(name)
     if not entry or not comparable(metrics, name):
-        return cell
-    return f"{cell}; {found['count']} trainings: {rate(entry[outcome])}"
+        return None
+    return f"{label(metrics, name)}, over {found['count']} other trainings of the classifier", entry
 
 
 def _range(found: Mapping[str, Any]) -> str:
