@@ -1,4 +1,4 @@
-"""The one exception that a user is meant to see."""
+"""The exceptions that a user is meant to see."""
 
 
 class PipelineError(Exception):
@@ -12,6 +12,6 @@ class PipelineError(Exception):
 class LeftOut(PipelineError):
     """What cannot apply to a study's images or classifier, and why: the message is the reason, as the report says it.
 
-    A stage that is one attack, one defense or the sizes writes the reason in place of its results; elsewhere it is an
-    error as any other.
+    A stage that is one attack, one defense, the sizes or the replicates writes the reason in place of its results;
+    elsewhere it is an error as any other.
     """

@@ -6,8 +6,9 @@ Which, the environment says, never a tracked parameter:
     WORKERS=auto|n            n processes of this machine; auto: one a GPU, or one a core where there is none
     RAY_ADDRESS=host:port     actors of that Ray cluster; `auto`: of the one that this machine belongs to
 
-A task is a function at the top of a module (no script's own: no other process knows that), or a `partial` of one, that
-takes a block and `advance`, which it calls with how much it has done. It reads and writes no files. Whatever it needs
+A task is a function or callable class at the top of a module (no script's own: no other process knows that), or a
+`partial` of one, that takes a block and `advance`, which it calls with how much it has done. It reads and writes no
+files, or a temporary folder's of its own. Whatever it needs
 beside its block is bound to it, models too: that travels once to each worker.
 """
 

@@ -197,8 +197,9 @@ class Materials(Protocol):
     ) -> list[dict[str, NDArray[Any]]]:
         """`task(block, advance)` of each block, arrays by name; each is kept on disk: an interrupted run goes on.
 
-        Several are done at once where the environment says so: a task is a function at the top of a module, or a
-        `partial` of one, see `pipeline.mapper`; what it calls its `advance` with, this one is called with.
+        Several are done at once where the environment says so: a task is a function or callable class at the top
+        of a module, or a `partial` of one, see `pipeline.mapper`; what it calls its `advance` with, this one is called
+        with.
 
         what : a name within the family. about : everything that the results depend on beside images, sets, seed,
         device and code, JSON-able.

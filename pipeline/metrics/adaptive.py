@@ -89,7 +89,8 @@ def summarize_adaptive(
     curve = _curve(examples, norm, budget, settings["epsilons"])
     right = curve[0.0]
     ours = epsilon_needed(examples, norm, ("pgd",)) <= budget * (1 + ROUNDING)
-    needed = _needed(examples)
+    # Of the images themselves, whatever budget they were made for.
+    needed = epsilon_needed(examples.assign(epsilon=np.nan), "l2")
     others = tuple(name for name in settings["others"] if name not in settings["left_out"])
     summary: dict[str, Any] = {
         "setting": "adaptive",
@@ -170,20 +171,6 @@ def _broken_by(examples: pd.DataFrame, attacks: tuple[str, ...], count: int) -> 
     broken = np.zeros(count, bool)
     broken[examples.loc[examples["attack"].isin(attacks) & examples["broken"], "original"]] = True
     return broken
-
-
-def _needed(examples: pd.DataFrame) -> NDArray[np.float64]:
-    """L2 norm that each original needs: 0 where it is wrong as it is, infinite where nothing was found.
-
-    The shortest of all images that break it, whichever attack made them.
-    """
-    clean = examples[examples["attack"] == "none"].sort_values("original")
-    needed = np.where(clean["broken"], 0.0, np.inf)
-    found = examples[~examples["attack"].isin(("none", *NO_ATTACKS)) & examples["broken"]]
-    shortest = found.groupby("original")["l2"].min()
-    right = shortest.index[~clean["broken"].to_numpy()[shortest.index]]
-    needed[right] = shortest[right]
-    return needed
 
 
 def over_undefended(examples: pd.DataFrame, undefended: pd.DataFrame, settings: Mapping[str, Any]) -> dict[str, Any]:

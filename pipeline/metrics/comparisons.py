@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.errors import PipelineError
-from pipeline.metrics.trainings import FEWEST, LEVEL, by_training, mean_difference
+from pipeline.metrics.trainings import FEWEST, by_training, mean_difference, verdict_of
 
 Differences = dict[str, dict[str, dict[str, dict[str, Any]]]]  # pair, attack, outcome: a difference
 
@@ -91,7 +91,7 @@ def judge_differences(found: Differences, primary: tuple[str, str, str] | None, 
             difference = found[pair][attack][outcome]
             p = adjusted[pair, attack] if (pair, attack) in adjusted else float(difference["p"])
             few = trained[pair] and difference["trainings"] < FEWEST
-            verdict = ("gain" if difference["value"] > 0 else "loss") if p < LEVEL else "not shown"
+            verdict = verdict_of(difference["value"], p)
             difference["primary"] = (pair, attack, outcome) == primary
             difference["p_holm"] = p
             difference["verdict"] = "too few trainings" if few else verdict

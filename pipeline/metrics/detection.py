@@ -188,12 +188,13 @@ def detect(evaluation: pd.DataFrame, validation: pd.DataFrame) -> Detected:
             for score in names:
                 try:
                     again[score] = resampled(*pair.scores(score), *pair.originals, pair.same_originals)
-                    measured[score] = _with_intervals(measure(*Detector(*pair.scores(score)).roc()), again[score])
+                    curve = Detector(*pair.scores(score)).roc()
+                    measured[score] = _with_intervals(measure(*curve), again[score])
                     reached[score] = measure(*Detector(*choosing.scores(score)).roc())["auc"]
                 except PipelineError as error:
                     raise PipelineError(f"{score} of {attack} against {negatives}: {error}") from None
                 scores.append({"score": score, **key, **measured[score]})
-                fpr, tpr = thinned(*Detector(*pair.scores(score)).roc())
+                fpr, tpr = thinned(*curve)
                 curves.append(pd.DataFrame({"score": score, **key, "fpr": fpr, "tpr": tpr}))
             best = max(reached, key=lambda score: reached[score])
             about = {

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.metrics.trainings import LEVEL, over_trainings, p_value
+from pipeline.metrics.intervals import Rate
+from pipeline.metrics.trainings import over_trainings, p_value, verdict_of
 
 OUTCOMES = ("thwarted", "recovered")
 MEANS = ("steps", "l1", "l2", "linf")
@@ -19,7 +20,7 @@ def summarize_replicates(
     primary: Mapping[str, Mapping[str, str] | None],
     sources: Mapping[str, int],
 ) -> dict[str, Any]:
-    """replicates: every figure as `Spread`s, {value, low, high, each}: mean over replicates, its interval, all values.
+    """replicates: every figure as `spread` gives it, {value, low, high, each}: mean, its interval, all values.
 
     judged, examples : `data/replicates/<study>/judged.parquet` and `examples.parquet`. primary : by family its declared
     contrast; it is taken anew, replicate by replicate, where both of its defenses were replicated. sources : attacked
@@ -84,8 +85,6 @@ def _contrast(judged: pd.DataFrame, family: str, primary: Mapping[str, str]) -> 
     if primary["over"] not in means.index.get_level_values(0):
         return None
     found = spread(means[family] - means[primary["over"]])
-    values = np.array(found["each"])
-    mean = over_trainings(values)
-    p = p_value(values, type(mean)(mean.value, mean.value, mean.value))
-    verdict = ("gain" if mean.value > 0 else "loss") if p < LEVEL else "not shown"
-    return {**primary, **found, "p": p, "verdict": verdict}
+    value = found["value"]
+    p = p_value(np.array(found["each"]), Rate(value, value, value))
+    return {**primary, **found, "p": p, "verdict": verdict_of(value, p)}

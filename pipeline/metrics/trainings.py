@@ -37,6 +37,11 @@ def over_trainings(values: NDArray[np.floating[Any]], originals: Rate | None = N
     return Rate(mean, mean - low, mean + high)
 
 
+def verdict_of(value: float, p: float) -> str:
+    """Of a difference: "gain" or "loss" where p is below 0.05, else "not shown"."""
+    return ("gain" if value > 0 else "loss") if p < LEVEL else "not shown"
+
+
 def p_value(values: NDArray[np.floating[Any]], originals: Rate) -> float:
     """Two-sided p of a mean of differences: the level at which its interval just reaches zero.
 

@@ -15,7 +15,7 @@ class Classifier(NormalizingClassifier):
 
     Each block is a 3x3 convolution, batch normalization, ReLU, 2x2 max pooling and dropout; a linear
     layer follows. Being a plain sequence, it can be cut before the first dropout layer. The paper
-    gives no widths; these are ours, and so is batch normalization (params.yaml).
+    gives no widths; these are ours, and so is batch normalization.
 
     Max pooling stands before ReLU here: the two commute, and ReLU then sees a quarter of the values.
     """

@@ -14,7 +14,7 @@ from pipeline.reporting.replicates import again
 from pipeline.reporting.section import Section
 
 # Of an attack's settings: told elsewhere on the page.
-TOLD = {"norm", "budget", "epsilon", "epsilons", "originals", "sanity_originals", "gradient_free"}
+TOLD = {"norm", "budget", "epsilons", "originals", "sanity_originals", "gradient_free"}
 TOLD_BLOCKS = ("doublings", "left_out")
 
 

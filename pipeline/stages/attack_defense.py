@@ -4,8 +4,8 @@ Reads:  the images (a random sample of the whole test split), the attacked class
 Writes: a folder, of the defense and in subfolders of its variants: one row per original and attack; checks of the
         defense as a function; the images found within the budget and the nearest ones.
 Params: adaptive, threat, defenses.<key>.predict, defenses.<key>.variants, seed.
-Cost:   originals x epsilons x restarts x steps x draws forward and backward passes at most; a broken original is not
-        tried again.
+Cost:   about originals x epsilons x restarts x steps x draws forward and backward passes, of what no smaller epsilon
+        broke; then up to 8 and 64 times as many an original that is left at the budget.
 """
 
 import shutil

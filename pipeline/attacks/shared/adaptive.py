@@ -98,7 +98,8 @@ def attack_defense(
     advance : called with an attack's name and how many images were judged.
     each : calls `attacked` or `voted` with block after block and gives the results in order, as `map` does.
 
-    An original that was broken within an epsilon is so within every larger one, and is not tried again. Random numbers
+    An original that was broken within an epsilon is so within every larger one, and is not tried again, but at the
+    budget against a randomized defense. Random numbers
     are named by attack, epsilon, run and block: one attack more leaves the others as they are.
 
     Raises PipelineError as `attacks_of` does.

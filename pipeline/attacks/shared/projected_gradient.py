@@ -35,7 +35,8 @@ def projected_gradient_descent(
     model : images in [0, 1] to the logits that the goal takes.
     images : float (n, c, h, w) in [0, 1].
     generator : of the random starts, on the images' device.
-    restarts : runs in all; only images that no run before has fooled take part in the next, see `Goal.tried_again`.
+    restarts : runs in all; of a model that is not randomized only images that no run before has fooled take part in the
+    next, see `Goal.tried_again`.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Blocks of images under one run of an attack, and under one vote: pure, so that any process may do them."""
+"""Blocks of images under one run of an attack, and under one vote; done here or by the mapper's processes."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
