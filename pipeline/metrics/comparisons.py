@@ -1,6 +1,6 @@
 """Differences between defenses on the same images, and which of them are verdicts.
 
-One is declared beforehand per family, see `contrasts`; the rest are corrected for how many they are (Holm).
+One is named per family, see `contrasts`; the rest are corrected for how many they are (Holm).
 """
 
 from collections.abc import Iterable, Mapping

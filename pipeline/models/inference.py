@@ -40,6 +40,11 @@ def for_inference(model: Model, device: torch.device) -> Model:
     return place(model.requires_grad_(False), device)
 
 
+def weight_count(model: nn.Module) -> int:
+    """How many weights a training moves: before batch normalization is folded, see `for_inference`."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
 def depth_and_width(model: nn.Module) -> tuple[int, int]:
     """Number of its convolutions, and the channels of the widest; without any, of its hidden linear layers."""
     convolutions = [layer.out_channels for layer in model.modules() if isinstance(layer, nn.Conv2d)]

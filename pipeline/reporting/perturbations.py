@@ -64,7 +64,7 @@ def left_out(metrics: Mapping[str, Any]) -> list[list[str]]:
 
 
 def primary(metrics: Mapping[str, Any]) -> list[str]:
-    """The comparison that each family declared beforehand, in words, and what came of it."""
+    """The comparison that each family's claim rests on, in words, and what came of it."""
     found = []
     for family, declared in metrics.get("primary", {}).items():
         if declared:

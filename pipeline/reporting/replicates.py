@@ -25,6 +25,7 @@ def replicates_section(metrics: Metrics) -> Section:
         {
             "count": found["count"],
             "originals": found["originals"],
+            "own_originals": metrics["defenses"]["undefended"]["originals"],
             "shares": [[row.words, rate(row.own), rate(row.again), _range(row.again)] for row in rows],
             "outside": [row.words for row in compared if not among(row.own, row.again)],
             "judged": len(compared),
@@ -41,7 +42,9 @@ def replicates_section(metrics: Metrics) -> Section:
 
 @dataclass(frozen=True)
 class Share:
-    """A rate in words, the study's own and that over replicates; comparable : both are of the same defense."""
+    """A rate in words, the study's own and that over replicates; comparable : both are of the same defense,
+    and neither is what it is by selection.
+    """
 
     words: str
     own: Mapping[str, float]
@@ -64,7 +67,8 @@ def shares(metrics: Metrics) -> list[Share]:
         for attack in (key for key, by in entry.items() if "thwarted" in by):
             for outcome in ("thwarted", "recovered"):
                 shown = f"{words}: {attack} images {outcome}"
-                rows.append(Share(shown, own[attack][outcome], entry[attack][outcome], same))
+                selected = name == "undefended"  # its images are those that fool it
+                rows.append(Share(shown, own[attack][outcome], entry[attack][outcome], same and not selected))
     return rows
 
 

@@ -31,7 +31,7 @@ from pipeline.mapper import in_order
 from pipeline.metrics.sources import select_sources
 from pipeline.metrics.splits import validation_mask
 from pipeline.metrics.transfer import Size
-from pipeline.models.inference import depth_and_width, for_inference, predict
+from pipeline.models.inference import depth_and_width, for_inference, predict, weight_count
 from pipeline.params import parameters_of
 from pipeline.progress import bar
 from pipeline.randomness import derive_seed
@@ -74,7 +74,7 @@ def compare(study: Study) -> None:
     split = read_split(images, "train")
     held_out = validation_mask(split.labels, study.seed, study.source)
     division = divide(split.images, split.labels, held_out, device)
-    models, curves = {}, []
+    models, weights, curves = {}, {}, []
     total = len(architectures) * training["epochs"] * len(division.images)
     names = study.seed, study.source, "size"
     task = partial(train_one, division, len(description.class_names), names, training, build)
@@ -83,9 +83,11 @@ def compare(study: Study) -> None:
         for name, (model, epochs) in zip(architectures, trained, strict=True):
             curves += [SizeEpoch(**vars(epoch), model=name) for epoch in epochs]
             save_model(folder / "classifiers" / f"{name}.safetensors", model)
+            # Before batch normalization is folded, as the attacked classifier's are counted.
+            weights[name] = weight_count(model)
             models[name] = for_inference(model, device)
     write_curves(folder / "curves.csv", curves)
-    frames = _transfer(study, models, count, first, further, training["epochs"])
+    frames = _transfer(study, models, weights, count, first, further, training["epochs"])
     about = {"dataset": study.name, "params": {"minimal": first, "extended": further}}
     for (what, schema), frame in zip(SCHEMAS.items(), frames, strict=True):
         write_frame(folder / f"{what}.parquet", frame, schema, about)
@@ -109,6 +111,7 @@ def kinds_of(study: Study) -> tuple[Callable[..., nn.Module], dict[str, dict[str
 def _transfer(
     study: Study,
     models: dict[str, nn.Module],
+    weights: dict[str, int],
     count: int,
     first: dict[str, Any],
     further: dict[str, Any],
@@ -136,8 +139,7 @@ def _transfer(
     sizes = []
     for name, model in models.items():
         right = classify(model, test.images).argmax(1) == test.labels
-        parameters = sum(parameter.numel() for parameter in model.parameters())
-        sizes.append(Size(name, *depth_and_width(model), parameters, epochs, float(right.mean())))
+        sizes.append(Size(name, *depth_and_width(model), weights[name], epochs, float(right.mean())))
     attacks = (("minimal", minimal.attack, first), ("extended", extended.attack, further))
     task = Transfer(
         models, originals, original_row, test.labels[chosen][original_row], targets, attacks, settings.attack,

@@ -14,7 +14,7 @@ from pipeline.artifacts.images import read_description, read_shape, read_split
 from pipeline.artifacts.outside import given_classifier, take_classifier
 from pipeline.artifacts.weights import save_model
 from pipeline.metrics.splits import validation_mask
-from pipeline.models.inference import place
+from pipeline.models.inference import place, weight_count
 from pipeline.models.outside import check_outside
 from pipeline.own_files import weights_file
 from pipeline.progress import bar
@@ -31,8 +31,7 @@ def main(study: Study) -> None:
         model, curves = train(study)
         words = "the study"
     write_curves(study.path("classifier_curves"), curves, Epoch)
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    write_facts(study.path("classifier_facts"), words, parameters)
+    write_facts(study.path("classifier_facts"), words, weight_count(model))
     save_model(study.path("classifier"), model)
 
 

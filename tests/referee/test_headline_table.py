@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.optimize import brentq
-from scipy.stats import binomtest, t, ttest_1samp
+from scipy.stats import beta, binomtest, t, ttest_1samp
 from scipy.stats import norm as normal
 from sklearn.metrics import roc_auc_score, roc_curve
 
@@ -94,6 +94,17 @@ def half_over(means: np.ndarray) -> float:
     return float(t.ppf(0.975, len(means) - 1) * means.std(ddof=1) / np.sqrt(len(means)))
 
 
+def covers(entry: dict[str, float], found: np.ndarray, originals: float) -> bool:
+    """An interval not narrower than Student's over trainings, nor wider than that and an exact one over originals."""
+    half, mean = half_over(found.mean(1)), float(found.mean())
+    right = mean * originals  # Clopper-Pearson's, of what need be no whole numbers
+    low = beta.ppf(0.025, right, originals - right + 1) if right else 0.0
+    high = beta.ppf(0.975, right + 1, originals - right) if right < originals else 1.0
+    widest = 2 * half + high - low
+    reaches = entry["low"] <= max(0.0, mean - half) + 1e-6 and entry["high"] >= min(1.0, mean + half) - 1e-6
+    return bool(reaches and 0 < entry["high"] - entry["low"] <= widest + 1e-6)
+
+
 def test_thwarted_and_recovered_are_those_of_the_votes(
     metrics: dict[str, Any], evaluations: dict[str, pd.DataFrame]
 ) -> None:
@@ -113,8 +124,7 @@ def test_thwarted_and_recovered_are_those_of_the_votes(
                 exact = binomtest(int(right.sum()), right.size).proportion_ci(0.95, "exact")
                 for end, computed in (("low", exact.low), ("high", exact.high)):
                     assert same(entry[key][end], float(computed)), (name, key, end)
-            spread = right.mean() - half_over(right.mean(1))
-            assert entry[key]["low"] <= max(0.0, spread) + 1e-6, (name, key)
+            assert covers(entry[key], right, right.shape[1]), (name, key)
         for attack in metrics["attacks"]:
             images = table[table["attack"] == attack]
             if len(images):
@@ -122,7 +132,9 @@ def test_thwarted_and_recovered_are_those_of_the_votes(
                 for outcome, column in (("thwarted", "thwarted"), ("recovered", "right")):
                     found = trainings_of(images, column)
                     assert same(entry[attack][outcome]["value"], found.mean()), (name, attack)
-                    assert entry[attack][outcome]["low"] <= max(0.0, found.mean() - half_over(found.mean(1))) + 1e-6
+                    counts = images[images["training"] == 0]["original_row"].value_counts()
+                    worth = counts.sum() ** 2 / (counts**2).sum()  # unequal ones are worth fewer originals
+                    assert covers(entry[attack][outcome], found, worth), (name, attack, outcome)
 
 
 def test_the_trainings_are_those_that_did_not_fail(
@@ -303,6 +315,8 @@ def test_robust_accuracy_is_what_the_worst_of_all_attacks_leaves(study: str, met
                 near = (tried["epsilon"] <= epsilon) | (tried[norm] <= epsilon * (1 + 1e-6))
                 broken = near.groupby(tried["original"]).any().reindex(last.index, fill_value=False)
                 below, above = broken & last["broken"], broken | last["broken"]
+                if epsilon == budget and entry["randomness"] is None:
+                    assert np.array_equal(last["broken"], wrong | broken), name
                 broken = last["broken"] if epsilon == budget else below if epsilon < budget else above
                 assert same(entry[norm][f"{epsilon:g}"]["value"], float((~wrong & ~broken).mean())), (name, epsilon)
             if entry["randomness"] is None:

@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import pipeline.attacks
 from pipeline.attacks.autoattack import autoattack
 from pipeline.attacks.shared.adaptive import STRETCHES, attack_defense
-from pipeline.attacks.shared.adaptive_settings import AdaptiveSettings, attacks_of
+from pipeline.attacks.shared.adaptive_settings import DOUBLINGS, AdaptiveSettings, attacks_of
 from pipeline.attacks.shared.ascent import score_gradients
 from pipeline.attacks.shared.balls import BALLS
 from pipeline.attacks.shared.defended import Target, check_gradients, multiply_adds
@@ -225,11 +225,11 @@ class AboveLevel(nn.Module):
 
 def test_stretching_multiplies_the_first_perturbation() -> None:
     """Images that a vote does not give up at once are moved on by STRETCHES of the nearest one, no further."""
-    images = torch.zeros(3, 1, 2, 2)
-    images[:, 0, 0, 1] = torch.tensor([0.1, 0.13, 0.9]) - 1e-4  # how bright the first pixel has to be
+    images = torch.zeros(4, 1, 2, 2)
+    images[:, 0, 0, 1] = torch.tensor([0.1, 0.13, 0.395, 0.9]) - 1e-4  # how bright the first pixel has to be
     nearest = images.clone()
     nearest[:, 0, 0, 0] = 0.1
-    labels = torch.zeros(3, dtype=torch.int64)
+    labels = torch.zeros(4, dtype=torch.int64)
 
     def each(function: Callable[[Any], Any], blocks: Iterable[Any]) -> list[Any]:
         """The search for the shortest finds the first pixel at 0.1."""
@@ -246,9 +246,8 @@ def test_stretching_multiplies_the_first_perturbation() -> None:
     settings = settings_of(epsilons=(0.01,), budget=0.01, others={})
     attempts = attack_defense(target_of(undefended, AboveLevel()), None, images, labels, 8, settings, each=each)
     found = next(attempt for attempt in attempts if attempt.attack == "shortest")
-    assert found.broken.tolist() == [True, True, False]
-    torch.testing.assert_close(found.images[:, 0, 0, 0], torch.tensor([0.1, 0.135, 0.1]))
-    assert max(STRETCHES) < 9
+    assert found.broken.tolist() == [True, True, True, False]
+    torch.testing.assert_close(found.images[:, 0, 0, 0], torch.tensor([0.1, 0.135, 0.1 * max(STRETCHES), 0.1]))
 
 
 def test_a_quiet_attack_lowers_the_disagreement() -> None:
@@ -562,14 +561,15 @@ def test_one_function_makes_sets_and_attacks_whole_defenses(toy: Attack, passes:
     others = {"toy": {}, "longer": {"method": "toy", "steps": 9}}
     settings = settings_of(ascent={"method": "toy", "steps": 5}, others=others, **few)
     attempts = list(attack_defense(target_of(defense, model, passes), model, images, labels, 16, settings))
-    names = [attempt.attack for attempt in attempts if "doubled" not in attempt.attack]
+    names = [attempt.attack for attempt in attempts if attempt.attack not in DOUBLINGS.values()]
     others = ["transfer", "toy", "longer"]
     assert names == ["none", "pgd", "pgd", "quiet", "shortest", *others, *(["fixed"] if passes else []), "worst"]
+    by_name = {attempt.attack: attempt for attempt in attempts}
+    assert by_name["longer"].broken.all()
+    assert by_name["toy"].broken.all()
     for attempt in attempts:
         if attempt.epsilon is not None:
             assert (attempt.images - images[attempt.rows]).abs().max() <= attempt.epsilon + 1e-6
-    if not passes:
-        assert attempts[-1].broken.all()
     # The ascent with the same parameters, though by other draws.
     ascended = next(attempt for attempt in attempts if attempt.attack == "pgd" and attempt.epsilon == 0.2)
     assert ascended.broken.all()
@@ -604,6 +604,23 @@ def test_settings_that_name_what_cannot_be_are_refused(changes: dict[str, Any], 
     with pytest.raises(PipelineError, match=words) as found:
         attacks_of(settings_of(**changes), "adaptive.x")
     assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize("alone", ["pgd", "quiet", "shortest", "transfer", "fgsm"])
+def test_the_worst_of_all_attacks_is_that_of_any_alone(alone: str) -> None:
+    """Every other one gives the originals back."""
+    model, images, labels = problem()
+
+    def each(function: Callable[[Any], Any], blocks: Iterable[Any]) -> list[Any]:
+        return [
+            block.originals if isinstance(block, Run) and block.names[0] != alone else function(block)
+            for block in blocks
+        ]
+
+    settings = settings_of(epsilons=(0.2,), budget=0.2, sanity_originals=30, others={"fgsm": {}})
+    *_, worst = attack_defense(target_of(undefended, model), model, images, labels, 16, settings, each=each)
+    assert worst.attack == "worst"
+    assert worst.broken.all()
 
 
 def test_an_attack_of_foolbox_may_be_one_of_the_others() -> None:

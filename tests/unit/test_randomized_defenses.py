@@ -104,6 +104,41 @@ def test_no_draw_is_made_twice_and_what_is_not_surely_wrong_is_searched_on(
     assert len(again.originals) == int((~surely).sum()) > int((own > 100).sum())
 
 
+def test_the_budget_is_attacked_on_all_where_a_smaller_one_breaks_them_too() -> None:
+    _, target, images, labels, _ = planted(20)
+    settings = settings_of(epsilons=(0.3, 0.5), budget=0.5, originals=20, sanity_originals=1, others={}, restarts=1)
+    attempts = list(attack_defense(target, None, images, labels, 4000, settings))
+    right = attempts[0].rows[~attempts[0].broken]
+    small, large = (one for one in attempts if one.attack == "pgd")
+    assert (small.epsilon, large.epsilon) == (0.3, 0.5)
+    assert small.broken.all()
+    assert torch.equal(large.rows, right)
+
+
+def test_what_is_wrong_without_an_attack_stays_wrong() -> None:
+    """Though the last vote, by chance, should find it right: it has not been attacked."""
+    _, target, images, labels, _ = planted()
+
+    def each(function: Any, blocks: Any) -> list[Any]:
+        results = []
+        for block in blocks:
+            found = function(block)
+            if isinstance(block, Submission) and block.names[:2] in (("score", "worst"), ("doubt", "worst")):
+                assert len(block.images) == len(labels)
+                right = torch.zeros_like(found["votes"]).scatter_(1, labels[:, None], 200)
+                found = {**found, "votes": right, "predicted": labels}
+            results.append(found)
+        return results
+
+    settings = settings_of(
+        others={}, restarts=1, curve_restarts=1, ascent={"method": "pgd", "steps": 1, "relative_step_size": 0.1}
+    )
+    attempts = list(attack_defense(target, None, images, labels, 4000, settings, each=each))
+    clean, worst = attempts[0], attempts[-1]
+    assert clean.broken.any()
+    assert torch.equal(worst.broken, clean.broken)
+
+
 def test_the_worst_image_is_one_that_breaks_not_one_of_fewer_votes() -> None:
     """Of three classes an image may lose more votes and stay right."""
     one = Attempt("worst", 1.0, torch.arange(2), torch.zeros(2, 1, 1, 1), torch.tensor([0, 1]),
