@@ -88,6 +88,27 @@ def difference_with_interval(values: NDArray[Any], groups: NDArray[np.integer[An
     return Difference(rate.value, rate.low, rate.high, None, len(totals))
 
 
+def ratio_with_interval(
+    numerators: NDArray[Any], denominators: NDArray[Any], groups: NDArray[np.integer[Any]] | None = None
+) -> Rate:
+    """Sum of the one over the sum of the other, (n,) each, of values of any range; with denominators of 1 their mean.
+
+    The interval is Student's, by the linearized variance of a ratio between originals (Cochran 1977, Section 6.4).
+    Raises PipelineError if there are fewer than two originals.
+    """
+    from scipy.special import stdtrit  # here: the report imports this file and needs no SciPy
+
+    totals, _ = _by_original(numerators, groups)
+    counts, _ = _by_original(denominators, groups)
+    originals = len(totals)
+    if originals < 2:
+        raise PipelineError("a ratio: expected two originals or more for its interval, found one")
+    value = totals.sum() / counts.sum()
+    spread = np.sqrt(originals / (originals - 1) * np.square(totals - value * counts).sum()) / counts.sum()
+    half = float(stdtrit(originals - 1, 1 - TAIL) * spread)
+    return Rate(float(value), float(value) - half, float(value) + half)
+
+
 def sign_test(more: int, less: int) -> float:
     """Two-sided p, twice the smaller tail, of so many differences to either side; 1 where there are none."""
     from scipy.special import bdtr

@@ -1,5 +1,6 @@
 """Do images made against one classifier fool another?"""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,8 +116,13 @@ def summarize_sizes(sizes: pd.DataFrame, examples: pd.DataFrame, transfer: pd.Da
         }
     nested: dict[str, Any] = {}
     for row in transfer.to_dict("records"):
-        nested.setdefault(row["attack"], {}).setdefault(row["made_on"], {})[row["tried_on"]] = {
-            outcome: {"value": row[outcome], "low": row[f"{outcome}_low"], "high": row[f"{outcome}_high"]}
-            for outcome in ("target", "error")
-        }
+        nested.setdefault(row["attack"], {}).setdefault(row["made_on"], {})[row["tried_on"]] = nested_rates(row)
     return {"models": models, "transfer": nested}
+
+
+def nested_rates(row: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """`target` and `error` of a row of `Transfer`, each {value, low, high}."""
+    return {
+        outcome: {"value": row[outcome], "low": row[f"{outcome}_low"], "high": row[f"{outcome}_high"]}
+        for outcome in ("target", "error")
+    }

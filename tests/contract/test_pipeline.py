@@ -25,7 +25,7 @@ STUDIES = sorted(path.parent.name for path in (ROOT / "studies").glob("*/params.
 PARAMS = {study: ROOT / f"studies/{study}/params.yaml" for study in STUDIES} | {"tiny": ROOT / "tests/tiny.yaml"}
 ROOMS = ("attacks", "models", "defenses", "training", "metrics")
 SHARED = {"__init__", "command", "sets", "families"}  # of stages/: no stages
-ROOT_STAGES = {"collect", "index"}
+ROOT_STAGES = {"collect", "transfer", "index"}
 FIRST = ("check_params", "fingerprint_code")  # run in the study's folder
 
 

@@ -41,7 +41,13 @@ def put(params: Any, key: str, value: Any) -> None:
 def test_the_comparison_of_studies_is_made_in_the_root(tree: Tree) -> None:
     said = tree.dvc("repro")
     assert "Running stage 'collect@tiny'" in said
-    assert "Running stage 'index'" in said
+    assert {"transfer", "index"} <= ran(said)
+    assert json.loads((tree.folder / "data/transfer.json").read_text()) == {"pairs": []}  # there is but one study
+    stages = YAML(typ="safe").load(tree.folder / "dvc.yaml")["stages"]
+    noted = json.loads((tree.folder / "data/collected/tiny.files.json").read_text())
+    for dep in stages["collect"]["do"]["deps"]:  # all that a stage made, but what is copied
+        path = dep.replace("${item}", "tiny")
+        assert any(f"{file}/".startswith(f"{path}/") for file in noted) is path.startswith("data/"), dep
     page = (tree.folder / "reports/index.html").read_text(encoding="utf-8")
     assert 'href="tiny.html"' in page
     assert ran(tree.dvc("repro")) == EVERY_TIME
