@@ -48,7 +48,7 @@ bench: $(READY) .peers/.ready  ## after a full run: start-up, the engine against
 	--requirement benchmarks/requirements.txt
 	touch $@
 
-# Of the slow tests, those on a cluster: ten seconds.
+# For the slow tests on a cluster.
 $(VENV)/.ray: requirements-ray.txt $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements-ray.txt
 	touch $@

@@ -156,31 +156,36 @@ class Context:
 def read(context: Context) -> None:
     """Raw images of all datasets to arrays in WORK, with the seconds that took."""
     for name in WORKLOADS:
-        started = time.perf_counter()
-        folder = Path(os.environ.get("DATASETS_DIR", "data/raw")) / name
-        if (folder / f"{name}.npz").exists():
-            source = f"{name}.npz"
-            with np.load(folder / f"{name}.npz") as file:
-                arrays = {key: file[key] for key in file}
-        else:
-            from pipeline.artifacts.images import read_description, read_split, write_images
-            from pipeline.artifacts.raw import sources  # needs pyarrow and Pillow
-            from pipeline.artifacts.raw.checks import Checked
-            from pipeline.artifacts.raw.wanted import Images
+        read_one(context, name)
 
-            images, path = Images(name), context.work / f"{name}.h5"
-            checked = Checked(sources.read(sources.wanted(images, name, "images")), images, "images")
-            write_images(path, checked.description, checked.streams())
-            source = read_description(path).source
-            arrays = {
-                f"{split}_{kind}": getattr(read_split(path, split), kind)
-                for split in ("train", "test")
-                for kind in ("images", "labels")
-            }
-        for key, values in arrays.items():
-            np.save(context.work / f"{name}_{key}.npy", values)
-        about = {"source": source, "seconds": round(time.perf_counter() - started, 2)}
-        (context.work / f"{name}_read.json").write_text(json.dumps(about))
+
+def read_one(context: Context, name: str) -> None:
+    """Those of one dataset."""
+    started = time.perf_counter()
+    folder = Path(os.environ.get("DATASETS_DIR", "data/raw")) / name
+    if (folder / f"{name}.npz").exists():
+        source = f"{name}.npz"
+        with np.load(folder / f"{name}.npz") as file:
+            arrays = {key: file[key] for key in file}
+    else:
+        from pipeline.artifacts.images import read_description, read_split, write_images
+        from pipeline.artifacts.raw import sources  # needs pyarrow and Pillow
+        from pipeline.artifacts.raw.checks import Checked
+        from pipeline.artifacts.raw.wanted import Images
+
+        images, path = Images(name), context.work / f"{name}.h5"
+        checked = Checked(sources.read(sources.wanted(images, name, "images")), images, "images")
+        write_images(path, checked.description, checked.streams())
+        source = read_description(path).source
+        arrays = {
+            f"{split}_{kind}": getattr(read_split(path, split), kind)
+            for split in ("train", "test")
+            for kind in ("images", "labels")
+        }
+    for key, values in arrays.items():
+        np.save(context.work / f"{name}_{key}.npy", values)
+    about = {"source": source, "seconds": round(time.perf_counter() - started, 2)}
+    (context.work / f"{name}_read.json").write_text(json.dumps(about))
 
 
 def images_of(context: Context, name: str, split: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

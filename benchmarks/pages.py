@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
-from benchmarks import gpu_tables, tables
+from benchmarks import gpu_tables, tables, worker_tables
 
 ROOT = Path(__file__).parents[1]
 HEAD = """# Speed
@@ -25,14 +25,16 @@ What the engine, the attacks and the defenses take, beside what else there is; o
 class Question(NamedTuple):
     """A chapter: its title, how the answer is measured, the result that its table is made of, and a figure's words.
 
-    A result `gpu/<part>` stands for all parts that were measured on a GPU: its table is made of these.
+    A result `gpu/<part>` stands for all parts that were measured on a GPU: its table is made of these. beside : a
+    further result that the table takes.
     """
 
     title: str
     words: str
     result: str
-    table: Callable[[Any], str]
+    table: Callable[..., str]
     figure: str = ""
+    beside: str = ""
 
 
 QUESTIONS = (
@@ -111,6 +113,43 @@ QUESTIONS = (
         tables.ensemble_table,
     ),
     Question(
+        "How much faster are several workers?",
+        "The same bytes by this process, by local workers in turns with it, and once by two Ray nodes on this machine; the goal is 1.7 times with two (`benchmarks/workers.py`).",
+        "workers",
+        worker_tables.turns,
+    ),
+    Question(
+        "Are both cores busy?",
+        "Of whole stages, from the start of Python to the written file, the processes' own time over that of as many cores as workers; the goal is 85 % in long ones (`benchmarks/workers.py`).",
+        "workers",
+        worker_tables.busy,
+    ),
+    Question(
+        "What does a block cost beside its work, and what travels?",
+        "As pickled; on the network of two Ray nodes, of which one is the driver's own. The goal of one process: less than 1 % (`benchmarks/workers.py`).",
+        "workers",
+        worker_tables.block,
+    ),
+    Question(
+        "What does the driver store a second, and does its memory grow?",
+        "Sets of originals that are left as they are: through the mapper, the shards with their checksums, and the file, but nothing to compute (`benchmarks/workers.py`).",
+        "workers",
+        worker_tables.sets,
+    ),
+    Question(
+        "And with 8 or 64 GPUs, and a million originals?",
+        "Nine million rows, MNIST's size, one driver.",
+        "workers",
+        worker_tables.ahead,
+        beside="gpu/generation_mnist",
+    ),
+    Question(
+        "What do faults change?",
+        "The minimal set of a small study of digits in blocks of 90 rows; of a killed worker's or a lost node's blocks no others are begun again (`tests/end_to_end/test_faults.py`).",
+        "faults",
+        worker_tables.faults,
+    ),
+    Question(
         "What do gradients in bfloat16 gain on a CPU?",
         "`precision: bfloat16`: gradients in bfloat16, every decision in float32, by a pass more where an image comes near the boundary. Both in turns, on one core, by the process' own time, classifiers trained short; "
         "an image that is not fooled in float32 does not count (`benchmarks/precision.py`).",
@@ -181,7 +220,8 @@ def benchmarks_page(results: dict[str, Any]) -> str:
         body = "Not measured yet."
         if question.result in results:
             on_gpu = {name.removeprefix("gpu/"): result for name, result in results.items() if name.startswith("gpu/")}
-            body = question.table(on_gpu if question.result.startswith("gpu/") else results[question.result])
+            given = [on_gpu if question.result.startswith("gpu/") else results[question.result]]
+            body = question.table(*given, *([results[question.beside]] if question.beside else []))
             body += f"\n\n![{question.figure}](results/{question.result}.png)" if question.figure else ""
         chapters.append(f"## {question.title}\n{question.words}\n\n{body}\n")
     return "\n".join(chapters)

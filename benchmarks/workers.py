@@ -1,26 +1,37 @@
-"""Several workers against one process, in turns: how much faster, what the mapper costs, what travels, what is kept.
+"""Several workers against one process: how much faster, what the mapper costs, what travels, what is kept.
 
-    python -m benchmarks.workers [--study digits] [--rows 900] [--images 9000 90000] [--workers 2] [--rounds 3]
+    DATASETS_DIR=data/raw python -m benchmarks.workers [--workers 2] [--rounds 3] [--images 9000 90000 900000]
+        [--originals 500] [--attacked 100] [--rows 450] [--study digits] [--stages "attack_defense dropout_ensemble"]
 
-1. `minimal` and the ascent of an adaptive attack on a sample of the test split, in blocks of `rows`, by one process and
-   by `workers` processes in turns; the workers' start is measured apart. The bytes are compared.
-2. The mapper in one process against a plain loop: microseconds a block, and its share of a block's time.
-3. Bytes that travel for an image of a block, there and back; what the driver writes a second.
-4. The driver's peak memory for sets of `images` images, by `workers` processes.
+On MNIST, with a classifier of the committed shape, trained short and kept in .work/workers:
+1. The minimal set of `originals` in blocks of `rows`, and the adaptive attack on the dropout ensemble of `attacked`
+   ones: by one process and by `workers`, in turns, once by a Ray cluster of two nodes of this machine, where Ray is
+   installed (requirements-ray.txt). The bytes are compared.
+2. What a block costs beside its work: in one process against a plain loop, through workers, through Ray.
+3. Bytes an image: as pickled there and back, and on the network of the two nodes.
+4. Sets of `images` images whose attack is to leave the originals as they are, by `workers`: of real bytes, through the
+   mapper, the shards and the file. What the driver then does a second, and its peak memory.
+5. The share of `workers` cores that stages of a finished study keep busy, by their processes' own time. They write
+   what is there already, in the study itself.
 
-Meaningful on a quiet machine alone: the record says how many other processes were running. Writes
-benchmarks/results/workers.json.
+Ten minutes at most; meaningful on a quiet machine alone: the record says how many processes were running before.
+Writes benchmarks/results/workers.json.
 """
 
 import dataclasses
 import hashlib
 import os
 import pickle
+import resource
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from functools import partial
+from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -28,166 +39,249 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.common import about, options, peak_mib, seconds, write
-from benchmarks.scaling import repeated
+from benchmarks import gpu_parts
+from benchmarks.common import ROOT, about, options, peak_mib, seconds, still, untouched, write
 from pipeline import devices, mapper
-from pipeline.artifacts.adversarial import Identity
-from pipeline.artifacts.checkpoint import load_classifier
+from pipeline.artifacts.adversarial import Identity, Sources
 from pipeline.artifacts.generation import Start, attack_block, block_of, make_set, start_from_images
-from pipeline.artifacts.images import read_split
-from pipeline.artifacts.shards import ShardStore
-from pipeline.attacks import fgsm, minimal
-from pipeline.attacks.shared.adaptive_settings import Chosen
+from pipeline.attacks import minimal
+from pipeline.attacks.shared.adaptive import attack_defense
+from pipeline.attacks.shared.adaptive_settings import AdaptiveSettings
 from pipeline.attacks.shared.defended import Target
-from pipeline.attacks.shared.protocol import load_attack
-from pipeline.attacks.shared.runs import Run, attacked, each_block
-from pipeline.defenses.undefended import undefended
-from pipeline.devices import batching
-from pipeline.models.inference import for_inference, to_unit_interval
+from pipeline.attacks.shared.protocol import Attack
+from pipeline.attacks.shared.runs import each_block
+from pipeline.defenses.dropout_ensemble import dropout_ensemble
+from pipeline.devices import batching, prepare_device
+from pipeline.metrics.sources import every_target
+from pipeline.models.inference import for_inference
+from pipeline.models.mlp import FullyConnectedClassifier
 from pipeline.randomness import generator
-from pipeline.stages.sets import chosen_arguments
-from pipeline.studies import Study
+from tests.drivers import cluster, said
 
-PARAMETERS = {"epsilon": 0.2, "relative_step_size": 0.1, "steps": 400, "norm": "linf"}
-
-
-def nothing(block: int, advance: Callable[..., object]) -> int:
-    """A task that costs nothing."""
-    return block
+MNIST = "mnist"
+WORK = ROOT / ".work/workers"
+CLASSES = tuple("0123456789")
+SENT = 40  # blocks, to see what one costs beside its work
 
 
 class Work:
-    """The two measured tasks of a study."""
+    """The two measured tasks."""
 
-    def __init__(self, name: str, rows: int) -> None:
-        self.study = study = Study(name)
-        self.device = study.device
-        self.model = for_inference(load_classifier(study.path("classifier")), self.device)
-        self.start = start_from_images(
-            study.path("images"), self.model, {"train": 1000, "test": 300}, 0, study.source, name
+    def __init__(self, originals: int, attacked: int, rows: int) -> None:
+        WORK.mkdir(parents=True, exist_ok=True)
+        devices.TABLE["cpu"] = dataclasses.replace(devices.TABLE["cpu"], block=rows)
+        self.device = device = prepare_device()
+        scale = dataclasses.replace(gpu_parts.SMALL, train=20000, epochs=2)
+        context = gpu_parts.Context(WORK, WORK, scale, device)
+        if not (WORK / f"{MNIST}_read.json").exists():
+            gpu_parts.read_one(context, MNIST)
+        self.workload = gpu_parts.WORKLOADS[MNIST]
+        self.model = for_inference(gpu_parts.fitted(context, MNIST, {})[0], device)
+        half = {"train": originals // 2, "test": originals - originals // 2}
+        self.start = start_from_images(WORK / f"{MNIST}.h5", self.model, half, 0, MNIST, MNIST)
+        self.images, self.labels = (
+            torch.from_numpy(part[:attacked]) for part in gpu_parts.images_of(context, MNIST, "test")
         )
-        block = chosen_arguments(study, "attacks.minimal")
-        self.parameters = study.arguments(minimal.attack.run, "attacks.minimal", block)
-        self.rows = rows
+        self.parameters = {"step_size": self.workload.step_size, "max_steps": 1000}
 
-    def minimal(self, out: Path) -> bytes:
-        """The bytes of a minimal set."""
-        identity = Identity(self.study.name, "minimal", self.parameters, self.start.class_names, 0)
-        make_set(
-            out / "set.h5", "minimal", minimal.attack, self.parameters, self.start, self.model,
-            self.study.path("classifier"), identity, self.study.source,
+    def minimal(self) -> str:
+        """The checksum of a minimal set."""
+        identity = Identity(MNIST, "minimal", self.parameters, CLASSES, 0)
+        with scratch() as folder:
+            make_set(
+                folder / "set.h5", "minimal", minimal.attack, self.parameters, self.start, self.model,
+                WORK / f"{MNIST}.pt", identity, MNIST,
+            )  # fmt: skip
+            return hashlib.sha256((folder / "set.h5").read_bytes()).hexdigest()
+
+    def adaptive(self) -> str:
+        """The checksum of all that an adaptive attack finds, as the stage runs it, of fewer steps."""
+        draws = partial(generator, self.device, 0)
+        target = Target(dropout_ensemble, self.model, {"rate": 0.3}, draws, randomized=True, passes=10)
+        epsilon = self.workload.epsilon / 2
+        settings = AdaptiveSettings(
+            norm="linf", epsilons=(epsilon,), budget=epsilon, originals=len(self.labels), sanity_originals=1,
+            restarts=4, curve_restarts=1, draws=10, scored_draws=20, resubmissions=1, quiet=0.0,
+            ascent={"method": "pgd", "steps": 10, "relative_step_size": 0.5}, shortest={"steps": 5},
         )  # fmt: skip
-        return (out / "set.h5").read_bytes()
+        digest = hashlib.sha256()
+        for attempt in attack_defense(
+            target, None, self.images, self.labels.long(), batching(self.device).attack, settings,
+            each=partial(each_block, "attack"),
+        ):  # fmt: skip
+            digest.update(attempt.images.numpy().tobytes())
+        return digest.hexdigest()
 
-    def adaptive(self, out: Path) -> bytes:
-        """The images of an ascent on the undefended classifier, as an adaptive attack runs it."""
-        split = read_split(self.study.path("images"), "test")
-        images = to_unit_interval(torch.from_numpy(split.images), self.model)
-        labels = torch.from_numpy(split.labels).to(self.device, torch.int64)
+    def block(self) -> Any:
+        """The first block of the minimal set."""
+        sources, rows = self.start.sources, slice(0, devices.TABLE["cpu"].block)
+        return block_of(0, sources.originals, sources.original_row[rows], sources.target_labels[rows])
+
+    def do(self, attack: Attack, **parameters: float) -> Callable[..., Any]:
+        """A task that makes a block's images."""
         draws = partial(generator, self.device, 0, "benchmark")
-        target = Target(undefended, self.model, {}, draws)
-        chosen = Chosen(load_attack("pgd"), PARAMETERS, "epsilon")
-        runs = [
-            Run(target, chosen, PARAMETERS, images[at].clone(), labels[at], 1, ("benchmark", number))
-            for number, at in enumerate(torch.arange(len(labels)).split(batching(self.device).attack // 4))
-        ]
-        return torch.cat(list(each_block("benchmark", attacked, runs))).cpu().numpy().tobytes()
+        return partial(attack_block, attack, self.model, batching(self.device).attack, draws, parameters)
 
 
-def in_turns(work: Work, workers: int, rounds: int) -> list[dict[str, Any]]:
+@contextmanager
+def scratch() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir=WORK) as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def done_by(workers: int, address: str = "") -> Iterator[None]:
+    """Inside, blocks are done by so many workers, which have started."""
+    os.environ["WORKERS"] = str(workers)
+    if address:
+        os.environ["RAY_ADDRESS"] = address
+    try:
+        list(mapper.in_order("start", untouched, range(workers * 2)))
+        yield
+    finally:
+        os.environ.pop("RAY_ADDRESS", None)
+
+
+@contextmanager
+def nodes() -> Iterator[str]:
+    """The address of a Ray cluster of two nodes of this machine."""
+    with cluster() as process:
+        yield said(process)
+        mapper.close()
+
+
+def in_turns(work: Work, workers: int, rounds: int, address: str) -> list[dict[str, Any]]:
     records = []
-    with tempfile.TemporaryDirectory(dir=".work") as temporary:
-        out = Path(temporary)
-        for name in ("minimal", "adaptive"):
-            taken: dict[str, list[float]] = {"1": [], str(workers): []}
-            found = set()
-            for _ in range(rounds):
-                for count in taken:
-                    os.environ["WORKERS"] = count
-                    list(mapper.in_order("start", nothing, range(workers * 2)))  # what starts is started
-                    started = time.perf_counter()
-                    found.add(hashlib.sha256(getattr(work, name)(out)).hexdigest())
-                    taken[count].append(round(time.perf_counter() - started, 2))
-            assert len(found) == 1, "other bytes"
-            best = {count: min(times) for count, times in taken.items()}
-            records.append({"task": name, "seconds": taken, "times_as_fast": round(best["1"] / best[str(workers)], 2)})
-            print(records[-1], flush=True)
+    for name in ("minimal", "adaptive"):
+        taken: dict[str, list[float]] = {}
+        found = set()
+        kinds = [("one", 1, ""), ("workers", workers, "")] * rounds + [("ray", workers, address)] * bool(address)
+        for kind, count, where in kinds:
+            with done_by(count, where):
+                started = time.perf_counter()
+                found.add(getattr(work, name)())
+                taken.setdefault(kind, []).append(round(time.perf_counter() - started, 2))
+        assert len(found) == 1, "other bytes"
+        faster = min(taken["one"]) / min(taken["workers"])
+        records.append({"task": name, "seconds": taken, "times_as_fast": round(faster, 2)})
+        print(records[-1], flush=True)
     return records
 
 
-def overhead(seconds_a_block: float) -> dict[str, float]:
-    os.environ["WORKERS"] = "1"
+def per_block(work: Work, workers: int, address: str) -> dict[str, float]:
+    """Seconds of a block of the minimal set, and milliseconds that one costs beside its work."""
+    block = work.block()
+    found: dict[str, float] = {"rows": len(block.target_labels)}
+    made = work.do(minimal.attack, **work.parameters)
+    found["seconds"] = round(min(seconds(lambda: made(block, print_nothing)) for _ in range(2)), 3)
     count = 100_000
-    mapped = seconds(lambda: list(mapper.in_order("", nothing, range(count))))
-    plain = seconds(lambda: [nothing(one, print) for one in range(count)])
-    each = max(0.0, (mapped - plain) / count)
-    return {"microseconds_a_block": round(1e6 * each, 2), "share_of_a_block": each / seconds_a_block}
+    with done_by(1):
+        mapped = seconds(lambda: list(mapper.in_order("", untouched, range(count))))
+    plain = seconds(lambda: [untouched(one, print_nothing) for one in range(count)])
+    found["one_ms"] = round(1e3 * max(0.0, mapped - plain) / count, 5)
+    task = work.do(Attack(run=still))
+    by_itself = min(seconds(lambda: task(block, print_nothing)) for _ in range(5))
+    for kind, *where in (("workers",), *([("ray", address)] if address else [])):
+        with done_by(workers, *where):
+            before = network_bytes()
+            taken = seconds(lambda: list(mapper.in_order("still", task, [block] * SENT)))
+            found[f"{kind}_ms"] = round(1e3 * max(0.0, taken / SENT - by_itself / workers), 2)
+            if kind == "ray":
+                found["network_bytes_an_image"] = round((network_bytes() - before) / SENT / found["rows"])
+    arrays = made(block, print_nothing)
+    found["there_bytes_an_image"] = round(len(pickle.dumps(block, 5)) / found["rows"])
+    found["back_bytes_an_image"] = round(len(pickle.dumps(arrays, 5)) / found["rows"])
+    found["pixel_bytes_an_image"] = int(np.prod(arrays["images"].shape[1:])) * 4
+    found["task_bytes"] = len(pickle.dumps(made, 5))
+    return found
 
 
-def travels(work: Work) -> dict[str, float]:
-    sources, rows = work.start.sources, slice(0, work.rows)
-    block = block_of(0, sources.originals, sources.original_row[rows], sources.target_labels[rows])
-    draws = partial(generator, work.device, 0, "benchmark")
-    size = batching(work.device).attack
-    started = time.perf_counter()
-    made = attack_block(minimal.attack, work.model, size, draws, work.parameters, block, lambda *numbers: None)
-    taken = time.perf_counter() - started
-    store = ShardStore([], {"benchmark": time.time()})
-    writing = seconds(lambda: store.fill(20, lambda index, advance: made))
-    store.clear()
-    return {
-        "rows_a_block": len(made["steps"]),
-        "seconds_a_block": round(taken, 3),
-        "there_bytes_an_image": round(len(pickle.dumps(block, 5)) / len(made["steps"])),
-        "back_bytes_an_image": round(len(pickle.dumps(made, 5)) / len(made["steps"])),
-        "pixels_bytes_an_image": int(np.prod(made["images"].shape[1:])) * 4,
-        "model_bytes": len(pickle.dumps(work.model, 5)),
-        "images_written_a_second": round(20 * len(made["steps"]) / writing),
-    }
+def print_nothing(*numbers: Any) -> None:
+    """An `advance` for nobody."""
 
 
-def memory(name: str, images: int, rows: int, workers: int) -> int:
-    """Peak memory in MiB of a driver of `workers` that makes so many FGSM images."""
+def network_bytes() -> int:
+    """That this machine has sent to itself."""
+    lines = Path("/proc/net/dev").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.strip().startswith("lo:"))
+
+
+def large_set(images: int, rows: int, workers: int) -> dict[str, Any]:
+    """A set of so many images that costs nothing to make, and much to store; alone in its process."""
     devices.TABLE["cpu"] = dataclasses.replace(devices.TABLE["cpu"], block=rows)
     os.environ["WORKERS"] = str(workers)
-    study = Study(name)
-    model = for_inference(load_classifier(study.path("classifier")), study.device)
-    with tempfile.TemporaryDirectory(dir=".work") as temporary:
-        path = Path(temporary) / "images.h5"
-        repeated(study, images // 9, path)
-        half = images // 18 // 10 * 10
-        start: Start = start_from_images(path, model, {"train": half, "test": half}, 0, study.source, name)
-        identity = Identity(name, "fgsm", {}, start.class_names, 0)
+    prepare_device()
+    model = for_inference(FullyConnectedClassifier((1, 28, 28), len(CLASSES), hidden=()), torch.device("cpu"))
+    count = images // (len(CLASSES) - 1)
+    stored = np.load(WORK / f"{MNIST}_train_images.npy", mmap_mode="r")
+    labels = np.load(WORK / f"{MNIST}_train_labels.npy")
+    at = np.arange(count) % len(labels)
+    original_row, targets = every_target(labels[at], len(CLASSES))
+    sources = Sources(
+        stored[at], np.zeros(count, np.uint8), at.astype(np.int32), original_row, labels[at][original_row], targets
+    )
+    with scratch() as folder, done_by(workers):
+        started = time.perf_counter()
         make_set(
-            path.with_name("set.h5"), "fgsm", fgsm.attack, {"epsilon": 0.2}, start, model, study.path("classifier"),
-            identity, study.source,
+            folder / "set.h5", "still", Attack(run=still), {}, Start(WORK / f"{MNIST}.h5", CLASSES, sources), model,
+            WORK / f"{MNIST}.h5", Identity(MNIST, "still", {}, CLASSES, 0), MNIST,
         )  # fmt: skip
+        taken, size = time.perf_counter() - started, (folder / "set.h5").stat().st_size
     mapper.close()
-    return peak_mib()
+    return {
+        "images": len(targets), "seconds": round(taken, 1), "images_a_second": round(len(targets) / taken),
+        "mb_a_second": round(size / 1e6 / taken), "peak_memory_mib": peak_mib(),
+        "originals_mib": round(sources.originals.nbytes / 2**20),
+    }  # fmt: skip
+
+
+def busy(study: str, stages: list[str], workers: int) -> list[dict[str, Any]]:
+    """Stages of a finished study, with the share of `workers` cores that they and their workers kept busy."""
+    records = []
+    for words in filter(None, stages):
+        stage, *key = words.split()
+        before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-m", f"pipeline.stages.{stage}", study, *key], cwd=ROOT, check=False,
+            env={**os.environ, "WORKERS": str(workers)}, capture_output=True, text=True,
+        )  # fmt: skip
+        if done.returncode:
+            raise SystemExit(f"{words}: exit code {done.returncode}\n{done.stderr[-2000:]}")
+        taken, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+        used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        share = round(used / workers / taken, 3)
+        records.append({"study": study, "stage": words, "seconds": round(taken, 1), "share": share})
+        print(records[-1], flush=True)
+    return records
 
 
 def main() -> None:
-    arguments = options(__doc__, study="digits", rows=900, images=[9000, 90000], workers=2, rounds=3)
-    devices.TABLE["cpu"] = dataclasses.replace(devices.TABLE["cpu"], block=arguments.rows)
-    Path(".work").mkdir(exist_ok=True)
-    work = Work(arguments.study, arguments.rows)
-    load = os.getloadavg()[0]
-    os.environ["WORKERS"] = str(arguments.workers)
-    start = seconds(lambda: list(mapper.in_order("start", nothing, range(arguments.workers * 2))))
-    turns = in_turns(work, arguments.workers, arguments.rounds)
+    arguments = options(
+        __doc__, workers=2, rounds=3, images=[9000, 90000, 900000], originals=500, attacked=100, rows=450,
+        study="digits", stages=["attack_defense dropout_ensemble", "attack_defense adversarial_training"],
+    )  # fmt: skip
+    workers, load = arguments.workers, os.getloadavg()[0]
+    work = Work(arguments.originals, arguments.attacked, arguments.rows)
+
+    def start() -> None:
+        with done_by(workers):
+            pass
+
+    record = {**about(), "workers": workers, "load_before": round(load, 2), "start_seconds": round(seconds(start), 2)}
+    if find_spec("ray"):
+        with nodes() as address:
+            record["turns"] = in_turns(work, workers, arguments.rounds, address)
+            record["block"] = per_block(work, workers, address)
+    else:
+        record["turns"] = in_turns(work, workers, arguments.rounds, "")
+        record["block"] = per_block(work, workers, "")
     mapper.close()
-    sent = travels(work)
-    peaks = []
+    record["sets"] = []
     for images in arguments.images:
         with ProcessPoolExecutor(1, get_context("spawn")) as pool:  # no daemon: it has workers of its own
-            found = pool.submit(memory, arguments.study, images, arguments.rows, arguments.workers).result()
-        peaks.append({"images": images, "peak_memory_mib": found})
-        print(peaks[-1], flush=True)
-    record = {
-        **about(), "study": arguments.study, "workers": arguments.workers, "load_before": round(load, 2),
-        "start_seconds": round(start, 2), "turns": turns, "serial": overhead(sent["seconds_a_block"]), "travels": sent,
-        "memory": peaks,
-    }  # fmt: skip
+            record["sets"].append(pool.submit(large_set, images, arguments.rows, workers).result())
+        print(record["sets"][-1], flush=True)
+    record["busy"] = busy(arguments.study, arguments.stages, workers)
     print(record)
     write("workers", record)
 

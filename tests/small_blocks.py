@@ -1,11 +1,12 @@
 """Stages with small blocks that take their time: `python -m tests.small_blocks <rows> <seconds> <stage> <word>...`
 
 A stage with its words, then `--` and another one. So that a stage of the tiny study has several blocks, and an
-interrupted one some to keep.
+interrupted one some to keep. Where TRIES names a folder, each try of a block leaves a file there.
 """
 
 import dataclasses
 import functools
+import os
 import runpy
 import sys
 from collections.abc import Callable
@@ -24,7 +25,8 @@ if __name__ == "__main__":
     fill = shards.ShardStore.fill
 
     def fill_slowly(store: shards.ShardStore, count: int, task: Callable[..., Any], *rest: Any, **more: Any) -> int:
-        return fill(store, count, functools.partial(slowly, task, float(seconds)), *rest, **more)
+        slow = functools.partial(slowly, task, float(seconds), os.environ.get("TRIES", ""))
+        return fill(store, count, slow, *rest, **more)
 
     shards.ShardStore.fill = fill_slowly  # type: ignore[method-assign]
     for between, stage in groupby(words, "--".__eq__):

@@ -75,6 +75,9 @@ def waits(folder: Path, block: int, advance: Advance) -> int:
     return block
 
 
-def slowly(task: Any, seconds: float, block: Any, advance: Advance) -> Any:
+def slowly(task: Any, seconds: float, tries: str, block: Any, advance: Advance) -> Any:
+    """The task, later; in the folder `tries`, if it is named, a file says that the block was begun."""
+    if tries:
+        (Path(tries) / f"{block.number}-{time.monotonic_ns()}").touch()
     time.sleep(seconds)
     return task(block, advance)

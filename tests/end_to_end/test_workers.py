@@ -1,95 +1,42 @@
-"""Whoever does the blocks, and whatever happens to them, the bytes are the same.
+"""Whoever does the blocks, the bytes are the same; a cluster that does not fit is refused in a line.
 
-`ROUNDS` of each fault, one if it is not set. The cluster's tests are left out where Ray is not installed
+What is killed on the way: test_faults.py. What needs a cluster is left out where Ray is not installed
 (requirements-ray.txt, which `make test-slow` installs).
 """
 
 import hashlib
+import json
 import os
-import random
-import shutil
-import signal
+import socket
 import subprocess
 import sys
 import time
+import venv
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import pytest
 
+from tests.drivers import cluster, said, stages
 from tests.end_to_end.conftest import Finished
 from tests.root import ROOT
 from tests.tree import Tree
 
 pytestmark = pytest.mark.slow
-ROUNDS = int(os.environ.get("ROUNDS", "1"))
 STAGES = (
     "choose_steps tiny", "minimal tiny", "extended tiny", "attack tiny ddn", "sizes tiny",
     "learn tiny dropout_ensemble", "evaluate tiny dropout_ensemble", "attack_defense tiny dropout_ensemble",
     "replicates tiny", "metrics tiny",
 )  # fmt: skip
-SET = "data/adversarial/tiny/minimal.h5"
-
-
-def stages(rows: int, seconds: float, *words: str) -> list[str]:
-    return [sys.executable, "-m", "tests.small_blocks", str(rows), str(seconds), *words]
 
 
 def sums(tree: Tree) -> dict[str, str]:
     """Of all that stages have written."""
     paths = [path for path in (tree.folder / "data").rglob("*") if path.is_file()]
     return {path.as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
-
-
-def digest(tree: Tree) -> str:
-    return hashlib.sha256((tree.folder / SET).read_bytes()).hexdigest()
-
-
-def start(tree: Tree, command: list[str], **environment: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        command, cwd=tree.folder, env=tree.environment(PYTHONPATH=str(ROOT), **environment), text=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-    )  # fmt: skip
-
-
-def workers(driver: int) -> list[psutil.Process]:
-    """Of a driver, those that live."""
-    found: list[psutil.Process] = []
-    with suppress(psutil.Error):  # the driver has just ended
-        for child in psutil.Process(driver).children():
-            with suppress(psutil.Error):  # one that has just died
-                if "spawn_main" in " ".join(child.cmdline()):
-                    found.append(child)
-    return found
-
-
-@contextmanager
-def cluster() -> Iterator["subprocess.Popen[str]"]:
-    """A Ray cluster of two nodes; its address is the first line that it says."""
-    pytest.importorskip("ray")
-    command = [sys.executable, "-m", "tests.ray_cluster"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(
-        command, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.communicate(timeout=60)
-
-
-def address(process: "subprocess.Popen[str]") -> str:
-    assert process.stdout is not None
-    return process.stdout.readline().strip()
-
-
-@pytest.fixture(scope="module")
-def expected(tree: Tree) -> str:
-    """The minimal set as one process makes it, in blocks of 90 rows."""
-    tree.run(*stages(90, 0, "minimal", "tiny"), PYTHONPATH=str(ROOT))
-    return digest(tree)
 
 
 def test_this_process_workers_and_a_cluster_give_the_same_bytes(finished: Finished, tmp_path: Path) -> None:
@@ -99,82 +46,111 @@ def test_this_process_workers_and_a_cluster_give_the_same_bytes(finished: Finish
     tree.run(*stages(90, 0, *" -- ".join(STAGES).split()), PYTHONPATH=str(ROOT), WORKERS="2")
     assert sums(tree) == alone
     with cluster() as nodes:
-        tree.run(*stages(90, 0, *" -- ".join(STAGES).split()), PYTHONPATH=str(ROOT), RAY_ADDRESS=address(nodes))
+        tree.run(*stages(90, 0, *" -- ".join(STAGES).split()), PYTHONPATH=str(ROOT), RAY_ADDRESS=said(nodes))
     assert sums(tree) == alone
 
 
-def test_killed_workers_blocks_alone_are_done_again(tree: Tree, expected: str) -> None:
-    for number in range(ROUNDS):
-        (tree.folder / SET).unlink()
-        process = start(tree, stages(90, 0.5, "minimal", "tiny"), WORKERS="2")
-        killed = 0
-        chosen = random.Random(number)
-        while process.poll() is None:
-            time.sleep(0.7)
-            found = workers(process.pid)
-            if len(found) == 2 and killed < 3:
-                chosen.choice(found).kill()
-                killed += 1
-        said = process.communicate()[1]
-        assert process.returncode == 0, said
-        assert killed
-        assert digest(tree) == expected
+DRIVER = """
+import sys
+from pipeline import mapper, ray_workers
+from pipeline.errors import PipelineError
+from tests import tasks
+
+ray_workers.PATIENCE = 5.0 if len(sys.argv) > 2 else ray_workers.PATIENCE
+mapper._gpus = lambda: int(sys.argv[1])  # as on a machine with so many
+try:
+    print(list(mapper.in_order("it", tasks.square, range(4), tensors=sys.argv[1] != "0")))
+except PipelineError as error:
+    print(error)
+"""
 
 
-def test_a_node_that_is_lost_costs_its_blocks(tree: Tree, expected: str) -> None:
-    (tree.folder / SET).unlink()
-    with cluster() as nodes:
-        process = start(tree, stages(90, 0.5, "minimal", "tiny"), RAY_ADDRESS=address(nodes))
-        while not list(tree.folder.glob(".work/*/00003.safetensors")):
-            assert process.poll() is None
-            time.sleep(0.1)
-        assert nodes.stdin is not None
-        nodes.stdin.write("\n")
-        nodes.stdin.flush()
-        said = process.communicate(timeout=120)[1]
-    assert process.returncode == 0, said
-    assert digest(tree) == expected
+def refused(address: str, gpus: int = 0, *impatient: str) -> str:
+    """What a driver says of a cluster, in one line."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_ADDRESS": address}
+    command = [sys.executable, "-c", DRIVER, str(gpus), *impatient]
+    lines = subprocess.run(command, env=environment, text=True, capture_output=True, check=True).stdout.splitlines()
+    assert len(lines) == 1
+    return lines[0]
 
 
-def test_two_runs_at_once_and_spoiled_shards(tree: Tree, expected: str) -> None:
-    for number in range(ROUNDS):
-        (tree.folder / SET).unlink()
-        command = stages(90, 0.05, "minimal", "tiny")
-        first = start(tree, command)
-        while len(list(tree.folder.glob(".work/*/*.safetensors"))) < 4:
-            assert first.poll() is None
-            time.sleep(0.02)
-        first.kill()
-        first.communicate()
-        shards = sorted(tree.folder.glob(".work/*/*.safetensors"))
-        content = [path.read_bytes() for path in shards]
-        place = random.Random(number).randrange(200, len(content[1]) - 1)
-        shards[0].write_bytes(content[0][: len(content[0]) // 2])
-        shards[1].write_bytes(content[1][:place] + bytes([content[1][place] ^ 1]) + content[1][place + 1 :])
-        shards[2].write_bytes(content[3])
-        both = [start(tree, command), start(tree, command, WORKERS="2")]
-        said = [process.communicate(timeout=120)[1] for process in both]
-        assert [process.returncode for process in both] == [0, 0], said
-        assert sum("waiting for process" in text for text in said) == 1
-        assert digest(tree) == expected
-        assert not list(tree.folder.rglob("*.part"))
+class Node(NamedTuple):
+    """A cluster of one node, whose Python is that of an environment without torch."""
+
+    address: str
+    packages: Path
 
 
-def test_a_stage_ends_with_dvc(finished: Finished, tmp_path: Path) -> None:
-    tree = finished.tree.copied(tmp_path / "tree")
-    before = tree.hashes()
-    weights = tree.folder / "data/defenses/tiny/adversarial_training.safetensors"
-    command = [sys.executable, "-m", "dvc", "repro", "--force", "--single-item"]
-    for _ in range(ROUNDS):
-        process = start(tree, [*command, tree.target("learn@adversarial_training")])
-        while weights.exists() or not (children := psutil.Process(process.pid).children(recursive=True)):
-            time.sleep(0.01)
-            assert process.poll() is None, "it finished before it could be killed"
-        time.sleep(0.5)
-        process.send_signal(signal.SIGKILL)  # alone: its stage is not told
-        process.communicate()
-        _, alive = psutil.wait_procs(children, timeout=20)
-        assert not alive
-        tree.repro()
-        assert tree.hashes() == before
-    shutil.rmtree(tree.folder / ".work", ignore_errors=True)
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    ray = Path(pytest.importorskip("ray").__file__).parent
+    folder = tmp_path_factory.mktemp("node")
+    venv.create(folder)
+    packages = next(folder.glob("lib/python*/site-packages"))
+    for path in ray.parent.iterdir():
+        if not path.name.startswith("torch"):
+            (packages / path.name).symlink_to(path)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    start = [
+        str(folder / "bin/python"), "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=1",
+        f"--port={address.rpartition(':')[2]}", "--include-dashboard=false", "--disable-usage-stats",
+    ]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(start, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            deadline = time.monotonic() + 60
+            while not answers(address):
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+            yield Node(address, packages)
+        finally:
+            started = [process, *psutil.Process(process.pid).children(recursive=True)]
+            for each in started:
+                each.kill()
+
+
+def answers(address: str) -> bool:
+    with socket.socket() as asked:
+        host, _, port = address.rpartition(":")
+        return asked.connect_ex((host, int(port))) == 0
+
+
+def test_a_node_without_torch_or_with_another_one_is_refused_by_name(node: Node) -> None:
+    here = version("torch")
+    assert f"expected torch {here}, as here, found none: install the same there" in refused(node.address)
+    other = node.packages / "torch-0.1.dist-info"
+    other.mkdir()
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 0.1\n")
+    assert f"expected torch {here}, as here, found 0.1: install the same there" in refused(node.address)
+
+
+def test_a_cluster_without_a_gpu_is_refused_where_the_driver_has_one(node: Node) -> None:
+    assert refused(node.address, gpus=1) == (
+        f"RAY_ADDRESS {node.address}: expected a GPU, as this process has one, found a cluster without; without GPUs, "
+        "set CUDA_VISIBLE_DEVICES= (empty) here"
+    )
+
+
+def test_a_cluster_of_another_python_is_refused_and_both_are_named(node: Node) -> None:
+    """Which one it is, a cluster says of itself; there is only one Python here."""
+    from ray._raylet import GcsClient
+
+    client, entry = GcsClient(address=node.address), (b"CLUSTER_METADATA", b"cluster")
+    about = json.loads(client.internal_kv_get(*entry))
+    here = about["python_version"]
+    client.internal_kv_put(entry[0], json.dumps({**about, "python_version": "3.8.1"}).encode(), True, entry[1])
+    text = refused(node.address)
+    assert text.startswith(f"RAY_ADDRESS {node.address}: Version mismatch")
+    assert "Python: 3.8.1" in text
+    assert f"Python: {here}" in text
+
+
+def test_who_listens_and_is_no_cluster_is_waited_for_for_a_time() -> None:
+    pytest.importorskip("ray")
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        assert refused(address, 0, "impatient") == f"RAY_ADDRESS {address}: no answer of a Ray cluster in 5 s"

@@ -207,7 +207,7 @@ def test_a_cluster_that_cannot_be_asked_is_one_line(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_cluster_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nobody listens at once; who listens and is no Ray is waited for, for a time (tried by hand)."""
+    """Where nobody listens, at once. Who listens, and does not fit: tests/end_to_end/test_workers.py."""
     pytest.importorskip("ray")
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     with pytest.raises(PipelineError, match=r"^RAY_ADDRESS 127\.0\.0\.1:1: no answer: Connection refused$"):
