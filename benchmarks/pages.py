@@ -236,8 +236,17 @@ def results(root: Path = ROOT) -> dict[str, Any]:
 
 def metrics(root: Path = ROOT) -> dict[str, Any]:
     """The metrics by study that git knows of; a study that it ignores is nobody's result."""
+    return _of_git("reports/metrics/*.json", root)
+
+
+def pairs(root: Path = ROOT) -> list[dict[str, Any]]:
+    """What was found of two studies on the same images (`python -m pipeline.stages.transfer <one> <other>`)."""
+    return [pair for found in _of_git("reports/transfer/*.json", root).values() for pair in found["pairs"]]
+
+
+def _of_git(pattern: str, root: Path) -> dict[str, Any]:
     listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "reports/metrics/*.json"],
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", pattern],
         cwd=root, capture_output=True, text=True, check=True,
     ).stdout.splitlines()  # fmt: skip
     return _of_json([root / name for name in sorted(listed)])
@@ -255,7 +264,7 @@ def main() -> None:
     for name, figure in FIGURES.items():
         if name in found:
             figure(found[name]).savefig(ROOT / f"benchmarks/results/{name}.png", metadata={"Software": None})
-    (ROOT / "reports/README.md").write_text(results_page(metrics()), encoding="utf-8")
+    (ROOT / "reports/README.md").write_text(results_page(metrics(), pairs()), encoding="utf-8")
 
 
 if __name__ == "__main__":

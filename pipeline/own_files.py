@@ -1,14 +1,18 @@
-"""A study's own files: attacks and defenses, and the classifier that it brings, with its weights."""
+"""A study's own files: attacks and defenses, the classifier that it brings, with its weights, images made elsewhere."""
 
 import re
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
+from pipeline.artifacts.raw.files import Listing, beneath, look_at
+from pipeline.artifacts.raw.wanted import base
 from pipeline.errors import PipelineError
-from pipeline.registry import is_own
+from pipeline.registry import IMPORTED, is_own, split_method
 from pipeline.studies import Study
 
+INDEX = Path(".work/imported")  # what was looked at before
 BUILD = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
@@ -61,3 +65,46 @@ def installed(study: Study) -> dict[str, str]:
         return {package: version(package)}
     except PackageNotFoundError:  # on the path, but not by pip
         return {package: ""}
+
+
+# --- images made elsewhere ----------------------------------------------------------------------------------------
+@dataclass(frozen=True, kw_only=True)
+class Elsewhere:
+    """A block of `other_attacks` with `method: imported`.
+
+    file : an .npz, a .pt or a folder of images, in the study's folder or in that of raw files.
+    """
+
+    file: str
+
+
+def imported(study: Study) -> list[str]:
+    """Keys of the other attacks whose images were made elsewhere."""
+    where = {key: f"other_attacks.{key}" for key in study.other_attacks}
+    return [key for key, at in where.items() if split_method(key, study.value(at), study.where(at))[0] == IMPORTED]
+
+
+def imported_path(study: Study, key: str) -> Path:
+    """Where its images lie. Raises PipelineError if the path leads elsewhere, or to nothing."""
+    where = f"other_attacks.{key}"
+    _, own = split_method(key, study.value(where), study.where(where))
+    text: str = study.arguments(Elsewhere, where, own)["file"]
+    places = [folder / text for folder in (study.folder, base())]
+    if Path(text).is_absolute() or ".." in Path(text).parts:
+        wanted = f"a path within {study.folder} or {base()}"
+        raise PipelineError(f"{study.where(where)}.file: expected {wanted}, found {text!r}: put it there")
+    found = [place for place in places if place.exists()]
+    if not found:
+        raise PipelineError(f"{study.where(where)}.file: no such file; expected {' or '.join(map(str, places))}")
+    return found[0]
+
+
+def files_of(path: Path) -> list[Path]:
+    """The file itself, or all in a folder that are not hidden."""
+    return beneath(path, lambda name: True) if path.is_dir() else [path]
+
+
+def imported_checksum(study: Study, key: str) -> str:
+    """Of the images that were made elsewhere; the bytes are read again only where sizes or times have changed."""
+    path = imported_path(study, key)
+    return look_at(Listing(files_of(path)), path.parent, key, INDEX / f"{study.name}-{key}.json").checksum

@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar
 from pipeline.errors import PipelineError
 
 Kind = TypeVar("Kind")
+IMPORTED = "imported"  # in place of an attack's file: the images were made elsewhere
 _own: list[Path] = []  # the folder of the study that this process works on, if it works on one
 
 

@@ -10,8 +10,9 @@ from pipeline.artifacts.raw.wanted import Images
 from pipeline.attacks import extended, minimal
 from pipeline.attacks.shared.protocol import load_attack
 from pipeline.defenses.protocol import load_defense
+from pipeline.own_files import Elsewhere
 from pipeline.params import model_of
-from pipeline.registry import classifier_kinds
+from pipeline.registry import IMPORTED, classifier_kinds
 from pipeline.stages.choose_steps import AttackTrials
 from pipeline.studies import BLOCKS, Budgets
 from pipeline.training.classifier import fit_classifier
@@ -25,6 +26,7 @@ def schema_text() -> str:
     """The schema, indented, keys in the params file's order."""
     training = _block(fit_classifier, optional=True)
     attacks = {name: _block(load_attack(name).run, optional=True) for name in _files("attacks")}
+    attacks[IMPORTED] = _block(Elsewhere)
     blocks: dict[str, Any] = {
         "study": {"type": "string", "pattern": "^[a-z0-9_-]+$", "description": "the folder's name"},
         "seed": {"type": "integer"},

@@ -389,6 +389,7 @@ def _statistics(random: np.random.Generator, classes: int, shape: tuple[int, ...
     count = len(pairs)
     examples = pd.DataFrame(pairs, columns=["label", "target_label"])
     examples["is_adversarial"], examples["source_split"], examples["steps"] = True, 1, random.integers(1, 20, count)
+    examples["original_row"] = examples["label"]
     for column in ("l0", "l1", "l2", "linf", "sensitivity", "noise_sensitivity"):
         examples[column] = random.uniform(0.5, 2.0, count)
     table = examples[["label", "target_label"]].assign(

@@ -112,20 +112,32 @@ def measure_success(
     """Success against the size that perturbations may have, on the first `count` originals of a set.
 
     budget : the parameter that bounds the attack, its norm and the bounds to try: a run for each, on the images that no
-    smaller one fooled. None: the curve is read off the L2 norms of the set's perturbations.
+    smaller one fooled. None: see `measure_success_by_norms`.
     """
+    if not budget:
+        measure_success_by_norms(path, out, count)
+        return
+    parameter, norm, bounds = budget
     with open_adversarial(path) as set_:
-        identity, original_row = set_.identity, set_.sources.original_row
-        rows = np.flatnonzero(original_row < count)
-        if budget:
-            parameter, norm, bounds = budget
-            fooled = _try_budgets(set_, rows, attack, parameters, parameter, bounds, model, seed, source)
-        else:
-            norm = "l2"
-            norms = example_statistics(set_.images(rows) - set_.originals(rows))[norm]
-            fooled = within_norms(norms, set_.is_adversarial[rows])
+        rows = np.flatnonzero(set_.sources.original_row < count)
+        fooled = _try_budgets(set_, rows, attack, parameters, parameter, bounds, model, seed, source)
+        _write_success(out, set_, rows, fooled, norm)
+
+
+def measure_success_by_norms(path: Path, out: Path, count: int) -> None:
+    """The curve of `measure_success` read off the L2 norms of a set's perturbations, on its first `count` originals."""
+    with open_adversarial(path) as set_:
+        rows = np.flatnonzero(set_.sources.original_row < count)
+        norms = example_statistics(set_.images(rows) - set_.originals(rows))["l2"]
+        _write_success(out, set_, rows, within_norms(norms, set_.is_adversarial[rows]), "l2")
+
+
+def _write_success(
+    out: Path, set_: AdversarialSet, rows: NDArray[np.int64], fooled: Mapping[float, NDArray[np.bool_]], norm: str
+) -> None:
+    identity = set_.identity
     about = {"dataset": identity.dataset, "attack": identity.attack, "params": identity.params}
-    write_frame(out, success_curve(fooled, original_row[rows], norm), "success", about)
+    write_frame(out, success_curve(fooled, set_.sources.original_row[rows], norm), "success", about)
 
 
 def _try_budgets(

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from pipeline.registry import IMPORTED
 from pipeline.reporting import other_attacks_figures as figures
 from pipeline.reporting.formats import in_words, number, rate
 from pipeline.reporting.names import label, label_of, transferred, with_trainings
@@ -28,7 +29,10 @@ def other_attacks_section(
     """
     attacks, defenses = metrics["attacks"], list(metrics["defenses"])
     measures = yardsticks(metrics)
-    ends = {name: float(frame["attack_success_rate"].iloc[-1]) for name, frame in success.items()}
+    elsewhere = _made_elsewhere(metrics, sets)
+    ends = {
+        name: float(frame["attack_success_rate"].iloc[-1]) for name, frame in success.items() if name not in elsewhere
+    }
     return Section(
         "other_attacks",
         {
@@ -41,7 +45,8 @@ def other_attacks_section(
             "structure": [_structure_row(name, attacks[name]) for name in sets],
             "all_shown": len(class_names) <= MOST_CLASSES,
             "shown_classes": MOST_CLASSES,
-            "curve_originals": max(frame["images"].iloc[0] for frame in success.values()) // (len(class_names) - 1),
+            "made_elsewhere": elsewhere,
+            "curve_originals": max(_originals(sets[name].examples, frame) for name, frame in success.items()),
             "below": {name: value for name, value in ends.items() if value < ALL},
             "transferred": transferred(metrics, names_of_heads(metrics, defenses)),
             "attacks": list(attacks),
@@ -57,6 +62,24 @@ def other_attacks_section(
             ),
         },
     )
+
+
+def _made_elsewhere(metrics: Mapping[str, Any], sets: Mapping[str, Statistics]) -> dict[str, dict[str, Any]]:
+    """By key the sets of images that were made elsewhere, and what is to be known of them."""
+    return {
+        name: {
+            **{key: attack["params"][key] for key in ("file", "targeted", "of_wrong_originals")},
+            "label": label_of(metrics, name),
+            "originals": sets[name].examples["original_row"].nunique(),
+        }
+        for name, attack in metrics["attacks"].items()
+        if attack["params"].get("method") == IMPORTED
+    }
+
+
+def _originals(examples: pd.DataFrame, success: pd.DataFrame) -> int:
+    """Of how many originals the images of a curve are, which are a set's first."""
+    return int(examples["original_row"].iloc[: success["images"].iloc[0]].nunique())
 
 
 def yardsticks(metrics: Mapping[str, Any]) -> list[str]:

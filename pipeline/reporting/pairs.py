@@ -21,33 +21,44 @@ COLUMNS = (
 
 
 def pair_tables(pair: Mapping[str, Any], named: Iterable[Metrics]) -> dict[str, Any]:
-    """Tables of two studies, and what their sentences rest on. named : metrics that may say what defenses are called."""
-    everyone = list(named)
-    words = {
-        name: next((label(metrics, name) for metrics in everyone if name in metrics["labels"]), name)
-        for name in pair["defenses"]
-    }
+    """Three tables of two studies, and what their sentences rest on. named : metrics that say what defenses are called."""
+    labels: dict[str, str] = {}
+    for metrics in named:
+        labels = {name: label(metrics, name) for name in metrics.get("labels", {})} | labels
+    words = {name: labels.get(name, name) for name in pair["defenses"]}
+    one, other = pair["one"], pair["other"]
     return {
         **{key: pair[key] for key in ("one", "other", "originals", "transfer")},
-        "transfer_rows": [
-            [
-                f"{attack}, made on {made_on}, shown to {entry['tried_on']}",
-                f"{entry['images']:,}",
-                *(rate(entry[outcome]) for outcome in ("target", "error")),
-            ]
-            for attack, made in pair["transfer"].items()
-            for made_on, entry in made.items()
-        ],
-        "perturbation_rows": [row for attack, found in pair["perturbations"].items() for row in _sizes(attack, found)],
         "lengths": {attack: found["l2"]["ratio"] for attack, found in pair["perturbations"].items()},
         "cosine": pair["perturbations"]["minimal"]["cosine"],
-        "columns": [f"{attack}: {outcome}" if attack != "clean" else "originals right" for attack, outcome in COLUMNS],
-        "defense_rows": [[words[name], *_cells(found)] for name, found in pair["defenses"].items()],
         "differences": {
             outcome: {
                 words[name]: found["minimal"][outcome] for name, found in pair["defenses"].items() if "minimal" in found
             }
             for outcome in ("thwarted", "recovered")
+        },
+        "shown": {
+            "header": ["images", "number", "the other network sees the target", "it errs"],
+            "rows": [
+                [
+                    f"{attack}, made on {made_on}, shown to {entry['tried_on']}",
+                    f"{entry['images']:,}",
+                    *(rate(entry[outcome]) for outcome in ("target", "error")),
+                ]
+                for attack, made in pair["transfer"].items()
+                for made_on, entry in made.items()
+            ],
+        },
+        "perturbations": {
+            "header": ["perturbations", one, other, f"{other} over {one}"],
+            "rows": [row for attack, found in pair["perturbations"].items() for row in _sizes(attack, found)],
+        },
+        "defenses": {
+            "header": [
+                "defense",
+                *("originals right" if attack == "clean" else f"{attack}: {outcome}" for attack, outcome in COLUMNS),
+            ],
+            "rows": [[words[name], *_cells(found)] for name, found in pair["defenses"].items()],
         },
     }
 

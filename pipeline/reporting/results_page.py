@@ -17,6 +17,7 @@ from pipeline.reporting.gac_figures import MODELS
 from pipeline.reporting.names import families, families_of, label, label_of, of_earlier_protocol
 from pipeline.reporting.other_attacks import distances, yardsticks
 from pipeline.reporting.outcomes import PAPER_ATTACKS, attacks_on
+from pipeline.reporting.pairs import pair_tables
 from pipeline.reporting.paper_numbers import GAC_GAIN
 from pipeline.reporting.section import environment
 from pipeline.reporting.sizes import averages
@@ -24,13 +25,17 @@ from pipeline.reporting.sizes import averages
 Metrics = Mapping[str, Any]
 
 
-def results_page(metrics_by_study: Mapping[str, Metrics]) -> str:
-    """Markdown: a comparison of the studies, then a chapter for each with its tables and what they say."""
+def results_page(metrics_by_study: Mapping[str, Metrics], pairs: Sequence[Mapping[str, Any]] = ()) -> str:
+    """Markdown: a comparison of the studies, then a chapter for each with its tables and what they say.
+
+    pairs : of studies on the same images, what `stages.transfer` found.
+    """
     named = with_names(metrics_by_study)
     template = environment().get_template("results.md.j2")
     text = template.render(
         comparison=compared(metrics_by_study),
         studies={name: study_results(metrics) for name, metrics in named.items()},
+        pairs=[pair_tables(pair, named.values()) for pair in pairs],
         paper_attacks=PAPER_ATTACKS,
         models=list(MODELS.values()),
         paper_gain=GAC_GAIN,

@@ -2,7 +2,7 @@
 
 Run in the study's folder, without a word: its name is the folder's. Runs each time, for DVC does not know those files.
 
-Reads:  params.yaml of the study; its own Python files, and the weights that it brings.
+Reads:  params.yaml of the study; its own Python files, the weights that it brings, images made elsewhere.
 Writes: the words among its params: keys of attacks and defenses, `method`, `learned`, `replicates.defenses`, what
         builds the classifier; the checksums of those files. It changes when one of them does.
 Params: the keys of all blocks, `method`, `learned`, classifier.
@@ -15,7 +15,9 @@ from typing import Any
 
 from pipeline.artifacts.code import write_fingerprint
 from pipeline.artifacts.files import checksum_of
-from pipeline.own_files import installed, own_files
+from pipeline.errors import PipelineError
+from pipeline.own_files import imported, imported_checksum, installed, own_files
+from pipeline.registry import IMPORTED
 from pipeline.stages.command import command
 from pipeline.studies import Study, checked_name
 
@@ -44,6 +46,7 @@ def words(study: Study) -> dict[str, Any]:
         ],
         "adaptive": {part: _adaptive(study, f"adaptive.{part}") for part in study.block("adaptive")},
         "classifier": {name: value for name, value in study.block("classifier").items() if name in TAKEN},
+        "imported": {key: imported_checksum(study, key) for key in imported(study)},
         "files": {path.as_posix(): checksum_of(path) for path in own_files(study)},
         "installed": installed(study),
     }
@@ -54,6 +57,10 @@ def _adaptive(study: Study, key: str) -> dict[str, Any]:
     found: dict[str, Any] = {p: _named(study, f"{key}.{p}") for p in ("ascent", "shortest") if p in block}
     if "others" in block:
         found["others"] = {name: _named(study, f"{key}.others.{name}") for name in study.block(f"{key}.others")}
+        for name, about in found["others"].items():
+            if about.get("method", name) in (IMPORTED, *imported(study)):
+                where = study.where(f"{key}.others.{name}")
+                raise PipelineError(f"{where}: expected an attack that can be run, found images made elsewhere")
     return found
 
 

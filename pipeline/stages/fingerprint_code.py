@@ -1,6 +1,6 @@
 """Write down what code each stage, attack and defense is made of, for the study's other stages to depend on.
 
-Reads:  the sources of the package; the study's own.
+Reads:  the sources of the package; the study's own; images made elsewhere.
 Writes: a JSON file per stage, attack and part of a defense: the checksum of every definition that it reaches, comments
         and docstrings left out; the defenses' labels.
 Params: other_attacks, defenses, adaptive: the keys in them, `method` and `learned`; replicates.defenses; what builds
@@ -18,7 +18,7 @@ from pipeline.code.reach import Code
 from pipeline.code.source import label
 from pipeline.code.substance import checksum
 from pipeline.errors import PipelineError
-from pipeline.own_files import builds_by_itself, installed, own_sources
+from pipeline.own_files import builds_by_itself, imported, imported_checksum, installed, own_sources
 from pipeline.stages.command import run
 from pipeline.studies import KIND, Study
 
@@ -52,7 +52,11 @@ def _fingerprints(study: Study, code: Code) -> Iterator[tuple[Path, Mapping[str,
         )
         found = code.reach(script, None, files=templates)
         yield Path("stages") / f"{script.stem}.json", found | _of_classifier(study, code, found)
+    made_elsewhere = imported(study)
     for key in study.other_attacks:
+        if key in made_elsewhere:
+            yield Path("attacks") / f"{key}.json", {study.where(f"other_attacks.{key}"): imported_checksum(study, key)}
+            continue
         method = study.value(f"other_attacks.{key}").get("method", key)
         file = file_of("attacks", method, study, f"other_attacks.{key}")
         yield Path("attacks") / f"{key}.json", code.reach(file, None) | _beside(study, file)

@@ -45,7 +45,9 @@ def main(names: Sequence[str]) -> None:
             raise PipelineError(
                 f"{one}, {other}: expected two studies of the same test images, and originals in common"
             )
-        write_metrics(NAMED / f"{one}+{other}.json", {"pairs": [rounded(pair)]})
+        path = NAMED / f"{one}+{other}.json"
+        write_metrics(path, {"pairs": [rounded(pair)]})
+        print(f"{path}: {pair['originals']} originals in common")
         return
     listed = check_value(read_yaml(PARAMS).get("studies"), list[str], f"{PARAMS}: studies")
     pairs = [pair for two in combinations(map(Study, listed), 2) if (pair := compare(*two))]

@@ -1,8 +1,11 @@
 """What is added touches what it says and nothing else: an attack, a defense, each through to the report."""
 
 import json
+from pathlib import Path
 from typing import Any
 
+import h5py
+import numpy as np
 import pytest
 
 from tests.tree import Tree
@@ -136,21 +139,41 @@ def touched(tree: Tree) -> set[str]:
     return {path for path in tree.changed() if not path.startswith(OUTCOME)}
 
 
+def made_elsewhere(tree: Tree) -> Path:
+    """An .npz of noisy test images, made of what the contract says is in the images file."""
+    with h5py.File(tree.folder / "data/images/tiny.h5") as file:
+        rows = np.arange(40)
+        originals = file["test/images"][rows] / 255
+    noise = np.random.default_rng(0).normal(0, 0.4, originals.shape)
+    path = tree.folder / "studies/tiny/theirs.npz"
+    np.savez(path, images=(originals + noise).clip(0, 1), original_rows=rows)
+    return path
+
+
 def test_an_attack_takes_one_file_and_one_block(tree: Tree) -> None:
-    """Its set, statistics, curve, every defense's figures and the report's columns follow."""
+    """Its set, statistics, curve, every defense's figures and the report's columns follow.
+
+    Images that were made elsewhere take the file that they are in.
+    """
     before = tree.hashes()
     (tree.folder / "pipeline/attacks/toy.py").write_text(ATTACK)
-    tree.change(lambda params: params["other_attacks"].update(toy={"gray": 0.9}))
+    theirs = made_elsewhere(tree)
+    blocks = {"toy": {"gray": 0.9}, "theirs": {"method": "imported", "file": theirs.name}}
+    tree.change(lambda params: params["other_attacks"].update(blocks))
     judged = {f"evaluate_others@{family}" for family in ("undefended", "dropout_ensemble", "adversarial_training")}
-    assert tree.repro() == {"fingerprint_code", "attack@toy", *judged, "metrics", "report"}
-    assert touched(tree) == {"pipeline/attacks/toy.py", PARAMS}
+    assert tree.repro() == {"fingerprint_code", "attack@toy", "attack@theirs", *judged, "metrics", "report"}
+    assert touched(tree) == {"pipeline/attacks/toy.py", "studies/tiny/theirs.npz", PARAMS}
     metrics = metrics_of(tree)
     assert metrics["attacks"]["toy"]["params"] == {"gray": 0.9}
-    assert all("toy" in defense for defense in metrics["defenses"].values())
+    about = {"method": "imported", "file": "theirs.npz", "targeted": False}
+    assert metrics["attacks"]["theirs"]["params"].items() >= about.items()
+    assert 0 < metrics["attacks"]["theirs"]["success_rate"]["value"] < 1
+    assert all({"toy", "theirs"} <= set(defense) for defense in metrics["defenses"].values())
     assert "toy" in report_of(tree)
+    assert "The images of theirs were made elsewhere (theirs.npz)" in report_of(tree)
     after = tree.hashes()
     assert all(after[path] == before[path] for path in before if "adversarial/tiny/" in path)
-    tree.commit("A toy attack")
+    tree.commit("A toy attack, and images made elsewhere")
 
 
 def test_a_defense_with_trials_and_training_takes_one_file_and_one_block(tree: Tree) -> None:
@@ -173,3 +196,14 @@ def test_a_defense_with_trials_and_training_takes_one_file_and_one_block(tree: T
     tree.change(lambda params: params["defenses"]["rounded"]["predict"].update(shades=16))
     assert tree.repro() == {*(own - {"learn@rounded"}), "replicates", "metrics", "report"}
     assert metrics_of(tree)["choices"]["rounded"]["shades"] == {**choice, "used": 16}
+
+
+def test_other_images_made_elsewhere_are_taken_in_again(tree: Tree) -> None:
+    """The set that they are, and none of the others."""
+    theirs = tree.folder / "studies/tiny/theirs.npz"
+    with np.load(theirs) as file:
+        fewer = {name: file[name][:30] for name in file.files}
+    np.savez(theirs, **fewer)
+    assert tree.repro("attack@theirs") == {"fingerprint_code", "attack@theirs"}
+    with h5py.File(tree.folder / "data/adversarial/tiny/theirs.h5") as file:
+        assert len(file["images"]) <= 30

@@ -17,6 +17,7 @@ from pipeline.errors import PipelineError
 from pipeline.metrics.intervals import ratio_with_interval
 from pipeline.metrics.paired_studies import compare_defenses, compare_perturbations, in_both, outcomes_by_image
 from pipeline.reporting.page import render_index
+from pipeline.reporting.results_page import results_page
 from tests.made_study import made_metrics
 from tests.sets import make_set
 
@@ -209,3 +210,18 @@ def test_the_page_of_all_studies_says_what_two_of_them_have_in_common() -> None:
     assert "Neither are" not in render_index(metrics, [made_pair(transfer={"minimal": more["transfer"]["minimal"]})])
     assert "The defenses of b" not in render_index(metrics, [made_pair(defenses={})])
     assert "on the same images" not in render_index(metrics)
+    metrics["a"]["labels"]["mine"] = "<script>"
+    page = render_index(metrics, [made_pair()])
+    assert "<script>" not in page
+    assert "more by &lt;script&gt; +50.0 points" in page
+
+
+def test_the_results_say_it_too() -> None:
+    metrics = {"a": made_metrics({"mine": ["mine"]})}
+    text = results_page(metrics, [made_pair()])
+    assert "## a and b, on the same images\n\nOn the 3 test images" in text
+    assert "Recovered: no difference shown by the mine." in text
+    assert "| minimal: mean L2 | 1 | 2 | 2.00 [1.50, 2.50] |\n" in text
+    assert "| extended: mean correlation with edges | 0.1 | 0.2 | +0.50 [+0.40, +0.60] |\n" in text
+    assert "\n\n\n" not in text
+    assert "on the same images" not in results_page(metrics)

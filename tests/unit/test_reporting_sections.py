@@ -146,6 +146,25 @@ def test_without_a_yardstick_nothing_is_said_of_it() -> None:
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_images_made_elsewhere_are_said_to_be() -> None:
+    metrics = made_metrics(DROPOUT)
+    assert "made elsewhere" not in draw(made(metrics, "other_attacks")).html
+    params = {"method": "imported", "file": "theirs.npz", "targeted": False, "of_wrong_originals": 2}
+    metrics["attacks"]["fgsm"]["params"] = params
+    html = draw(made(metrics, "other_attacks")).html
+    assert "The images of fgsm were made elsewhere (theirs.npz), of 3 test originals" in html
+    assert "the class that the attacked classifier sees" in html
+    assert "2 more are left aside" in html
+    below = re.search(r"Below 99.9 % at the end of the curve: (.*?)\. An attack", html)
+    assert below
+    assert "fgsm" not in below[1]
+    metrics["attacks"]["fgsm"]["params"] = {**params, "targeted": True, "of_wrong_originals": 0}
+    html = draw(made(metrics, "other_attacks")).html
+    assert "towards a target each" in html
+    assert "left aside" not in html
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_without_other_attacks_sizes_or_whole_attacks_the_rest_stands() -> None:
     metrics = made_metrics(others=(), yardsticks=("minimal",))
     metrics["sizes"]["models"] = {}

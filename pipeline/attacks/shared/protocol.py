@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pipeline.attacks.shared.goals import Goal
 from pipeline.errors import LeftOut, PipelineError
-from pipeline.registry import load
+from pipeline.registry import IMPORTED, load
 
 Norm = Literal["l0", "l1", "l2", "linf"]
 
@@ -100,6 +100,8 @@ class Attack:
 
 def load_attack(name: str) -> Attack:
     """The attack of the file `pipeline/attacks/<name>.py`. Raises PipelineError if there is none."""
+    if name == IMPORTED:
+        raise PipelineError(f"{IMPORTED}: expected an attack that can be run, found images that were made elsewhere")
     attack = load("attacks", name, Attack)
     if attack.name != name:
         where = f"pipeline/attacks/{name}.py"
