@@ -30,7 +30,6 @@ RANDOM = np.random.default_rng(0)
 def raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of all raw files; splits of our size are the known ones."""
     monkeypatch.setenv("DATASETS_DIR", str(tmp_path / "raw"))
-    monkeypatch.setattr(idx, "KNOWN", (COUNT, COUNT))
     for name in torchvision_sets.KNOWN:
         monkeypatch.setitem(torchvision_sets.KNOWN, name, (COUNT, COUNT))
     return tmp_path / "raw"
