@@ -137,6 +137,9 @@ def test_images_of_several_sizes_are_to_be_resized() -> None:
     several = shape_for({(300, 200): 5, (310, 190): 4}, {3: 8, 1: 1})
     assert (several.size, several.channels, several.shape) == ((64, 44), 3, (3, 64, 44))
     assert shape_for({(224, 224): 9}, {1: 9}).size == (64, 64)
+    # A classifier that is brought takes images of its own size.
+    assert shape_for({(224, 224): 9}, {3: 9}, brought=True).shape == (3, 224, 224)
+    assert shape_for({(300, 200): 5, (310, 190): 4}, {3: 9}, brought=True).size == (224, 148)
     assert shape_for({(9, 30): 9, (8, 30): 1}, {1: 10}).size == (8, 32)
 
 
@@ -147,8 +150,12 @@ def test_numbers_fit_the_classes(classes: int) -> None:
     for key in ("sources.train", "sources.test", "other_sources.test"):
         assert found[key] % classes == 0
         assert found[key] > 0
+    targets = {found[key] for key in found if key.endswith(".targets")}
+    assert targets == {"all" if classes <= 20 else 3}
     assert found["sources.test"] <= 3 * classes
-    assert found["sources.train"] * (classes - 1) <= max(3000 + classes**2, classes * (classes - 1))
+    towards = classes - 1 if classes <= 20 else 3
+    for key, most in {"sources.train": 3000, "replicates.sources.train": 3000, "sizes.originals": 1000}.items():
+        assert found[key] * towards <= most
     assert found["threat.linf.epsilon"] == 0.3
     assert found["threat.l2.epsilon"] == 3
 
