@@ -48,15 +48,16 @@ def make_study(name: str, start: str = "", images: str = "", classifier: str = "
     if count != 1:
         raise PipelineError(f"{begin.file}: expected one line 'study: {start}', found {count}")
     fitted: Fitted | None = None
-    if images:
-        named, fitted = on_images(begin, named, name, images, bool(classifier))
     try:
-        if classifier:
-            named = with_values(named, {"classifier": bring(folder, classifier, weights)})
+        brought = bring(folder, classifier, weights) if classifier else None
+        if images:
+            named, fitted = on_images(begin, named, name, images, bool(brought))
+        if brought:
+            named = with_values(named, {"classifier": brought})
         for file, content in (("params.yaml", named), ("dvc.yaml", PIPELINE.read_text(encoding="utf-8"))):
             with replacing(folder / file) as part:
                 part.write_text(content, encoding="utf-8")
-        if fitted and classifier:
+        if fitted and brought:
             study = Study(name)
             look_at_classifier(folder, weights_file(study), fitted.shape, fitted.classes)
         if fitted:
