@@ -4,15 +4,17 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from pipeline.artifacts.raw.wanted import SMALLEST
 from pipeline.errors import PipelineError
 
 
 def bring(folder: Path, classifier: str, weights: str) -> dict[str, Any]:
-    """Copy them into the study's folder, if they are files; the block `classifier` of its params.
+    """Copy them into the study's folder, if they are files, and build it; the block `classifier` of its params.
 
     classifier : "path/to/nets.py:function", or "package.module:function" of what is installed. weights : a file.
 
-    Raises PipelineError if a file is not there.
+    Raises PipelineError if a file is not there, nothing is built, or the weights are not those of it: before all images
+    are looked at, which may take minutes.
     """
     path, _, function = classifier.rpartition(":")
     if not path or not function:
@@ -23,7 +25,12 @@ def bring(folder: Path, classifier: str, weights: str) -> dict[str, Any]:
     if not weights:
         raise PipelineError("WEIGHTS: missing; expected the file of the classifier's weights")
     copied(Path(weights), folder, "WEIGHTS")
-    return {"build": f"{path}:{function}", "weights": Path(weights).name}
+    from pipeline.artifacts.outside import given_classifier, take_classifier
+
+    block = {"build": f"{path}:{function}", "weights": Path(weights).name}
+    given = given_classifier(folder / "params.yaml", block)
+    take_classifier(folder, given, folder / given.weights, (1, SMALLEST, SMALLEST), 2)  # whatever the images are
+    return block
 
 
 def copied(file: Path, folder: Path, what: str) -> None:
@@ -49,3 +56,5 @@ def look_at_classifier(folder: Path, weights: Path, shape: tuple[int, int, int],
     check_logits(model, noise, classes, f"{folder / 'params.yaml'}: classifier: {given.build}")
     count = sum(parameter.numel() for parameter in model.parameters())
     print(f"{given.build}: {count:,} weights; takes these images, and gives logits of {classes} classes")
+    if given.normalization is None:
+        print("it is given images in [0, 1]: was it trained on others, say so in the params, classifier.normalization")

@@ -22,7 +22,7 @@ from pipeline.own_files import weights_file
 from pipeline.params import with_values
 from pipeline.proposal import longer, numbers, shape_for
 from pipeline.stages.command import command
-from pipeline.studies import PIPELINE, STUDIES, Study, checked_name
+from pipeline.studies import ALL, PIPELINE, STUDIES, Study, checked_name
 from pipeline.trial import cost
 
 COMMENT = (
@@ -48,15 +48,16 @@ def make_study(name: str, start: str = "", images: str = "", classifier: str = "
     if count != 1:
         raise PipelineError(f"{begin.file}: expected one line 'study: {start}', found {count}")
     fitted: Fitted | None = None
-    if images:
-        named, fitted = on_images(begin, named, name, images)
     try:
-        if classifier:
-            named = with_values(named, {"classifier": bring(folder, classifier, weights)})
+        brought = bring(folder, classifier, weights) if classifier else None
+        if images:
+            named, fitted = on_images(begin, named, name, images, bool(brought))
+        if brought:
+            named = with_values(named, {"classifier": brought})
         for file, content in (("params.yaml", named), ("dvc.yaml", PIPELINE.read_text(encoding="utf-8"))):
             with replacing(folder / file) as part:
                 part.write_text(content, encoding="utf-8")
-        if fitted and classifier:
+        if fitted and brought:
             study = Study(name)
             look_at_classifier(folder, weights_file(study), fitted.shape, fitted.classes)
         if fitted:
@@ -68,6 +69,7 @@ def make_study(name: str, start: str = "", images: str = "", classifier: str = "
         raise
     differs = "raise its numbers as you like" if images else "change what differs (images, classifier, threat)"
     print(f"{folder}/params.yaml: {differs}, then: dvc repro {folder}/dvc.yaml")
+    print(f"(in the environment: source .venv/bin/activate), and open reports/{name}.html")
 
 
 class Fitted(NamedTuple):
@@ -82,16 +84,17 @@ class Fitted(NamedTuple):
     link: Path | None
 
 
-def on_images(start: Study, text: str, name: str, images: str) -> tuple[str, Fitted]:
+def on_images(start: Study, text: str, name: str, images: str, brought: bool) -> tuple[str, Fitted]:
     """The text of a params file with images of one's own and numbers that fit them; what images these are.
 
     start, text : the study to start from, and its text under the new name; it may lack some of the numbers.
+    brought : whether the classifier is.
     """
     source, target = located(images, name)
     linked = link(source, target) if target else None
     try:
         found = look(Images(source), name, "images")
-        fit = shape_for(found.sizes, found.channels)
+        fit = shape_for(found.sizes, found.channels, brought)
         values = numbers(fit.shape, found.class_names, found.counts)
     except BaseException:
         if linked:
@@ -115,7 +118,8 @@ def on_images(start: Study, text: str, name: str, images: str) -> tuple[str, Fit
         key = f"defenses.{family}.learn.training.epochs"
         if start.has(key):
             values[key] = longer(start.value(key), sum(found.counts["train"]))
-    given = {key: value for key, value in values.items() if start.has(key)}
+    few = {key for key, value in values.items() if key.endswith(".targets") and value != ALL}
+    given = {key: value for key, value in values.items() if start.has(key) or key in few}
     text = with_values(text, {"images": {k: v for k, v in asdict(block).items() if v is not None}, **given})
     text = re.sub(r"^(classifier:)", r"\n\1", text, flags=re.MULTILINE)
     text = re.sub(r"\A(# yaml.*\n)#.*\n", rf"\1{COMMENT}\n", text)

@@ -6,11 +6,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import PipelineError
+from pipeline.studies import ALL
 
 LARGEST = 96  # pixels a side; larger images are proposed to be resized to
 RESIZED = 64
-ATTACKED = {"train": 3000, "test": 1000}  # images towards all targets: as many as the demo's
-LOOKED_AT = 240_000  # training images over all epochs, within 8 to 40 of these
+BROUGHT = 224  # images of several sizes, for a classifier that is brought: what most are trained on
+ATTACKED = {"train": 3000, "test": 1000}  # adversarial images: as many as the demo's
+# Of more classes each original is attacked towards few of the others: intervals are over originals, of which there are
+# more then. Of so many classes figures show all pairs (`reporting/style.py`).
+MOST_CLASSES, TARGETS = 20, 3
+LOOKED_AT = 60_000  # training images over all epochs, within 8 to 40 of these
 CLASSIFIER = (32, 64, 128)  # one block per halving that the image has room for
 
 
@@ -23,16 +28,17 @@ class Shape:
     shape: tuple[int, int, int]
 
 
-def shape_for(sizes: Mapping[tuple[int, int], int], channels: Mapping[int, int]) -> Shape:
+def shape_for(sizes: Mapping[tuple[int, int], int], channels: Mapping[int, int], brought: bool = False) -> Shape:
     """The images' own shape; images of several sizes, or large ones, are resized; gray ones among RGB become RGB.
 
     The proposed size is the median of either side, in multiples of four that a network can halve, at most 64 long.
+    brought : the classifier is; it takes images of its own size: large ones stay as they are.
     """
     most = max(channels)
     (height, width), several = _median(sizes), len(sizes) > 1
-    if not several and max(height, width) <= LARGEST:
+    if not several and (brought or max(height, width) <= LARGEST):
         return Shape(None, most if len(channels) > 1 else None, (most, height, width))
-    scale = min(1.0, RESIZED / max(height, width))
+    scale = min(1.0, (BROUGHT if brought else RESIZED) / max(height, width))
     size = max(8, 4 * round(height * scale / 4)), max(8, 4 * round(width * scale / 4))
     return Shape(size, most if len(channels) > 1 else None, (most, *size))
 
@@ -57,9 +63,10 @@ def numbers(shape: tuple[int, int, int], names: tuple[str, ...], counts: Mapping
         few = [f"{name} {count}" for name, count in zip(names, counts[split], strict=True) if count < least]
         if few:
             raise PipelineError(f"expected {least} {split} images of each class at least, found: {', '.join(few[:8])}")
+    targets, towards = (TARGETS, TARGETS) if classes > MOST_CLASSES else (ALL, classes - 1)
     # A class gives half of its images at most: those that are classified wrongly are not attacked.
     each = {
-        split: max(1, min(min(counts[split]) // 2, round(most / (classes * (classes - 1)))))
+        split: max(1, min(min(counts[split]) // 2, round(most / (classes * towards))))
         for split, most in ATTACKED.items()
     }
     fewer = max(1, each["test"] // 3) * classes
@@ -75,6 +82,7 @@ def numbers(shape: tuple[int, int, int], names: tuple[str, ...], counts: Mapping
         "training.batch_size": 32 if images < 1000 else 64 if images < 10_000 else 128,
         "sources.train": each["train"] * classes,
         "sources.test": each["test"] * classes,
+        "sources.targets": targets,
         "threat.linf.epsilon": rounded(linf),
         "threat.linf.epsilons": [rounded(share * linf) for share in (0.25, 0.5, 1, 2)],
         "threat.l2.epsilon": rounded(l2),
@@ -82,16 +90,20 @@ def numbers(shape: tuple[int, int, int], names: tuple[str, ...], counts: Mapping
         # Wide: a step is as long as the gradient, which nobody knows before the classifier is trained.
         "attack_trials.step_sizes": [0.16 / 2**power for power in range(10)],
         "attack_trials.max_steps": 1000,
+        "attack_trials.targets": targets,
         "attacks.minimal.max_steps": 2000,
         "other_sources.test": fewer,
         "other_sources.curve": fewer,
+        "other_sources.targets": targets,
         "replicates.sources.train": min(each["train"], max(1, 60 // classes)) * classes,
         "replicates.sources.test": min(each["test"], max(1, 30 // classes)) * classes,
+        "replicates.sources.targets": targets,
         "sizes.classifiers.narrow.channels": [width // 4 for width in channels_of],
         "sizes.classifiers.standard.channels": channels_of,
         "sizes.classifiers.twin.channels": channels_of,
         "sizes.training.epochs": epochs,
         "sizes.originals": min(max(1, 20 // classes), max(1, min(counts["test"]) // 4)) * classes,
+        "sizes.targets": targets,
     }
 
 

@@ -44,7 +44,7 @@ def schema_text() -> str:
         "replicates": _object(
             {
                 "count": {"type": "integer", "minimum": 0},
-                "sources": _object({"train": NUMBER, "test": NUMBER}),
+                "sources": _object({"train": NUMBER, "test": NUMBER, "targets": TARGETS}),
                 "defenses": {"type": "array", "items": {"type": "string"}},
             }
         ),

@@ -76,6 +76,7 @@ RESERVED = ("minimal", "extended", "classifier")
 FAMILY = ("method", "examine", "learn", "predict", "variants")
 # Values of `images.source` that say how files are laid out, not which images they are.
 FORMATS = ("idx", "parquet", "folder", "npz")
+ALL = "all"  # of `targets`: every other class
 Epsilon = Annotated[float, Range(0, 100000, low_open=True)]
 
 

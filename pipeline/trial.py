@@ -2,7 +2,7 @@
 
 import time
 
-from pipeline.studies import Study
+from pipeline.studies import ALL, Study
 
 SECONDS = 2.0  # of the trial
 # Passes that stages make, about: of the minimal attack per image, of a trial of all step sizes per image, of attacks
@@ -18,14 +18,15 @@ def cost(study: Study, shape: tuple[int, int, int], classes: int, training_image
     shape : (c, h, w) of the images.
     """
     rate = passes_per_second(study, shape, classes)
-    rows = sum(study.value(f"sources.{split}") for split in ("train", "test")) * (classes - 1)
+    towards = {block: _targets(study, block, classes) for block in ("sources", "attack_trials", "other_sources")}
+    rows = sum(study.value(f"sources.{split}") for split in ("train", "test")) * towards["sources"]
     passes = (
         (0 if study.brings_classifier else TRAININGS * training_images * study.value("classifier.training.epochs"))
         + rows * STEPS
-        + study.value("attack_trials.originals") * (classes - 1) * TRIED
+        + study.value("attack_trials.originals") * towards["attack_trials"] * TRIED
         + study.value("adaptive.all.originals") * ADAPTIVE
     )
-    others = study.value("other_sources.test") * (classes - 1) * len(study.other_attacks)
+    others = study.value("other_sources.test") * towards["other_sources"] * len(study.other_attacks)
     channels, height, width = shape
     gigabytes = (2 * rows + others) * channels * height * width * 4 / 1e9
     minutes = (passes / rate + STARTS) / 60
@@ -34,6 +35,11 @@ def cost(study: Study, shape: tuple[int, int, int], classes: int, training_image
         f"measured: {rate:.0f} images/s through the classifier and back; the study: {2 * rows + others} adversarial "
         f"images, about {lasts} and {gigabytes:.2g} GB on disk, each within a factor of three"
     )
+
+
+def _targets(study: Study, block: str, classes: int) -> int:
+    found = study.value(block).get("targets", ALL)
+    return classes - 1 if found == ALL else int(found)
 
 
 def passes_per_second(study: Study, shape: tuple[int, int, int], classes: int) -> float:
@@ -51,7 +57,7 @@ def passes_per_second(study: Study, shape: tuple[int, int, int], classes: int) -
     else:
         model = study.kind(shape, classes, **study.arguments(study.kind, "classifier.architecture"))
     model = for_inference(model, study.device)
-    size = batching(study.device).attack
+    size = batching(study.device, shape).attack
     images = torch.full((size, *shape), 0.5, device=study.device)
     done, started = -1, 0.0
     while done < 1 or time.perf_counter() < started + SECONDS:

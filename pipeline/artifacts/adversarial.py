@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from pipeline.artifacts.files import canonical_json, replacing
 from pipeline.artifacts.storage import reading, write_attributes
 from pipeline.errors import PipelineError
-from pipeline.pixels import LARGE, unit_interval
+from pipeline.pixels import unit_interval
 
 SCHEMA, VERSION = "adversarial", 1
-# Work runs in blocks of this many rows, whatever reads: 9 targets of 500 originals.
-BLOCK = 4500
+# Work runs in blocks of this many rows, whatever reads: 9 targets of 500 originals. Of images larger than CIFAR-10's in
+# fewer, of as many values: whoever measures holds some twenty times a block.
+BLOCK, VALUES = 4500, 3 * 32 * 32
 DATASETS = {
     "images": "float32",
     "originals": "uint8",
@@ -109,7 +110,7 @@ class AdversarialSet:
 
 def blocks_of(count: int, shape: Sequence[int]) -> Iterator[slice]:
     """Consecutive slices of `count` rows of images of a shape: of BLOCK rows, or of as much memory of large ones."""
-    size = max(1, min(BLOCK, BLOCK * LARGE // math.prod(shape)))
+    size = max(1, min(BLOCK, BLOCK * VALUES // math.prod(shape)))
     for start in range(0, count, size):
         yield slice(start, min(start + size, count))
 

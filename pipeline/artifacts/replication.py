@@ -70,7 +70,7 @@ class Recipe:
 
     images : the file. seed, source : of the study, which draws the images that are attacked. kind : of the classifier,
     "" where the study brings one; architecture, training : its arguments. counts : of attacked images by split.
-    attacks : arguments of the paper's two.
+    targets : towards so many other classes each; None: all. attacks : arguments of the paper's two.
     """
 
     study: str
@@ -81,6 +81,7 @@ class Recipe:
     architecture: Mapping[str, Any]
     training: Mapping[str, Any]
     counts: Mapping[str, int]
+    targets: int | None
     attacks: Mapping[str, Mapping[str, Any]]
     families: tuple[Family, ...]
 
@@ -151,7 +152,8 @@ def _replicate(number: int, recipe: Recipe, folder: Path) -> Arrays:
     model = for_inference(trained, device)
 
     sets = {attack: folder / f"{attack}.h5" for attack in ATTACKS}
-    start = start_from_images(recipe.images, model, recipe.counts, recipe.seed, source, f"replicate {number}")
+    drawn = recipe.counts, recipe.seed, source, f"replicate {number}", recipe.targets
+    start = start_from_images(recipe.images, model, *drawn)
     for attack, path in sets.items():
         arguments = recipe.attacks[attack]
         identity = Identity(recipe.study, attack, dict(arguments), class_names, seed)

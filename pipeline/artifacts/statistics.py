@@ -23,8 +23,8 @@ MEAN_IMAGES = "mean_images"
 
 @dataclass(frozen=True)
 class MeanImages:
-    """Averages by class, float32, pixels in [0, 1]: originals (k, c, h, w); the others (k, k, c, h, w)
-    by label and target label, over the adversarial images alone, NaN for an empty pair."""
+    """Averages by class, float32, pixels in [0, 1]: originals (k, c, h, w); the others (m, m, c, h, w) by label and
+    target label, over the adversarial images alone, NaN for an empty pair; m = k, or fewer of many classes."""
 
     originals: NDArray[np.float32]
     adversarial: NDArray[np.float32]
@@ -65,8 +65,8 @@ def write_mean_images(path: Path, images: MeanImages) -> None:
             file.create_dataset(name, data=getattr(images, name))
 
 
-def read_mean_images(path: Path) -> MeanImages:
-    """The averages; PipelineError if the file is missing or not one of ours."""
-    names = MeanImages.__dataclass_fields__
+def read_mean_images(path: Path, most: int | None = None) -> MeanImages:
+    """The averages, of the first `most` classes; PipelineError if the file is missing or not one of ours."""
+    names, few = MeanImages.__dataclass_fields__, slice(most)
     with reading(path, MEAN_IMAGES, VERSION, dict.fromkeys(names, "float32")) as file:
-        return MeanImages(**{name: file[name][:] for name in names})
+        return MeanImages(**{name: file[name][few] if name == "originals" else file[name][few, few] for name in names})

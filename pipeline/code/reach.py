@@ -28,6 +28,8 @@ from pipeline.code.source import EFFECTS, MAIN, Source
 from pipeline.code.substance import checksum, substance
 from pipeline.errors import PipelineError
 
+VARIABLE = "defense"  # whose keywords may count alone
+
 
 class Code:
     """The sources of a package, each read once and as it was then.
@@ -60,16 +62,11 @@ class Code:
         return self._written(self._closure(starts), files)
 
     def reach_of_keyword(
-        self,
-        file: Path,
-        variable: str = "defense",
-        keywords: Collection[str] = ("learn",),
-        *,
-        scalars: bool = False,
+        self, file: Path, keywords: Collection[str] = ("learn",), *, scalars: bool = False
     ) -> dict[str, str]:
-        """What some keywords of the call `variable = Call(keyword=...)` reach, and the expressions themselves.
+        """What some keywords of the call `defense = Call(keyword=...)` reach, and the expressions themselves.
 
-        The other keywords do not count, nor what is called, unless something that does count uses `variable` itself.
+        The other keywords do not count, nor what is called, unless something that does count uses `defense` itself.
         A keyword that is not there counts as such, and with it what it may come out of: `*`, `**` and positional
         arguments (`replace(other, ...)`). Where the value is no call, or the name is bound twice, all of it counts.
         scalars : with all positional arguments, and all keywords that are literals.
@@ -77,13 +74,13 @@ class Code:
         """
         path = self._package.key(file.resolve())
         source = self._package.known(path)
-        statements = source.names.get(variable, [])
+        statements = source.names.get(VARIABLE, [])
         if not statements:
-            raise PipelineError(f"{file}: expected a top-level name '{variable}', found none")
+            raise PipelineError(f"{file}: expected a top-level name '{VARIABLE}', found none")
         node = statements[0].node
         call = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
         if source.uncertain or len(statements) > 1 or not isinstance(call, ast.Call):
-            return self.reach(file, [variable])
+            return self.reach(file, [VARIABLE])
         given = {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg is not None}
         counted = {name: given.get(name) for name in keywords}
         if scalars or None in counted.values():
@@ -99,7 +96,7 @@ class Code:
             nodes, lines = self._follow(path, uses)
             starts |= nodes
             segment = "" if value is None else substance(f"({ast.get_source_segment(text, value)})")
-            found[f"{path}::{variable}({name})"] = checksum("\n".join((segment, *lines)))
+            found[f"{path}::{VARIABLE}({name})"] = checksum("\n".join((segment, *lines)))
         ignored = ((path, LOAD), (path, statements[0].key))
         return dict(sorted((found | self._written(self._closure(starts, ignored))).items()))
 

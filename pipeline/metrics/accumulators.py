@@ -1,5 +1,6 @@
 """Statistics of a stream of images, block by block: memory does not grow with their number."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -7,6 +8,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.floating]
 Doubles = NDArray[np.float64]
+PART = 1 << 21
 
 
 @dataclass
@@ -30,12 +32,13 @@ class GroupMoments:
         self.maximum = np.full(self.groups, -np.inf)
 
     def add(self, values: Floats, group: NDArray[np.integer]) -> None:
-        flat = values.reshape(len(values), -1)
-        if not flat.size:
+        if not len(values):
             return
+        flat = values.reshape(len(values), -1)
         self.count += np.bincount(group, minlength=self.groups) * flat.shape[1]
         self.total += np.bincount(group, flat.sum(1, dtype=np.float64), self.groups)
-        self.squares += np.bincount(group, np.square(flat, dtype=np.float64).sum(1), self.groups)
+        squares = [np.square(part, dtype=np.float64).sum(1) for part in parts_of(flat)]
+        self.squares += np.bincount(group, np.concatenate(squares), self.groups)
         np.minimum.at(self.minimum, group, flat.min(1))
         np.maximum.at(self.maximum, group, flat.max(1))
 
@@ -77,7 +80,8 @@ class GroupMeanImages:
     def mean(self) -> NDArray[np.float32]:
         """float32 (groups, c, h, w); NaN where a group is empty."""
         with np.errstate(invalid="ignore"):
-            return (self.total / self.count[:, None, None, None]).astype(np.float32)
+            found = np.empty(self.total.shape, np.float32)  # no float64 copy of all
+            return np.divide(self.total, self.count[:, None, None, None], out=found, casting="same_kind")
 
 
 class PixelHistogram:
@@ -90,8 +94,16 @@ class PixelHistogram:
     def add(self, values: Floats) -> None:
         """Add values of any shape, each in [-1, 1]."""
         bins = len(self.counts)
-        flat = values.ravel().astype(np.float64)  # in float32 values next to an edge end up on its other side
-        index = np.clip(((flat + 1) * (bins / 2)).astype(np.int64), 0, bins - 1)
-        index -= flat < self.edges[index]
-        index += (flat >= self.edges[index + 1]) & (index < bins - 1)
-        self.counts += np.bincount(index, minlength=bins)
+        for part in parts_of(values.ravel()):
+            flat = part.astype(np.float64)  # in float32 values next to an edge end up on its other side
+            index = np.clip(((flat + 1) * (bins / 2)).astype(np.int64), 0, bins - 1)
+            index -= flat < self.edges[index]
+            index += (flat >= self.edges[index + 1]) & (index < bins - 1)
+            self.counts += np.bincount(index, minlength=bins)
+
+
+def parts_of(values: Floats) -> Iterator[Floats]:
+    """Some rows at a time, of PART values together or one row of more: what is made of them in float64 stays small."""
+    rows = max(1, PART * len(values) // max(1, values.size))
+    for start in range(0, len(values), rows):
+        yield values[start : start + rows]

@@ -1,5 +1,6 @@
 """Everything measured about a set of adversarial images, in one pass over its blocks."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,14 @@ from pipeline.metrics.structure import class_correlation, edge_strength, radial_
 Floats = NDArray[np.float32]
 Integers = NDArray[np.integer[Any]]
 QUANTITIES = ("pixel", "l1", "l2", "linf")
+# Bytes of the sums that mean images by pair are made of: of three means, in float64. They grow with the square of the
+# number of classes; of too many the pairs of the first ones are averaged. Of 3x224x224 pixels these are 21 classes.
+MEMORY, LEAST = 3 << 29, 10
+
+
+def averaged_classes(classes: int, image_shape: tuple[int, ...]) -> int:
+    """Of how many classes, the first ones, there are mean images by pair."""
+    return min(classes, max(LEAST, math.isqrt(MEMORY // (3 * 8 * math.prod(image_shape)))))
 
 
 @dataclass(frozen=True)
@@ -43,14 +52,14 @@ class PerturbationMeasurement:
     """
 
     def __init__(self, classes: int, image_shape: tuple[int, ...]) -> None:
-        self.classes = classes
-        pairs = classes**2
-        self.tried = np.zeros(pairs, np.int64)
+        self.classes, self.averaged = classes, averaged_classes(classes, image_shape)
+        pairs, averages = classes**2, self.averaged**2 + 1  # the last one of all other pairs
+        self.tried, self.fooled = np.zeros(pairs, np.int64), np.zeros(pairs, np.int64)
         self.moments = {quantity: GroupMoments(pairs) for quantity in QUANTITIES}
         self.histogram = PixelHistogram()
-        self.mean_adversarial = GroupMeanImages(pairs, image_shape)
-        self.mean_perturbation = GroupMeanImages(pairs, image_shape)
-        self.mean_size = GroupMeanImages(pairs, image_shape)
+        self.mean_adversarial = GroupMeanImages(averages, image_shape)
+        self.mean_perturbation = GroupMeanImages(averages, image_shape)
+        self.mean_size = GroupMeanImages(averages, image_shape)
         self.mean_original = GroupMeanImages(classes, image_shape)
 
     def add(self, block: Block) -> pd.DataFrame:
@@ -60,13 +69,15 @@ class PerturbationMeasurement:
         statistics = example_statistics(perturbations)
         fooled = block.is_adversarial
         self.tried += np.bincount(pair, minlength=self.classes**2)
+        self.fooled += np.bincount(pair[fooled], minlength=self.classes**2)
         self.moments["pixel"].add(perturbations[fooled], pair[fooled])
         for norm in ("l1", "l2", "linf"):
             self.moments[norm].add(statistics[norm][fooled], pair[fooled])
         self.histogram.add(perturbations[fooled])
-        self.mean_adversarial.add(block.images[fooled], pair[fooled])
-        self.mean_perturbation.add(perturbations[fooled], pair[fooled])
-        self.mean_size.add(np.abs(perturbations[fooled]), pair[fooled])
+        group = self._averages(block.labels, block.target_labels)[fooled]
+        self.mean_adversarial.add(block.images[fooled], group)
+        self.mean_perturbation.add(perturbations[fooled], group)
+        self.mean_size.add(np.abs(perturbations[fooled]), group)
         first = block.first_of_original
         self.mean_original.add(block.originals[first], block.labels[first])
 
@@ -91,19 +102,19 @@ class PerturbationMeasurement:
     def pairs(self) -> pd.DataFrame:
         """One row per (label, target_label), off the diagonal."""
         label, target = np.divmod(np.arange(self.classes**2), self.classes)
-        fooled = self.mean_adversarial.count
         with np.errstate(invalid="ignore"):
             columns: dict[str, Any] = {
                 "label": label.astype(np.uint8),
                 "target_label": target.astype(np.uint8),
                 "count": self.tried,
-                "success_rate": fooled / self.tried,
+                "success_rate": self.fooled / self.tried,
             }
         for quantity, moments in self.moments.items():
             columns |= {f"{quantity}_{name}": values for name, values in moments.summary().items()}
-        columns["class_correlation"] = class_correlation(
-            self._by_pair(self.mean_perturbation), self.mean_original.mean()
-        ).ravel()
+        correlations, few = np.full((self.classes, self.classes), np.nan), slice(self.averaged)
+        means = self._by_pair(self.mean_perturbation), self.mean_original.mean()[few]
+        correlations[few, few] = class_correlation(*means)
+        columns["class_correlation"] = correlations.ravel()
         return pd.DataFrame(columns)[label != target].reset_index(drop=True)
 
     def pixels(self) -> pd.DataFrame:
@@ -118,7 +129,7 @@ class PerturbationMeasurement:
         return pd.DataFrame({"radius": radius, "mean_absolute_perturbation": size})
 
     def mean_images(self) -> dict[str, Floats]:
-        """The averages by class and by pair; see `artifacts.statistics.MeanImages`."""
+        """The averages by class and by pair, of `averaged_classes`; see `artifacts.statistics.MeanImages`."""
         return {
             "originals": self.mean_original.mean(),
             "adversarial": self._by_pair(self.mean_adversarial),
@@ -126,9 +137,15 @@ class PerturbationMeasurement:
             "sizes": self._by_pair(self.mean_size),
         }
 
+    def _averages(self, labels: Integers, target_labels: Integers) -> Integers:
+        """For each row the number of the pair that its image is averaged in."""
+        within = (labels < self.averaged) & (target_labels < self.averaged)
+        pair: Integers = np.where(within, labels.astype(np.int64) * self.averaged + target_labels, self.averaged**2)
+        return pair
+
     def _by_pair(self, means: GroupMeanImages) -> Floats:
-        values = means.mean()
-        by_pair: Floats = values.reshape(self.classes, self.classes, *values.shape[1:])
+        values = means.mean()[:-1]
+        by_pair: Floats = values.reshape(self.averaged, self.averaged, *values.shape[1:])
         return by_pair
 
 

@@ -23,10 +23,9 @@ def class_correlation(mean_perturbations: Images, mean_originals: Images) -> NDA
     Pearson correlation over pixels between mean_perturbations[i, j] and
     mean_originals[j] - mean_originals[i], (k, k); NaN on the diagonal and for an empty pair.
     """
-    differences = mean_originals[None, :] - mean_originals[:, None]
-    classes = len(mean_originals)
-    pairs = row_correlation(mean_perturbations.reshape(classes**2, -1), differences.reshape(classes**2, -1))
-    return pairs.reshape(classes, classes)
+    # A class at a time: of many classes, all pairs in float64 are several gigabytes.
+    rows = zip(mean_perturbations, mean_originals, strict=True)
+    return np.stack([row_correlation(perturbations, mean_originals - own) for perturbations, own in rows])
 
 
 def radial_profile(image: Images) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -27,11 +27,11 @@ def tile(images: Floats, gap: int = 1, fill: float = 1.0) -> Floats:
 def matrix_figure(
     images: Floats, class_names: Sequence[str], title: str, *, low: float, high: float, gray: str = "gray"
 ) -> Figure:
-    """A (label, target label) matrix of images (k, k, c, h, w), values from `low` to `high`.
+    """A (label, target label) matrix of images (m, m, c, h, w), values from `low` to `high`.
 
-    Of more than MOST_CLASSES classes the first so many.
+    Of the first m classes, of MOST_CLASSES at most.
     """
-    names = class_names[:MOST_CLASSES]
+    names = class_names[: min(len(images), MOST_CLASSES)]
     count = len(names)
     channels, height, width = images.shape[2:]
     figure, axes = new_figure(7.4, 7.2)

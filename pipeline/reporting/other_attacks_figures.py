@@ -69,7 +69,7 @@ def averages(sets: Mapping[str, Statistics], class_names: tuple[str, ...]) -> Fi
         picture = tile(np.clip(sizes / scale, 0, 1), fill=0.6)
         plot.imshow(picture if picture.shape[2] == 3 else picture[..., 0], cmap="gray", vmin=0, vmax=1)
         plot.set_title(f"{name} ({scale:.2g})", fontsize=9)
-    names = class_names[shown]
+    names = class_names[: min([MOST_CLASSES, *(len(each.mean_perturbations) for each in sets.values())])]
     figure.supylabel(f"original label, {names[0]} to {names[-1]}", fontsize=8)
     figure.supxlabel(f"target label, {names[0]} to {names[-1]}", fontsize=8)
     return figure

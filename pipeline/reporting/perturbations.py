@@ -109,8 +109,8 @@ def attacks_section(
     """
     minimal = sets["minimal"]
     matrix = minimal.mean_adversarial.copy()
-    index = np.arange(len(class_names))
-    matrix[index, index] = minimal.mean_originals
+    index = np.arange(len(matrix))
+    matrix[index, index] = minimal.mean_originals[index]
     sizes, scale = magnitude_matrix(minimal.mean_perturbations)
     chosen = metrics["calibration"]
     return Section(
@@ -124,8 +124,8 @@ def attacks_section(
             "one_channel": minimal.mean_originals.shape[1] == 1,
             "from_class": class_names[0],
             "to_classes": [class_names[target] for target in figures.averaged_targets(len(class_names))],
-            "shown_classes": min(len(class_names), MOST_CLASSES),
-            "all_shown": len(class_names) <= MOST_CLASSES,
+            "shown_classes": min(len(matrix), MOST_CLASSES),
+            "all_shown": len(class_names) <= min(len(matrix), MOST_CLASSES),
             "attacks": {name: metrics["attacks"][name] for name in sets},
             "rises": {name: _rises(sets[name]) for name in sets},
             "rise": RISE,

@@ -10,6 +10,7 @@ Cost:   for each replicate a training, its sets' steps, the defenses' trainings 
 from dataclasses import asdict
 from typing import Annotated, Any
 
+from pipeline.artifacts.images import read_description
 from pipeline.artifacts.learning import is_attacked
 from pipeline.artifacts.left_out import leave_out, reason_left_out
 from pipeline.artifacts.outside import given_in, retraining
@@ -22,7 +23,7 @@ from pipeline.params import parameters_of
 from pipeline.ranges import Range
 from pipeline.stages.command import run
 from pipeline.stages.families import members_of, settled_arguments
-from pipeline.stages.sets import chosen_arguments, source_counts
+from pipeline.stages.sets import chosen_arguments, source_counts, target_count
 from pipeline.studies import KIND, Study
 from pipeline.training.classifier import fit_classifier
 
@@ -74,6 +75,7 @@ def recipe_of(study: Study) -> Recipe:
         **_network(study),
         training=study.training(fit_classifier, "classifier.training"),
         counts=counts,
+        targets=target_count(study, "replicates.sources", len(read_description(study.path("images")).class_names)),
         attacks={
             "minimal": first,
             "extended": study.arguments(ATTACKS["extended"].run, "attacks.extended", further),

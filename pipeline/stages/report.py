@@ -30,6 +30,7 @@ from pipeline.reporting.report import Results, sections
 from pipeline.reporting.section import draw_all
 from pipeline.reporting.sizes import SizeResults
 from pipeline.reporting.statistics import Statistics
+from pipeline.reporting.style import MOST_CLASSES
 from pipeline.stages.command import run
 from pipeline.studies import Study
 
@@ -172,7 +173,7 @@ def _sizes(folder: Path) -> SizeResults:
 
 
 def _statistics(folder: Path, adversarial: Path) -> Statistics:
-    means = read_mean_images(folder / "mean_images.h5")
+    means = read_mean_images(folder / "mean_images.h5", MOST_CLASSES)
     with open_adversarial(adversarial) as set_:
         sources = set_.sources
         # A fooled image of the test split for each class, towards a different class each.

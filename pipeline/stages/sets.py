@@ -16,9 +16,7 @@ from pipeline.errors import PipelineError
 from pipeline.metrics.sources import every_target, some_targets, turns
 from pipeline.randomness import derive_seed
 from pipeline.ranges import Range
-from pipeline.studies import Study
-
-ALL = "all"  # of `targets`: every other class
+from pipeline.studies import ALL, Study
 
 
 def chosen_arguments(study: Study, key: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
+from pipeline.metrics import perturbations
 from pipeline.metrics.accumulators import GroupMeanImages, GroupMoments, PixelHistogram
 from pipeline.metrics.budgets import success_curve, within_norms
 from pipeline.metrics.calibration import (
@@ -18,6 +19,7 @@ from pipeline.metrics.calibration import (
 )
 from pipeline.metrics.noise import add_noise_of_norm
 from pipeline.metrics.norms import example_statistics
+from pipeline.metrics.perturbations import Block, PerturbationMeasurement
 from pipeline.metrics.splits import validation_mask
 from pipeline.metrics.structure import class_correlation, radial_profile, row_correlation
 from pipeline.metrics.summary import l2_ratio
@@ -58,6 +60,48 @@ def test_mean_images_and_histogram_equal_numpys() -> None:
     for number in range(3):
         np.testing.assert_allclose(means.mean()[number], images[group == number].mean(0), rtol=1e-5)
     np.testing.assert_array_equal(histogram.counts, np.histogram(images, histogram.edges)[0])
+
+
+def measured(rows: int = 400, classes: int = 5, fooled: float = 0.9) -> PerturbationMeasurement:
+    """Of random images, in two blocks."""
+    random = np.random.default_rng(4)
+    found = PerturbationMeasurement(classes, (1, 4, 3))
+    for _ in range(2):
+        images, originals = random.uniform(size=(2, rows // 2, 1, 4, 3)).astype(np.float32)
+        labels = random.integers(0, classes, rows // 2).astype(np.uint8)
+        targets = ((labels + random.integers(1, classes, rows // 2)) % classes).astype(np.uint8)
+        hit, first = random.uniform(size=rows // 2) < fooled, np.ones(rows // 2, bool)
+        logits = [random.normal(size=(rows // 2, classes)).astype(np.float32) for _ in range(3)]
+        found.add(Block(images, originals, labels, targets, hit, first, *logits[:2], images, logits[2]))
+    return found
+
+
+def test_of_many_classes_the_pairs_of_the_first_are_averaged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In bounded memory; whatever else is measured is of all pairs."""
+    whole = measured()
+    monkeypatch.setattr(perturbations, "LEAST", 3)
+    monkeypatch.setattr(perturbations, "MEMORY", 1)
+    few = measured()
+    pd.testing.assert_frame_equal(few.profile(), whole.profile())
+    known = [name for name in whole.pairs() if name != "class_correlation"]
+    pd.testing.assert_frame_equal(few.pairs()[known], whole.pairs()[known])
+    correlations = few.pairs().query("label < 3 and target_label < 3")["class_correlation"]
+    assert correlations.tolist() == whole.pairs()["class_correlation"][correlations.index].tolist()
+    assert few.pairs()["class_correlation"].count() == 6
+    for name, images in few.mean_images().items():
+        expected = whole.mean_images()[name]
+        np.testing.assert_array_equal(images, expected if name == "originals" else expected[:3, :3])
+    monkeypatch.undo()
+    large = PerturbationMeasurement(256, (3, 224, 224))
+    assert large.averaged == 21
+    assert 3 * large.mean_size.total.nbytes < 1.7e9
+
+
+def test_a_set_without_any_adversarial_image_is_measured() -> None:
+    found = measured(fooled=0)
+    assert (found.pairs()["success_rate"] == 0).all()
+    assert found.pairs()["l2_mean"].isna().all()
+    assert found.pixels()["count"].sum() == 0
 
 
 def test_class_correlation_of_the_difference_itself_is_one() -> None:

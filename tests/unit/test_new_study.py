@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -75,6 +76,14 @@ def make():
 
 def wide():
     return nn.Sequential(nn.Flatten(), nn.Linear(48, 3))
+
+
+def sized():
+    return nn.Sequential(nn.Identity(), nn.Flatten(), nn.Linear(48, 3))
+
+
+def failing():
+    raise RuntimeError("no\\nsuch thing")
 """
 
 
@@ -91,19 +100,43 @@ def test_a_classifier_of_ones_own_is_copied_and_looked_at(folder: Path, capsys: 
     said = capsys.readouterr().out
     for words in ("our_nets:make: 147 weights; takes these images", "images/s", "dvc repro studies/mine/dvc.yaml"):
         assert words in said
-    (folder / "data/raw/mine").unlink()
-    for classifier, words in {
-        f"{theirs}/our_nets.py:wide": "expected the weights of the model that `build` returns; missing: 1.weight",
-        f"{theirs}/gone.py:make": "CLASSIFIER: .*gone.py: no such file",
-        "our_nets.py": "CLASSIFIER: expected nets.py:function or package.module:function, found 'our_nets.py'",
-    }.items():
-        with pytest.raises(PipelineError, match=words):
-            make_study("other", classifier=classifier, **given)
-        assert not (folder / "studies/other").exists()
-        assert not (folder / "data/raw/other").exists()
 
 
-@pytest.mark.parametrize("kind", ["gone", "broken", "few", "taken", "outside"])
+WEIGHTS = {f"2.{name}": value for name, value in nn.Linear(48, 3).state_dict().items()}
+BAD: dict[str, tuple[str, Any, str]] = {
+    "other weights": ("our_nets.py:wide", WEIGHTS, "expected the weights of the model that .*; missing: 1.weight"),
+    "no module": ("gone.py:make", WEIGHTS, "CLASSIFIER: .*gone.py: no such file"),
+    "no function": ("our_nets.py", WEIGHTS, "CLASSIFIER: expected nets.py:function or package.module:function, found"),
+    "no weights": ("our_nets.py:make", None, "WEIGHTS: .*w.pt: no such file"),
+    "it raises": ("our_nets.py:failing", WEIGHTS, "our_nets:failing raised RuntimeError: no such thing$"),
+    "another size": ("our_nets.py:sized", WEIGHTS, "expected a model of images 3x40x24, it raised RuntimeError: mat1"),
+    "a whole model": (
+        "our_nets.py:make",
+        nn.Linear(2, 2),
+        r"found a pickle .*: torch.save\(model.state_dict\(\)",
+    ),
+    "NaN": ("our_nets.py:make", WEIGHTS | {"2.bias": torch.full((3,), torch.nan)}, "w.pt: expected finite weights"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_classifier_that_is_wrong_leaves_nothing(folder: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And is refused before all images are looked at, but for one that takes no such images."""
+    classifier, content, words = BAD[kind]
+    (folder.parent / "our_nets.py").write_text(NETS)
+    if content is not None:
+        torch.save(content, folder.parent / "w.pt")
+    if kind != "another size":
+        monkeypatch.delattr("pipeline.new_study.look")
+    before = {path for path in folder.rglob("*") if path.name not in ("data", "raw")}
+    given = {"images": str(folder.parent / "flowers"), "weights": str(folder.parent / "w.pt")}
+    with pytest.raises(PipelineError, match=words) as caught:
+        make_study("mine", classifier=f"{folder.parent}/{classifier}" if ":" in classifier else classifier, **given)
+    assert "\n" not in str(caught.value)
+    assert {path for path in folder.rglob("*") if path.name not in ("data", "raw")} == before
+
+
+@pytest.mark.parametrize("kind", ["gone", "broken", "few", "taken", "outside", "one class", "empty", "label"])
 def test_what_is_wrong_leaves_nothing(folder: Path, kind: str) -> None:
     flowers = folder.parent / "flowers"
     images = str(flowers)
@@ -122,6 +155,16 @@ def test_what_is_wrong_leaves_nothing(folder: Path, kind: str) -> None:
     elif kind == "taken":
         (folder / "data/raw/mine").mkdir(parents=True)
         words = "data/raw/mine: expected nothing there, to link it to"
+    elif kind == "one class":
+        for name in ("tulip", "daisy"):
+            shutil.rmtree(flowers / name)
+        words = "data/raw/mine: expected a folder per class, two at least; found rose/"
+    elif kind == "empty":
+        (flowers / "lily").mkdir()
+        words = "lily: expected images .*, found nothing"
+    elif kind == "label":
+        images, words = str(flowers / "pairs.npz"), "image 3: expected a label below 2, found -1"
+        np.savez(images, images=np.zeros((4, 8, 8), np.uint8), labels=np.array([0, 1, 1, -1]))
     else:
         images, words = "torchvision:Nonsense", "found no 'Nonsense'"
     before = sorted(path for path in folder.rglob("*"))
@@ -137,6 +180,9 @@ def test_images_of_several_sizes_are_to_be_resized() -> None:
     several = shape_for({(300, 200): 5, (310, 190): 4}, {3: 8, 1: 1})
     assert (several.size, several.channels, several.shape) == ((64, 44), 3, (3, 64, 44))
     assert shape_for({(224, 224): 9}, {1: 9}).size == (64, 64)
+    # A classifier that is brought takes images of its own size.
+    assert shape_for({(224, 224): 9}, {3: 9}, brought=True).shape == (3, 224, 224)
+    assert shape_for({(300, 200): 5, (310, 190): 4}, {3: 9}, brought=True).size == (224, 148)
     assert shape_for({(9, 30): 9, (8, 30): 1}, {1: 10}).size == (8, 32)
 
 
@@ -147,8 +193,12 @@ def test_numbers_fit_the_classes(classes: int) -> None:
     for key in ("sources.train", "sources.test", "other_sources.test"):
         assert found[key] % classes == 0
         assert found[key] > 0
+    targets = {found[key] for key in found if key.endswith(".targets")}
+    assert targets == {"all" if classes <= 20 else 3}
     assert found["sources.test"] <= 3 * classes
-    assert found["sources.train"] * (classes - 1) <= max(3000 + classes**2, classes * (classes - 1))
+    towards = classes - 1 if classes <= 20 else 3
+    for key, most in {"sources.train": 3000, "replicates.sources.train": 3000, "sizes.originals": 1000}.items():
+        assert found[key] * towards <= most
     assert found["threat.linf.epsilon"] == 0.3
     assert found["threat.l2.epsilon"] == 3
 

@@ -186,6 +186,7 @@ ARRAYS: dict[str, tuple[dict[str, Any], str]] = {
     "names": ({"images": None, "other": np.zeros(3)}, "expected arrays train_images, .* found labels, other"),
     "one split": ({"x_train": np.zeros((4, 8, 8), np.uint8), "y_train": np.arange(4)}, "arrays of the test split too"),
     "objects": ({"labels": np.array([{}, 1, 2, 3], object)}, "expected an .npz of plain arrays, found Python objects"),
+    "one class": ({"labels": np.zeros(4, int)}, "expected 2 to 256 classes, found 1"),
     "below": ({"labels": np.array([0, 1, 0, -1])}, "expected a label below 2, found -1"),
 }
 

@@ -106,6 +106,7 @@ WRONG: dict[str, tuple[dict[str, tuple[Any, Any]], str]] = {
     "cut off": ({"train.parquet": ([cells(1)[0][:200]], [0])}, r"train\.parquet: row 0: expected a whole image"),
     "size": ({"train.parquet": (cells(1) + cells(1, height=12), [0, 1])}, "row 1: expected 10x9 pixels .*, found 12x9"),
     "label": ({"train.parquet": (2, [0, -1])}, "row 1: expected a label below 2, found -1"),
+    "label above": ({"train.parquet": (2, [0, 5])}, "row 1: expected a label below 2, found 5"),
     "no label": ({"train.parquet": (2, [0, None])}, "row 1: expected a whole number or a text as label, found None"),
     "null": ({"train.parquet": ([None], [0])}, "row 0: expected bytes, or a file"),
     "other fields": (

@@ -30,7 +30,6 @@ RANDOM = np.random.default_rng(0)
 def raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of all raw files; splits of our size are the known ones."""
     monkeypatch.setenv("DATASETS_DIR", str(tmp_path / "raw"))
-    monkeypatch.setattr(idx, "KNOWN", (COUNT, COUNT))
     for name in torchvision_sets.KNOWN:
         monkeypatch.setitem(torchvision_sets.KNOWN, name, (COUNT, COUNT))
     return tmp_path / "raw"
@@ -259,6 +258,12 @@ def test_cifar10_comes_from_parquet_or_torchvisions_files(
         assert found.class_names[:2] == ("airplane", "automobile")
         assert ("lossy JPEG" in found.source) == lossy
         assert lossy or (same["train"].images == splits["train"].images).all()
+    monkeypatch.setitem(torchvision_sets.KNOWN, "CIFAR10", (50000, 10000))
+    with pytest.raises(PipelineError, match=f"expected the 50000 images of its train split, found {COUNT}"):
+        stored(tmp_path, "cifar10")
+    (raw / "cifar10/test-00000-of-00001.parquet").unlink()
+    with pytest.raises(PipelineError, match=r"cifar10: expected test\*.parquet, found none"):
+        stored(tmp_path, "cifar10", test_share=0.2)
 
 
 @pytest.mark.parametrize("source", ["mnist", "cifar10", "torchvision:SVHN"])

@@ -69,6 +69,7 @@ def recipe(study: Study) -> Recipe:
         architecture={"channels": (6,), "dropout": 0.1},
         training=TRAINING,
         counts={"train": 60, "test": 12},
+        targets=None,
         attacks={"minimal": {"step_size": 0.05, "max_steps": 100}, "extended": {"step_size": 0.05, "extra_steps": 3}},
         families=(Family("undefended", "undefended", (Member("undefended", "undefended", {}, None),), None), ENSEMBLE,
                   AUTOENCODER),

@@ -1,6 +1,7 @@
 """What is wrong in a study is one line: file and key, what was expected, what was found; and nothing is written."""
 
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ from pipeline.errors import PipelineError
 from pipeline.new_study import make_study
 from pipeline.stages.check_params import words
 from pipeline.stages.prepare_images import read_raw
+from pipeline.stages.sets import target_count
 from pipeline.studies import BLOCKS, INNER, Study
 from tests.root import ROOT
 
@@ -200,6 +202,23 @@ def test_auto_needs_a_rule(folder: Path) -> None:
         study.resolved(block, "a.b", {"passes": None})
     assert study.resolved(block, "a.b", {"passes": 3}) == {"passes": 3}
     assert study.resolved(block, "a.b", {"x.passes": 4}, "x.") == {"passes": 4}
+
+
+@pytest.mark.parametrize("block", ["sources", "other_sources", "attack_trials", "replicates/sources", "sizes"])
+def test_targets_are_all_or_fewer_than_the_other_classes(folder: Path, block: str) -> None:
+    key = block.replace("/", ".")
+    assert target_count(Study(START), key, 10) is None
+    for value, found in {"all": None, 3: 3, 9: 9}.items():
+        change(folder, put(f"{block}/targets", value))
+        assert target_count(Study(START), key, 10) == found
+    for value, message in {
+        10: "expected at most the 9 other classes, or 'all', found 10",
+        0: "expected a whole number in [1, 255]",
+        "some": "expected ",
+    }.items():
+        change(folder, put(f"{block}/targets", value))
+        with pytest.raises(PipelineError, match=rf"params.yaml: {key}.targets: {re.escape(message)}"):
+            target_count(Study(START), key, 10)
 
 
 NUMBERS: dict[str, tuple[Any, str]] = {

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.artifacts.images import SPLITS, Description, Stream
 from pipeline.artifacts.raw.decoding import resized, with_channels
-from pipeline.artifacts.raw.rows import Raw, Row
+from pipeline.artifacts.raw.rows import Raw, Row, check_label
 from pipeline.artifacts.raw.wanted import SMALLEST, Images
 from pipeline.errors import PipelineError
 
@@ -95,8 +95,7 @@ class Checked:
         rows: Counter[str] = Counter()
         again: Counter[str] = Counter()  # rows of a file that stand in one before it
         for row in self.raw.splits[split].read():
-            if not 0 <= row.label < len(counts):
-                raise PipelineError(f"{row.where}: expected a label below {len(counts)}, found {row.label}")
+            check_label(row, len(counts))
             counts[row.label] += 1
             key = hashlib.blake2b(row.image.tobytes() + str(row.image.shape).encode(), digest_size=8).digest()
             self.repeated += split == "train" and key in self.seen[split]

@@ -6,6 +6,7 @@ from pathlib import Path
 from pipeline.artifacts.raw import parquet, torchvision_sets
 from pipeline.artifacts.raw.rows import Raw, sha256_of_files
 from pipeline.artifacts.raw.wanted import Wanted
+from pipeline.errors import PipelineError
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -27,6 +28,8 @@ def read(wanted: Wanted) -> Raw:
     if not shards:
         raw = torchvision_sets.read(_python_files(wanted))
         return replace(raw, source="CIFAR-10 python files, MD5-checked by torchvision")
+    if "test" not in parquet.shards_of(wanted):
+        raise PipelineError(f"{wanted.path}: expected test*.parquet, found none")
     raw = parquet.read(wanted, CLASSES)
     source = raw.source.replace(f"Parquet files of {wanted.name}", "CIFAR-10 Parquet files")
     if "JPEG" in source:

@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pipeline.artifacts.files import replacing
-from pipeline.artifacts.raw.rows import file_digest
+from pipeline.artifacts.files import checksum_of, replacing
 from pipeline.errors import PipelineError
 
 
@@ -46,7 +45,7 @@ def look_at(listing: Listing, folder: Path, source: str, index: Path) -> RawFile
         digest = hashlib.sha256()
         for path in listing.paths:
             name = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
-            digest.update(name.encode() + b"\0" + file_digest(path))
+            digest.update(name.encode() + b"\0" + bytes.fromhex(checksum_of(path)))
         checksum = digest.hexdigest()
         with replacing(index) as part:
             part.write_text(json.dumps({"listing": listing.digest, "checksum": checksum}), encoding="utf-8")

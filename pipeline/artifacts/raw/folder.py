@@ -8,12 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.artifacts.raw.files import beneath
-from pipeline.artifacts.raw.rows import Raw, Row, Rows, drawn_for_test
+from pipeline.artifacts.raw.rows import TEST_NAMES, Raw, Row, Rows, drawn_for_test
 from pipeline.artifacts.raw.wanted import Wanted, contents
 from pipeline.errors import PipelineError
 
 ENDINGS = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-TEST = ("test", "validation", "valid", "val")  # what a test split is called, the first that is there
 
 
 def files(wanted: Wanted) -> list[Path]:
@@ -62,7 +61,7 @@ def _roots(path: Path) -> dict[str, Path]:
         raise PipelineError(f"{path}: expected a folder with a folder per class, found none")
     if not (path / "train").is_dir():
         return {"train": path}
-    test = next((path / name for name in TEST if (path / name).is_dir()), None)
+    test = next((path / name for name in TEST_NAMES if (path / name).is_dir()), None)
     return {"train": path / "train"} | ({"test": test} if test else {})
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.artifacts.raw.rows import Raw, numbered, rows_of, sha256
+from pipeline.artifacts.raw.torchvision_sets import KNOWN
 from pipeline.artifacts.raw.wanted import Wanted, contents
 from pipeline.errors import PipelineError
 
@@ -26,9 +27,6 @@ MNIST_MD5 = {
     ("test", "images"): "2646ac647ad5339dbf082846283269ea",
     ("test", "labels"): "27ae3e4e09519cfbb04c329615203637",
 }
-
-
-KNOWN = (60000, 10000)
 
 
 def files(wanted: Wanted) -> list[Path]:
@@ -66,7 +64,7 @@ def read(wanted: Wanted) -> Raw:
         source="MNIST idx files" if published else f"idx files of {wanted.name}",
         splits={split: rows_of(values[split, "images"], labels[split], f"{wanted.path}: {split}") for split in labels},
         checksum=sha256(*bytes_.values()),
-        known=KNOWN if published else None,
+        known=KNOWN["MNIST"] if published else None,
     )
 
 

@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.artifacts.files import checksum_of
 from pipeline.artifacts.raw.decoding import decode
 from pipeline.artifacts.raw.files import beneath
-from pipeline.artifacts.raw.rows import Raw, Row, Rows, drawn_for_test, file_digest, numbered
+from pipeline.artifacts.raw.rows import TEST_NAMES, Raw, Row, Rows, drawn_for_test, numbered
 from pipeline.artifacts.raw.wanted import Wanted, contents
 from pipeline.errors import PipelineError
 
-# What a test split is called, the first that is there.
-TEST = ("test", "validation", "valid", "val")
 BLOCK = 64  # rows that are read at once
 IMAGE_NAMES, LABEL_NAMES = ("img", "image"), ("label", "labels")
 
@@ -37,7 +36,7 @@ def read(wanted: Wanted, names: tuple[str, ...] | None = None) -> Raw:
     names : classes, if neither the study nor the files name them.
 
     Raises PipelineError if a shard is missing, none can be told for images or labels, the classes' names differ between
-    files, or a label is out of range.
+    files.
     """
     shards = shards_of(wanted)
     tables = {path: _table(path, wanted) for paths in shards.values() for path in paths}
@@ -57,7 +56,6 @@ def read(wanted: Wanted, names: tuple[str, ...] | None = None) -> Raw:
         for path in paths:
             labels[path] = np.array(numbers[start : start + len(every[path])], np.int64)
             start += len(every[path])
-            _check_range(path, labels[path], len(class_names))
     if "test" in shards:
         wanted.no_share()
         splits = {
@@ -90,17 +88,15 @@ def shards_of(wanted: Wanted) -> dict[str, list[Path]]:
     """The shards of train, and of test if there are any; checked to be all of them."""
     found: dict[str, list[Path]] = defaultdict(list)
     for path in files(wanted):
-        for split in ("train", *TEST):
+        for split in ("train", *TEST_NAMES):
             if re.match(rf"{split}(?![a-z])", path.stem) or path.parent.name == split:
                 found[split].append(path)
         if path.parent.name.startswith("partial-"):
             raise PipelineError(f"{path}: expected a whole data set, found a part of one (partial-...)")
     if not found["train"]:
         raise PipelineError(f"{wanted.path}: expected train*.parquet, found {contents(wanted.path)}")
-    if wanted.kind == "cifar10" and not found["test"]:
-        raise PipelineError(f"{wanted.path}: expected test*.parquet, found none")
     shards = {"train": found["train"]}
-    if name := next((name for name in TEST if found[name]), None):
+    if name := next((name for name in TEST_NAMES if found[name]), None):
         shards["test"] = found[name]
     for split, paths in shards.items():
         _check_complete(wanted.path, name if split == "test" and name else split, paths)
@@ -126,11 +122,11 @@ def _check_complete(folder: Path, split: str, paths: Sequence[Path]) -> None:
         raise PipelineError(
             f"{folder}: expected shards 0 to {max(len(paths) - 1, max(numbers))} of {split}, found {sorted(numbers)}"
         )
-    seen: dict[tuple[int, bytes], Path] = {}
+    seen: dict[tuple[int, str], Path] = {}
     sizes = [path.stat().st_size for path in paths]
     for path, size in zip(paths, sizes, strict=True):
         if sizes.count(size) > 1:
-            key = size, file_digest(path)
+            key = size, checksum_of(path)
             if key in seen:
                 raise PipelineError(f"{path}: expected other rows than those of {seen[key].name}, found the same twice")
             seen[key] = path
@@ -199,12 +195,6 @@ def _label_column(table: _Table) -> list[Any]:
         if not isinstance(label, int | str):
             raise PipelineError(f"{table.path}: row {row}: expected a whole number or a text as label, found {label}")
     return values
-
-
-def _check_range(path: Path, labels: NDArray[np.int64], classes: int) -> None:
-    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
-    if len(wrong):
-        raise PipelineError(f"{path}: row {wrong[0]}: expected a label below {classes}, found {labels[wrong[0]]}")
 
 
 def _rows(parts: Sequence[tuple[_Table, NDArray[np.int64], NDArray[np.bool_] | None]]) -> Rows:

@@ -9,7 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.artifacts.files import checksum_of
 from pipeline.errors import PipelineError
+
+# What folders and files call a test split, the first that is there.
+TEST_NAMES = ("test", "validation", "valid", "val")
 
 
 class Row(NamedTuple):
@@ -100,6 +104,12 @@ def numbered(labels: Sequence[Any], names: tuple[str, ...] | None, where: str) -
     return found, names or tuple(map(str, range(1 + max(found, default=-1))))
 
 
+def check_label(row: Row, classes: int) -> None:
+    """Raise PipelineError if a label has no class."""
+    if not 0 <= row.label < classes:
+        raise PipelineError(f"{row.where}: expected a label below {classes}, found {row.label}")
+
+
 def sha256(*contents: bytes) -> str:
     """SHA-256 over the contents' own."""
     digest = hashlib.sha256()
@@ -112,11 +122,5 @@ def sha256_of_files(paths: Sequence[Path]) -> str:
     """The same of files, none of which is read at once."""
     digest = hashlib.sha256()
     for path in paths:
-        digest.update(file_digest(path))
+        digest.update(bytes.fromhex(checksum_of(path)))
     return digest.hexdigest()
-
-
-def file_digest(path: Path) -> bytes:
-    """SHA-256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.artifacts.raw import sources
+from pipeline.artifacts.raw.rows import check_label
 from pipeline.artifacts.raw.wanted import Images, MissingShare, base
 from pipeline.errors import PipelineError
 from pipeline.progress import each
+from pipeline.studies import FORMATS
 
-FORMATS = ("folder", "idx", "npz", "parquet")
 SHARE = 0.2  # of a test split, of images that come without one
 
 
@@ -42,8 +43,7 @@ def look(images: Images, name: str, where: str) -> Survey:
     for split, rows in raw.splits.items():
         found = np.zeros(len(raw.class_names), np.int64)
         for row in each(rows.read(), f"looking at the {split} images", "images", rows.count):
-            if not 0 <= row.label < len(found):
-                raise PipelineError(f"{row.where}: expected a label below {len(found)}, found {row.label}")
+            check_label(row, len(found))
             found[row.label] += 1
             sizes[row.image.shape[0], row.image.shape[1]] += 1
             channels[3 if row.image.ndim == 3 else 1] += 1

@@ -12,6 +12,7 @@ from pipeline.ranges import Range
 
 RAW = Path("data/raw")
 SMALLEST = 8  # pixels a side: three halvings
+LISTED = 8  # names of a folder's contents in a message
 
 
 @dataclass(frozen=True)
@@ -100,9 +101,9 @@ def place(raw: str, what: str, where: str) -> Path:
     return base() / raw / what
 
 
-def contents(folder: Path, most: int = 8) -> str:
+def contents(folder: Path) -> str:
     """What lies in a folder, for messages."""
     if not folder.is_dir():
         return "no such folder"
     names = sorted(f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir())
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "") or "nothing"
+    return ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "") or "nothing"
