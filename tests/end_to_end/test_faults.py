@@ -47,8 +47,8 @@ def note(fault: str, **counts: int) -> None:
     """A round has ended well: add to the record what happened in it."""
     if RECORD:
         found = recorded()
-        before = found.setdefault(fault, {"images": IMAGES})
-        for name, count in {"rounds": 1, **counts}.items():
+        before = found.setdefault(fault, {})
+        for name, count in {"rounds": 1, "images": IMAGES, **counts}.items():
             before[name] = before.get(name, 0) + count
         RECORD.write_text(json.dumps(found, indent=1) + "\n")
 
