@@ -91,7 +91,7 @@ def ahead(record: Record, gpu: Record) -> str:
 
 def faults(record: Record) -> str:
     """Markdown: what was done to how many rounds of the minimal set, all of which ended with the same bytes."""
-    rows = [["in each round", "rounds", "images", "killed in all", "blocks begun again", "files spoiled", "same bytes"]]
+    rows = [["in each round", "rounds", "images in all", "killed", "blocks begun again", "files spoiled", "same bytes"]]
     for name, what in (
         ("killed workers", "workers killed at random"),
         ("lost node", "one of two Ray nodes killed"),

@@ -28,6 +28,7 @@ from pipeline.workers import Event, LocalCrew
 TRIES = 3  # of a block whose workers die
 AHEAD = 2  # blocks a worker that are in flight at most: being done, or done and waiting for an earlier one
 WAIT = 0.5  # seconds between looks at the crew
+MOST = 4096  # workers; what asks for more is a slip
 
 Advance = Callable[..., object]
 Task = Callable[[Any, Advance], Any]
@@ -44,12 +45,12 @@ ALONE = Wanted(1, "")
 
 
 def wanted() -> Wanted:
-    """What the environment asks for. Raises PipelineError if WORKERS is neither `auto` nor a number from 1."""
+    """What the environment asks for. Raises PipelineError if WORKERS is neither `auto` nor a number from 1 to MOST."""
     text, address = os.environ.get("WORKERS", "").strip(), os.environ.get("RAY_ADDRESS", "").strip()
     if text == "auto" or (address and not text):
         return Wanted(None, address)
-    if text and not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise PipelineError(f"WORKERS: expected auto, or a number from 1, found {text!r}")
+    if text and not (text.isascii() and text.isdigit() and 0 < int(text) <= MOST):
+        raise PipelineError(f"WORKERS: expected auto, or a number from 1 to {MOST}, found {text!r}")
     return Wanted(int(text or 1), address)
 
 

@@ -198,7 +198,7 @@ class RayCrew:
 def _connect(address: str, gpu: bool) -> Any:
     """Ray, connected to the cluster at `address`."""
     host, _, port = address.rpartition(":")
-    if address != "auto" and not (host and port.isdigit()):
+    if address != "auto" and not (host and port.isascii() and port.isdigit() and 0 < int(port) < 2**16):
         raise PipelineError(f"RAY_ADDRESS: expected auto or host:port, found {address!r}")
     try:
         import ray

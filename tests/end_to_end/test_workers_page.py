@@ -64,15 +64,15 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def marked() -> Iterator[dict[str, str]]:
-    """An environment; whatever has been started with it, and goes on, is killed at the end."""
+def marked(folder: Path) -> Iterator[dict[str, str]]:
+    """An environment; whatever has been started with it or works in the folder, and goes on, is killed at the end."""
     mark = f"{os.getpid()}-{time.monotonic_ns()}"
     try:
         yield {MARK: mark, "RAY_USAGE_STATS_ENABLED": "0"}
     finally:
         for process in psutil.process_iter():
             with suppress(psutil.Error):
-                if process.environ().get(MARK) == mark:
+                if process.environ().get(MARK) == mark or process.cwd() == str(folder):
                     process.kill()
 
 
@@ -97,13 +97,13 @@ def test_this_process_and_workers(tree: Tree) -> None:
     assert f"{cores} of {cores} workers" in found or cores == 1
 
 
-def test_ray_started_by_hand(tree: Tree) -> None:
+def test_ray_started_by_hand(tree: Tree, tmp_path: Path) -> None:
     """Both nodes on this machine, a core each; `ray stop` ends all of a machine's, also what is not the test's."""
     pytest.importorskip("ray")
     *lines, last = STUDY.sub(TARGET, CLUSTER).splitlines()
     assert last.startswith("ray stop ")
     text = "\n".join(lines).replace("head:6379", "127.0.0.1:6379").replace("6379", str(free_ports(1)[0]))
-    with marked() as environment:
+    with marked(tmp_path) as environment:
         found = bash(tree, text.replace("ray start", "ray start --num-cpus=1"), **environment)
     assert "2 of 2 workers" in found
 
@@ -128,7 +128,7 @@ def test_slurm(tree: Tree, tmp_path: Path) -> None:
         until sinfo --noheader --states=idle | grep 'n\\[1-2\\]'; do sleep 0.5; done
     """
     submit = f"sbatch --wait --output=said --nodes=2 --cpus-per-task=1 --gpus-per-node=0 {tmp_path}/study.sh {TARGET}"
-    with marked() as environment:
+    with marked(tmp_path) as environment:
         environment |= {"SLURM_CONF": f"{tmp_path}/slurm.conf", "PATH": f"{tree.environment()['PATH']}:/usr/sbin"}
         bash(tree, start + submit, **environment)
     assert "2 of 2 workers" in (tree.folder / "said").read_text()

@@ -4,6 +4,7 @@ import importlib
 
 import pytest
 
+from benchmarks import worker_tables
 from tests.root import ROOT
 
 
@@ -11,3 +12,29 @@ from tests.root import ROOT
 def test_a_benchmark_finds_what_it_measures(name: str) -> None:
     """They are no part of the type check; a name that was moved would show first at the end of a long run."""
     assert importlib.import_module(f"benchmarks.{name}").__doc__
+
+
+def test_what_follows_from_the_record_of_workers() -> None:
+    """A core makes 450 images in 1.5 s, a card 10,000 a second, and the driver stores 40,000: four cards fill it."""
+    record = {
+        "device": "a CPU",
+        "torch": "2",
+        "workers": 2,
+        "block": {"rows": 450, "seconds": 1.5, "one_ms": 0.001, "workers_ms": 2, "there_bytes_an_image": 100,
+                  "back_bytes_an_image": 3138, "pixel_bytes_an_image": 3136, "task_bytes": 7},
+        "sets": [
+            {"images": 9000, "seconds": 1, "images_a_second": 9000, "mb_a_second": 28, "peak_memory_mib": 500,
+             "originals_mib": 1},
+            {"images": 90000, "seconds": 2.25, "images_a_second": 40000, "mb_a_second": 126, "peak_memory_mib": 700,
+             "originals_mib": 7},
+        ],
+    }  # fmt: skip
+    text = worker_tables.ahead(record, {"device": "a card", "sets": {"minimal": {"attack_images_per_second": 10000}}})
+    assert "133 cores or 4.0 GPUs fill it" in text
+    assert "| 2 cores | 600 | 2 | the workers | 4.2 |" in text
+    assert "| 8 GPUs | 80,000 | 251 | the driver | 0.062 |" in text
+    assert "0.001 (0.00007%)" in worker_tables.block(record)
+    assert "| 500 | 1 |" in worker_tables.sets(record)
+    assert "700: missed" in worker_tables.sets(record)
+    faults = {"two runs": {"rounds": 50, "images": 45000, "killed": 50, "spoiled": 150, "waited": 49}}
+    assert "| 50 | 45,000 | 50 |  | 150 | all |" in worker_tables.faults(faults)

@@ -39,13 +39,13 @@ def workers() -> list[psutil.Process]:
     return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "two", "1.5", "²", " "])
+@pytest.mark.parametrize("text", ["0", "-1", "two", "1.5", "²", "4097", " "])
 def test_a_number_of_workers_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("WORKERS", text)
     if not text.strip():
         assert mapper.wanted() == (1, "")
         return
-    with pytest.raises(PipelineError, match=f"WORKERS: expected auto, or a number from 1, found '{text}'"):
+    with pytest.raises(PipelineError, match=f"WORKERS: expected auto, or a number from 1 to 4096, found '{text}'"):
         list(in_order("it", tasks.square, range(1)))
 
 
@@ -196,6 +196,8 @@ def test_other_versions_are_named() -> None:
     [
         ("head", "RAY_ADDRESS: expected auto or host:port, found 'head'"),
         ("ray://head:port", "RAY_ADDRESS: expected auto or host:port, found 'ray://head:port'"),
+        ("127.0.0.1:65536", "RAY_ADDRESS: expected auto or host:port, found '127.0.0.1:65536'"),
+        ("head:²", "RAY_ADDRESS: expected auto or host:port, found 'head:²'"),
         ("127.0.0.1:6379", "RAY_ADDRESS is set, and the package ray is not installed: pip install -r requirements-ray"),
     ],
 )
@@ -219,7 +221,7 @@ def test_the_page_names_what_is_there() -> None:
     named = set(re.findall(r"`((?:pipeline|tests|requirements)[\w/.-]*)`", text))
     assert len(named) > 3
     assert [path for path in named if not (ROOT / path).exists()] == []
-    for command in re.findall(r"^(?:\w+=\S+ )*dvc repro (\S+)", text, re.MULTILINE):
+    for command in re.findall(r"^(?:\w+=\S+ )*dvc repro (\w\S*)", text, re.MULTILINE):
         assert (ROOT / command).is_file()
     assert "two a worker" in text
     assert "three workers" in text
