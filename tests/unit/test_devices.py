@@ -1,7 +1,7 @@
 """The same bytes in [0, 1] everywhere, arithmetic fixed, global generators left alone, few waits for a device."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -28,6 +28,7 @@ from pipeline.defenses.gaussian_noise_ensemble import gaussian_noise_ensemble
 from pipeline.models.cnn import Classifier
 from pipeline.models.dropout import scaled_mask
 from pipeline.models.inference import to_unit_interval, unit_interval
+from pipeline.models.passes import folding
 from pipeline.randomness import seeded_globally, seeded_initialization
 
 BYTES = torch.arange(256, dtype=torch.uint8)
@@ -146,12 +147,13 @@ def test_folded_passes_are_as_random_and_as_many(
     images = torch.rand(3, 1, 8, 8, dtype=torch.float64).contiguous(memory_format=torch.channels_last)
     images[1] = images[0]
     results = []
-    for folded in (0, 30):  # ten passes at a time
-        row = replace(devices.TABLE["cpu"], folded=folded)
+    for folded, block in ((0, nullcontext()), (30, nullcontext()), (0, folding())):  # one, then ten passes at a time
+        row = replace(devices.TABLE["cpu"], folded=folded, attack=30)
         monkeypatch.setitem(devices.TABLE, "cpu", row)
         draws = torch.Generator().manual_seed(1)
-        with torch.no_grad():
+        with torch.no_grad(), block:
             results.append(defense(network, images, draws, passes=404, **arguments))
+    assert torch.equal(results.pop(), results[1])
     for logits in results:
         assert logits.shape == (3, 404, 10)
         assert len({tuple(row) for row in logits.flatten(0, 1).tolist()}) == 3 * 404

@@ -1,6 +1,7 @@
 """The protocol that judges randomized defenses, on one whose true robustness is known."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -17,6 +18,7 @@ from pipeline.attacks.shared.goals import Evasion, Goal
 from pipeline.attacks.shared.projected_gradient import projected_gradient_descent
 from pipeline.attacks.shared.runs import Run, Submission, attacked, voted
 from pipeline.attacks.square import no_room_for_squares, square
+from pipeline.defenses.gaussian_noise_ensemble import gaussian_noise_ensemble
 from pipeline.errors import PipelineError
 from pipeline.metrics.adaptive import summarize_adaptive
 from pipeline.randomness import generator
@@ -291,6 +293,19 @@ def test_an_attack_by_scores_sees_the_same_draws_at_every_query() -> None:
     assert torch.equal(model(images), model(images))
     model = target.model(3, "some")
     assert not torch.equal(model(images), model(images))
+
+
+def test_fixed_draws_are_the_same_for_gradients_and_votes() -> None:
+    """Passes over few images are folded into one batch, then or never: a folded one has other draws."""
+    linear, planted_target, images, _, _ = planted(5)
+    calls = []
+    linear.register_forward_hook(lambda module, inputs, logits: calls.append(len(logits)))
+    target = replace(planted_target, defense=gaussian_noise_ensemble, arguments={"sigma": SIGMA})
+    model = target.model(8, "some", fixed=True)
+    with torch.no_grad():
+        voted_on = model(images)
+    torch.testing.assert_close(model(images.requires_grad_()), voted_on)
+    assert calls == [5 * 8] * 2
 
 
 @pytest.mark.parametrize("classes", [2, 3])

@@ -14,6 +14,7 @@ from pipeline.attacks.shared.ascent import score_gradients
 from pipeline.attacks.shared.goals import Evasion
 from pipeline.models.inference import to_unit_interval
 from pipeline.models.modes import frozen
+from pipeline.models.passes import folding
 from pipeline.models.precision import Precision, computing_in, lowered
 
 
@@ -66,7 +67,7 @@ class Defended(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         if self.state is not None:
             self.generator.set_state(self.state)
-        with computing_in(self.precision, images.device):
+        with computing_in(self.precision, images.device), folding():
             logits: Tensor = self.defense(self.learned, images, self.generator, **self.arguments)
         return logits.to(images.dtype)
 
