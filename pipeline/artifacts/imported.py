@@ -83,7 +83,7 @@ def _of_npz(path: Path) -> dict[str, Any]:
     try:
         with open(path, "rb") as content, np.load(content, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (ValueError, AttributeError) as error:  # the latter of a single array
+    except (ValueError, TypeError) as error:  # the latter of a single array
         reason = "Python objects" if "pickle" in str(error).lower() else "something else"
         raise PipelineError(f"{path}: expected an .npz of plain arrays, found {reason}") from None
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:

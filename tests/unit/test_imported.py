@@ -205,6 +205,12 @@ def beside(name: str, content: bytes | NDArray[np.uint8]) -> Callable[[Study, Pa
     return save
 
 
+def alone(study: Study, folder: Path) -> Path:
+    with open(folder / "theirs.npz", "wb") as file:
+        np.save(file, study.splits["test"].images)
+    return folder / "theirs.npz"
+
+
 def empty(study: Study, folder: Path) -> Path:
     (folder / "theirs").mkdir()
     return folder / "theirs"
@@ -245,6 +251,7 @@ REFUSED: list[tuple[Callable[[Study, Path], Path], str]] = [
     (written("theirs.pt", b"nothing"), "theirs.pt: expected "),
     (pickled, r"theirs\.pt: expected tensors, found Python objects: torch\.save\(\{"),
     (listed, r"theirs\.pt: expected a dict of tensors, found list: torch\.save\(\{"),
+    (alone, "theirs.npz: expected an .npz of plain arrays, found something else"),
     (empty, r"theirs: expected images <row>\.png or <row>_<target>\.png, found none"),
     (beside("7.png", np.zeros((8, 8), np.uint8)), "theirs: expected names of one kind, found <row> and <row>_<target>"),
     (beside("cat.png", np.zeros((8, 8), np.uint8)), r"theirs/cat\.png: expected a name <row>\.png or <row>_<target>"),
