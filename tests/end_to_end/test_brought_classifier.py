@@ -212,13 +212,13 @@ def test_the_demo_gives_all_artifacts_but_those_left_out(tmp_path: Path) -> None
     tree.change(edit)
     tree.run(sys.executable, "-c", EVERY_STAGE, "demo")
     params, stages = tree.params(), yaml().load(ROOT / "studies/pipeline.yaml")["stages"]
-    left_out = set()
+    left_out, home = set(), tree.params_file.parent
     for name, stage in stages.items():
         body = stage.get("do", stage)
         declared = [out if isinstance(out, str) else next(iter(out)) for out in body["outs"] + body.get("metrics", [])]
         for key in params[stage["foreach"][2:-1]] if "foreach" in stage else [""]:
             for out in declared if name != "check_params" else ():
-                path = tree.folder / out.replace("${study}", "demo").replace("${key}", key)
+                path = home / body.get("wdir", "") / out.replace("${study}", "demo").replace("${key}", key)
                 assert path.exists(), path
                 if reason := reason_left_out(path):
                     assert "somebody else's" in reason
