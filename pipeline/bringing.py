@@ -57,4 +57,4 @@ def look_at_classifier(folder: Path, weights: Path, shape: tuple[int, int, int],
     count = sum(parameter.numel() for parameter in model.parameters())
     print(f"{given.build}: {count:,} weights; takes these images, and gives logits of {classes} classes")
     if given.normalization is None:
-        print("it is given images in [0, 1]: was it trained on others, say so in the params, classifier.normalization")
+        print("it is given images in [0, 1]; if it was trained on others, set classifier.normalization in the params")

@@ -54,6 +54,7 @@ def make_study(name: str, start: str = "", images: str = "", classifier: str = "
             named, fitted = on_images(begin, named, name, images, bool(brought))
         if brought:
             named = with_values(named, {"classifier": brought})
+            named = re.sub(r"^(training:)", r"\n\1", named, flags=re.MULTILINE)
         for file, content in (("params.yaml", named), ("dvc.yaml", PIPELINE.read_text(encoding="utf-8"))):
             with replacing(folder / file) as part:
                 part.write_text(content, encoding="utf-8")
