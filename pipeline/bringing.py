@@ -29,7 +29,7 @@ def bring(folder: Path, classifier: str, weights: str) -> dict[str, Any]:
 
     block = {"build": f"{path}:{function}", "weights": Path(weights).name}
     given = given_classifier(folder / "params.yaml", block)
-    take_classifier(folder, given, folder / given.weights, (1, SMALLEST, SMALLEST), 2)  # whatever the images are
+    take_classifier(folder, given, Path(weights), (1, SMALLEST, SMALLEST), 2)  # whatever the images are
     return block
 
 

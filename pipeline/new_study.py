@@ -97,9 +97,11 @@ def on_images(start: Study, text: str, name: str, images: str, brought: bool) ->
         found = look(Images(source), name, "images")
         fit = shape_for(found.sizes, found.channels, brought)
         values = numbers(fit.shape, found.class_names, found.counts)
-    except BaseException:
+    except BaseException as error:
         if linked:
             linked.unlink()
+        if linked and isinstance(error, PipelineError):  # it names what the link led to
+            raise PipelineError(str(error).replace(str(linked), str(target))) from None
         raise
     channels, height, width = fit.shape
     counts = ", ".join(
