@@ -29,7 +29,7 @@ def bring(folder: Path, classifier: str, weights: str) -> dict[str, Any]:
 
     block = {"build": f"{path}:{function}", "weights": Path(weights).name}
     given = given_classifier(folder / "params.yaml", block)
-    take_classifier(folder, given, folder / given.weights, (1, SMALLEST, SMALLEST), 2)  # whatever the images are
+    take_classifier(folder, given, Path(weights), (1, SMALLEST, SMALLEST), 2)  # whatever the images are
     return block
 
 
@@ -57,4 +57,4 @@ def look_at_classifier(folder: Path, weights: Path, shape: tuple[int, int, int],
     count = sum(parameter.numel() for parameter in model.parameters())
     print(f"{given.build}: {count:,} weights; takes these images, and gives logits of {classes} classes")
     if given.normalization is None:
-        print("it is given images in [0, 1]: was it trained on others, say so in the params, classifier.normalization")
+        print("it is given images in [0, 1]; if it was trained on others, set classifier.normalization in the params")

@@ -54,6 +54,7 @@ def make_study(name: str, start: str = "", images: str = "", classifier: str = "
             named, fitted = on_images(begin, named, name, images, bool(brought))
         if brought:
             named = with_values(named, {"classifier": brought})
+            named = re.sub(r"^(training:)", r"\n\1", named, flags=re.MULTILINE)
         for file, content in (("params.yaml", named), ("dvc.yaml", PIPELINE.read_text(encoding="utf-8"))):
             with replacing(folder / file) as part:
                 part.write_text(content, encoding="utf-8")
@@ -96,9 +97,11 @@ def on_images(start: Study, text: str, name: str, images: str, brought: bool) ->
         found = look(Images(source), name, "images")
         fit = shape_for(found.sizes, found.channels, brought)
         values = numbers(fit.shape, found.class_names, found.counts)
-    except BaseException:
+    except BaseException as error:
         if linked:
             linked.unlink()
+        if linked and isinstance(error, PipelineError):  # it names what the link led to
+            raise PipelineError(str(error).replace(str(linked), str(target))) from None
         raise
     channels, height, width = fit.shape
     counts = ", ".join(

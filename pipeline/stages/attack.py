@@ -9,7 +9,7 @@ Cost:   an attack with a budget runs once for the set and once per budget of the
 
 from typing import Annotated
 
-from pipeline.artifacts.adversarial import Identity
+from pipeline.artifacts.adversarial import Identity, open_adversarial
 from pipeline.artifacts.checkpoint import load_classifier
 from pipeline.artifacts.generation import start_from_images
 from pipeline.artifacts.images import read_description, read_shape, read_split
@@ -38,7 +38,7 @@ def main(study: Study, key: str) -> None:
 
 
 def make(study: Study, key: str) -> None:
-    """Write the set and its statistics. Raises LeftOut where the attack does not suit the images."""
+    """Write the set and its statistics. Raises LeftOut where the attack does not suit the images, or fools nobody."""
     where = f"other_attacks.{key}"
     method, own = split_method(key, study.value(where), study.where(where))
     if method == IMPORTED:
@@ -60,6 +60,11 @@ def make(study: Study, key: str) -> None:
     )
     described = arguments if method == key else {"method": method, **arguments}
     make_and_measure(study, key, attack, arguments, start, model, described)
+    with open_adversarial(study.path("set", key)) as set_:
+        if not set_.is_adversarial.any():
+            raise LeftOut(
+                f"it fools the classifier with none of its {len(set_)} images, which leaves nothing to measure"
+            )
     out = study.path("statistics", key) / "success.parquet"
     measure_success(study.path("set", key), out, curve, attack, arguments, budget, model, study.seed, study.source)
 

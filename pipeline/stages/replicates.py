@@ -75,12 +75,12 @@ def recipe_of(study: Study) -> Recipe:
         **_network(study),
         training=study.training(fit_classifier, "classifier.training"),
         counts=counts,
-        targets=target_count(study, "replicates.sources", len(read_description(study.path("images")).class_names)),
         attacks={
             "minimal": first,
             "extended": study.arguments(ATTACKS["extended"].run, "attacks.extended", further),
         },
         families=tuple(_families(study)),
+        targets=target_count(study, "replicates.sources", len(read_description(study.path("images")).class_names)),
     )
 
 

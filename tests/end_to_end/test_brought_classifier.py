@@ -9,12 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
+from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn import functional
 
+from pipeline.artifacts.left_out import reason_left_out
 from tests.end_to_end.test_own_images import write
-from tests.tree import Tree
+from tests.root import ROOT
+from tests.tree import Tree, yaml
 
 pytestmark = pytest.mark.slow
 CLASSES = {"daisy": 90, "rose": 60, "tulip": 40}
@@ -24,14 +28,15 @@ CLASSES = {"daisy": 90, "rose": 60, "tulip": 40}
 class Net(nn.Module):
     """No sequence; in-place activations, dropout as a function, batch normalization, a view, a check of its input."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, shape: tuple[int, ...], classes: int) -> None:
         super().__init__()
-        self.first = nn.Conv2d(3, width, 3, padding=1, bias=False)
+        self.shape = tuple(shape)
+        self.first = nn.Conv2d(shape[0], width, 3, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(width)
-        self.last = nn.Linear(width * 24, 3)
+        self.last = nn.Linear(width * 24, classes)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        if images.shape[1:] != (3, 40, 24):
+        if images.shape[1:] != self.shape:
             raise ValueError(f"images of {tuple(images.shape[1:])}")
         images.sub_(0.3)
         values = functional.relu(self.norm(self.first(images)), inplace=True)
@@ -39,8 +44,8 @@ class Net(nn.Module):
         return self.last(functional.dropout(values, 0.2, self.training))
 
 
-def make(width: int = 8) -> nn.Module:
-    return Net(width)
+def make(width: int = 8, shape: tuple[int, ...] = (3, 40, 24), classes: int = 3) -> nn.Module:
+    return Net(width, shape, classes)
 
 
 # As far as here.
@@ -53,11 +58,16 @@ def written(path: Path) -> None:
     path.write_text(f"import torch\nfrom torch import nn\nfrom torch.nn import functional\n\n\n{inside}")
 
 
-def trained(model: nn.Module, folder: Path) -> nn.Module:
-    """On the images of a folder, by somebody who knows nothing of us; they are taken in [-1, 1]."""
+def pictures(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """The images of a folder, and their labels."""
     files = [(path, label) for label, name in enumerate(CLASSES) for path in sorted((folder / name).iterdir())]
     pixels = np.stack([np.asarray(Image.open(path)).transpose(2, 0, 1) for path, _ in files])
-    images, labels = torch.from_numpy(pixels).float() / 127.5 - 1, torch.tensor([label for _, label in files])
+    return pixels, np.array([label for _, label in files])
+
+
+def trained(model: nn.Module, pixels: NDArray[np.uint8], numbers: NDArray[np.int64]) -> nn.Module:
+    """By somebody who knows nothing of us; images are taken in [-1, 1]."""
+    images, labels = torch.from_numpy(pixels).float() / 127.5 - 1, torch.from_numpy(numbers)
     optimizer, random = torch.optim.Adam(model.parameters(), 3e-3), torch.Generator().manual_seed(0)
     for _ in range(8):
         for rows in torch.randperm(len(images), generator=random).split(16):
@@ -75,7 +85,7 @@ def brought(tree: Tree, theirs: Path) -> Tree:
     written(theirs / "nets.py")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = trained(make(), theirs / "flowers")
+        model = trained(make(), *pictures(theirs / "flowers"))
     weights = {f"module.{name}": value for name, value in model.state_dict().items()}
     torch.save({"epoch": 8, "state_dict": weights}, theirs / "weights.pt")
     given = {"images": "flowers", "classifier": "nets.py:make", "weights": "weights.pt"}
@@ -142,3 +152,81 @@ def test_a_classifier_that_is_brought_gets_the_whole_study(tmp_path: Path) -> No
     assert {path for path in before if before[path] != after[path]} <= {
         path for path in before if "code/" in path or "sizes/" in path or ".words" in path
     }
+
+
+# All stages in one process, without DVC.
+EVERY_STAGE = """
+import sys
+from importlib import import_module
+from pipeline.params import read_yaml
+from pipeline.registry import serve_own_files
+from pipeline.studies import PIPELINE, Study
+study = Study(sys.argv[1])
+serve_own_files(study.folder)
+for name, stage in read_yaml(PIPELINE)["stages"].items():
+    keys = study.block(stage["foreach"][2:-1]) if "foreach" in stage else [None]
+    if name != "check_params":
+        for key in keys:
+            import_module(f"pipeline.stages.{name}").main(study, *filter(None, [key]))
+"""
+SMALLER = {
+    "sources": {"train": 60, "test": 30},
+    "attack_trials.originals": 4,
+    "other_sources": {"test": 10, "curve": 10},
+    "defenses.autoencoder_ensemble.learn.trials.originals": 10,
+    "defenses.gac_vanilla.learn.training.epochs": 1,
+    "defenses.gac_vanilla.learn.trial_epochs": 1,
+    "adaptive.all.originals": 4,
+    "adaptive.all.sanity_originals": 4,
+    "adaptive.all.others": {"square": {"queries": 5}},
+    "adaptive.randomized.others": {"square": {"queries": 5}},
+}
+
+
+def test_the_demo_gives_all_artifacts_but_those_left_out(tmp_path: Path) -> None:
+    """Each block of its params, some numbers smaller; what the pipeline file declares is there, or says why not."""
+    tree = Tree(tmp_path, ROOT / "studies/demo/params.yaml")
+    written(tree.params_file.with_name("nets.py"))
+    digits, about = load_digits(), {"shape": [1, 8, 8], "classes": 10}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)[:, None]
+        model = trained(make(**about), pixels, digits.target)
+    torch.save(model.state_dict(), tree.params_file.with_name("weights.pt"))
+
+    def edit(params: Any) -> None:
+        half = {"mean": [0.5], "std": [0.5]}
+        params["classifier"] = {
+            "build": "nets:make",
+            "arguments": about,
+            "weights": "weights.pt",
+            "normalization": half,
+        }
+        for key, value in SMALLER.items():
+            *path, last = key.split(".")
+            block = params
+            for name in path:
+                block = block[name]
+            block[last] = value
+
+    tree.change(edit)
+    tree.run(sys.executable, "-c", EVERY_STAGE, "demo")
+    params, stages = tree.params(), yaml().load(ROOT / "studies/pipeline.yaml")["stages"]
+    left_out, home = set(), tree.params_file.parent
+    for name, stage in stages.items():
+        body = stage.get("do", stage)
+        declared = [out if isinstance(out, str) else next(iter(out)) for out in body["outs"] + body.get("metrics", [])]
+        for key in params[stage["foreach"][2:-1]] if "foreach" in stage else [""]:
+            for out in declared if name != "check_params" else ():
+                path = home / body.get("wdir", "") / out.replace("${study}", "demo").replace("${key}", key)
+                assert path.exists(), path
+                if reason := reason_left_out(path):
+                    assert "somebody else's" in reason
+                    left_out.add(key or name)
+    assert left_out == {"adversarial_training", "sizes", "replicates"}
+    metrics = metrics_of(tree)
+    assert set(metrics["left_out"]["defenses"]) == {"adversarial_training"}
+    assert set(metrics["left_out"]["parts"]) == {"sizes", "replicates"}
+    judged = {"undefended", "dropout_ensemble", "autoencoder_ensemble", "gaussian_blur", "gac_vanilla_control"}
+    assert judged <= set(metrics["defenses"]) == set(metrics["adaptive"])
+    assert set(metrics["attacks"]) == {"minimal", "extended", *params["other_attacks"]}

@@ -13,6 +13,8 @@ from ruamel.yaml import YAML
 
 from pipeline.params import read_yaml
 from pipeline.reporting.formats import flat
+from tests.end_to_end.conftest import Finished
+from tests.end_to_end.test_readme import blocks, read
 from tests.tree import EVERY_TIME, Tree, ran
 
 pytestmark = pytest.mark.slow
@@ -172,3 +174,27 @@ def test_other_studies_can_be_reproduced_dry(tree: Tree) -> None:
         said = tree.dvc("repro", "--dry", "--force", f"studies/{study}/dvc.yaml")
         stages = set(YAML(typ="safe").load(home / "dvc.yaml")["stages"])
         assert {name.partition("@")[0] for name in re.findall(r"dvc\.yaml:(\S+?)'", said)} >= stages
+
+
+def test_cleaning_up_as_the_page_says_frees_what_nothing_needs(finished: Finished, tmp_path: Path) -> None:
+    """An output's other version goes, and the work folder; all that is there now stays, and nothing is made again."""
+    tree = finished.tree.copied(tmp_path / "tree")
+    (block,) = [block for block in blocks(read("pipeline/README.md")) if "dvc gc" in block.text]
+
+    def stored() -> set[Path]:
+        return {path for path in (tree.folder / ".dvc/cache/files").rglob("*") if path.is_file()}
+
+    before, curves = stored(), tree.folder / "data/curves/tiny/classifier.csv"
+    text = curves.read_text()
+    curves.unlink()  # a link into the cache
+    curves.write_text(f"{text}9,train,0,1\n")
+    tree.dvc("commit", "--quiet", "--force", tree.target("train_classifier"))
+    tree.run("git", "checkout", "--quiet", "--", "studies")
+    tree.dvc("checkout", "--quiet")
+    assert len(stored() - before) == 1
+    assert (tree.folder / ".work").is_dir()
+    tree.run("bash", "-euo", "pipefail", "-c", block.text)
+    assert stored() == before
+    assert not (tree.folder / ".work").exists()
+    assert curves.read_text() == text
+    assert tree.repro() == set()

@@ -1,9 +1,13 @@
 """The package installed elsewhere, as somebody else's program uses it."""
 
+import json
+import os
+import re
 import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -21,6 +25,56 @@ def test_what_says_whose_it_is_agrees() -> None:
     assert f"## {project['version']}\n" in read("CHANGELOG.md")
     assert citation["preferred-citation"]["title"] in read("README.md").replace("*", "")
     assert "the contributors" in read("LICENSE")
+
+
+def offer(index: Path, name: str, version: str) -> None:
+    """An empty wheel, in a folder that pip takes for an index."""
+    folder, about = index / name, f"{name}-{version}.dist-info"
+    folder.mkdir(parents=True)
+    file = f"{name}-{version}-py3-none-any.whl"
+    with zipfile.ZipFile(folder / file, "w") as wheel:
+        wheel.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        wheel.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{about}/RECORD", "")
+    (folder / "index.html").write_text(f'<a href="{file.replace("+", "%2B")}">{file}</a>')
+
+
+def test_the_line_for_cpus_alone_takes_their_pytorch(tmp_path: Path) -> None:
+    """The page's own variable and the pinned versions; two folders stand for PyPI and for PyTorch's index."""
+    (line,) = [line for line in read("pipeline/README.md").splitlines() if "download.pytorch.org" in line]
+    found = re.fullmatch(r"(\w+)=(https://\S+) make demo", line)
+    assert found, line
+    variable, address = found.groups()
+    assert address == "https://download.pytorch.org/whl/cpu"
+    wanted = [line for line in read("requirements.txt").splitlines() if line.startswith("torch")]
+    for requirement in wanted:
+        name, _, version = requirement.partition("==")
+        offer(tmp_path / "pypi", name, version)
+        offer(tmp_path / "cpu", name, f"{version}+cpu")
+    plain = {key: value for key, value in os.environ.items() if not key.startswith("PIP_")}
+    environment = {**plain, "PIP_CONFIG_FILE": os.devnull, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    environment["PIP_INDEX_URL"] = (tmp_path / "pypi").as_uri()
+    options = [
+        "--quiet",
+        "--dry-run",
+        "--ignore-installed",
+        "--no-deps",
+        "--disable-pip-version-check",
+        "--report",
+        "-",
+    ]
+
+    def chosen(**more: str) -> dict[str, str]:
+        command = [sys.executable, "-m", "pip", "install", *options, *wanted]
+        done = subprocess.run(command, env={**environment, **more}, capture_output=True, text=True, check=True)
+        packages = [entry["metadata"] for entry in json.loads(done.stdout)["install"]]
+        return {package["name"]: package["version"] for package in packages}
+
+    pinned = dict(requirement.split("==") for requirement in wanted)
+    assert set(pinned) == {"torch", "torchvision"}
+    assert chosen() == pinned
+    assert chosen(**{variable: (tmp_path / "cpu").as_uri()}) == {name: f"{pinned[name]}+cpu" for name in pinned}
+    assert "--index-url" not in read("Makefile")  # it would make pip deaf to the variable
 
 
 @pytest.mark.slow

@@ -3,8 +3,10 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
@@ -13,19 +15,6 @@ from tests.end_to_end.conftest import Finished
 from tests.tree import Tree
 
 pytestmark = pytest.mark.slow
-# All stages in one process, without DVC.
-EVERY_STAGE = """
-import sys
-from importlib import import_module
-from pipeline.params import read_yaml
-from pipeline.studies import PIPELINE, Study
-study = Study(sys.argv[1])
-for name, stage in read_yaml(PIPELINE)["stages"].items():
-    keys = study.block(stage["foreach"][2:-1]) if "foreach" in stage else [None]
-    if name != "check_params":
-        for key in keys:
-            import_module(f"pipeline.stages.{name}").main(study, *filter(None, [key]))
-"""
 
 
 def write(folder: Path, counts: dict[str, int], shape: tuple[int, ...]) -> None:
@@ -52,12 +41,16 @@ def outcome(tree: Tree) -> tuple[dict[str, object], str]:
     return metrics["images"], page
 
 
-def test_a_folder_of_color_images(finished: Finished, tmp_path: Path) -> None:
-    """Three classes, not square, uneven; then other files, and the first ones again."""
+def test_25_classes_of_color_images(finished: Finished, tmp_path: Path) -> None:
+    """So many that each original is attacked towards three; not square, uneven. Then other files, and these again."""
     tree = finished.tree.copied(tmp_path / "tree")
-    write(tmp_path / "flowers", {"rose": 60, "tulip": 40, "daisy": 90}, (40, 24, 3))
+    names = [f"flower {number:02}" for number in range(25)]
+    write(tmp_path / "flowers", {name: 25 + number % 3 * 5 for number, name in enumerate(names)}, (10, 8, 3))
     said = tree.run(sys.executable, "-m", "pipeline.new_study", "mine", "tiny", "--images", str(tmp_path / "flowers"))
-    assert "folder:mine: 3 classes, 152 to train (32 to 72 of a class), 38 to test (8 to 18 of a class), 40x24" in said
+    assert (
+        "folder:mine: 25 classes, 596 to train (20 to 28 of a class), 149 to test (5 to 7 of a class), 10x8, RGB"
+        in said
+    )
     assert "images/s" in said
     new = Tree.at(tree.folder, "mine")
     assert {"prepare_images", "learn@adversarial_training", "report"} <= new.repro()
@@ -65,16 +58,24 @@ def test_a_folder_of_color_images(finished: Finished, tmp_path: Path) -> None:
     outputs = ("reports/metrics/mine.json", "reports/figures/mine/")
     assert {path for path in tree.changed() if not path.startswith(outputs)} == made
     images, page = outcome(new)
-    assert images["shape"] == [3, 40, 24]
-    assert images["test"] == {"images": 38, "rarest": 8, "commonest": 18}
+    assert images["shape"] == [3, 10, 8]
+    assert images["test"] == {"images": 149, "rarest": 5, "commonest": 7}
     assert "test images that are training images too" in page
+    assert "Of the classes the first 20." in page
+    assert "it fools the classifier with none of its 75 images" in page  # FGSM at 8/255: left out, and nothing breaks
+    for attack, originals in {"minimal": 250 + 50, "extended": 250 + 50, "ddn": 25}.items():
+        pairs = pd.read_parquet(new.folder / f"data/perturbations/mine/{attack}/pairs.parquet")
+        assert pairs["count"].sum() == 3 * originals
+        assert len(pairs) == 25 * 24
+    judged = pd.read_parquet(new.folder / "data/replicates/mine/examples.parquet")
+    assert judged.groupby(["replicate", "attack", "source_index"]).size().eq(3).all()
     assert new.repro() == set()
     assert tree.repro() == set()  # the other study is not concerned
 
     stored = new.folder / "data/images/mine.h5"
-    first, raw = stored.read_bytes(), tmp_path / "flowers/rose/0.png"
+    first, raw = stored.read_bytes(), tmp_path / "flowers/flower 00/0.png"
     before = raw.read_bytes()
-    raw.write_bytes((tmp_path / "flowers/rose/1.png").read_bytes())
+    raw.write_bytes((tmp_path / "flowers/flower 00/1.png").read_bytes())
     assert new.repro("prepare_images") == {"prepare_images"}
     assert stored.read_bytes() != first
     raw.write_bytes(before)
@@ -91,12 +92,19 @@ def test_a_folder_of_color_images(finished: Finished, tmp_path: Path) -> None:
 
 
 def test_two_classes_of_gray_images(finished: Finished, tmp_path: Path) -> None:
-    """Sides that cannot be halved."""
+    """Sides that cannot be halved; of the defenses one."""
     tree = finished.tree.copied(tmp_path / "tree")
     write(tree.folder / "data/raw/pairs", {"no": 150, "yes": 60}, (13, 9))
     said = tree.run(sys.executable, "-m", "pipeline.new_study", "mine", "tiny", "--images", "pairs")
     assert "folder:pairs: 2 classes" in said
-    tree.run(sys.executable, "-c", EVERY_STAGE, "mine")
-    images, _ = outcome(Tree.at(tree.folder, "mine"))
+    new = Tree.at(tree.folder, "mine")
+
+    def edit(params: Any) -> None:
+        del params["defenses"]["adversarial_training"], params["other_attacks"]["ddn"]
+        params["replicates"]["defenses"] = ["dropout_ensemble"]
+
+    new.change(edit)
+    assert {"learn@dropout_ensemble", "report"} <= new.repro()
+    images, _ = outcome(new)
     assert images["shape"] == [1, 13, 9]
     assert images["classes"] == 2

@@ -158,7 +158,7 @@ def test_what_is_wrong_leaves_nothing(folder: Path, kind: str) -> None:
     elif kind == "one class":
         for name in ("tulip", "daisy"):
             shutil.rmtree(flowers / name)
-        words = "data/raw/mine: expected a folder per class, two at least; found rose/"
+        words = "flowers: expected a folder per class, two at least; found rose/"
     elif kind == "empty":
         (flowers / "lily").mkdir()
         words = "lily: expected images .*, found nothing"

@@ -6,10 +6,11 @@ import pytest
 from pipeline.reporting.adaptive import median_needed, one_table, standing
 from pipeline.reporting.detection import contest
 from pipeline.reporting.formats import in_words, length_of, number, percent, points, rate, unbroken
-from pipeline.reporting.heatmaps import extremes
+from pipeline.reporting.heatmaps import extremes, pairs
 from pipeline.reporting.paper_numbers import reported
 from pipeline.reporting.perturbation_figures import averaged_targets
 from pipeline.reporting.predicates import better, gains, looks_cut, loses, same_effort, size_against, stands, verdict
+from pipeline.reporting.style import new_figure
 from tests.made_study import made_metrics
 
 
@@ -157,3 +158,22 @@ def test_numbers_as_they_are_written() -> None:
     assert [number(value) for value in (0.0, 0.00012, 1.2345)] == ["0", "1.20e-04", "1.23"]
     assert in_words({"a": {"b": 1, "c": [2]}, "d": 3}) == "a: b = 1; c = [2]; d = 3"
     assert unbroken("15.0 % [10.0, 20.0], more") == "15.0\N{NO-BREAK SPACE}% [10.0,\N{NO-BREAK SPACE}20.0], more"
+
+
+@pytest.mark.parametrize("classes", [20, 21])
+def test_of_more_than_20_classes_the_largest_and_the_smallest_pairs_are_drawn(classes: int) -> None:
+    values = np.random.default_rng(0).random((classes, classes))
+    values[np.arange(classes), np.arange(classes)] = np.nan
+    values[3, 5] = np.nan  # a pair without images
+    axes = new_figure(4, 4)[1][0, 0]
+    pairs(axes, values, [f"class {number}" for number in range(classes)], "share")
+    bars = [bar.get_width() for bar in axes.patches]
+    if classes == 20:
+        assert len(axes.images) == 1
+        assert not bars
+        return
+    order = np.sort(values[np.isfinite(values)])[::-1]
+    assert bars == [*order[:10], *order[-10:]]
+    assert axes.get_title() == "share:\nlargest and smallest of 419 pairs"
+    label, target = np.unravel_index(np.nanargmax(values), values.shape)
+    assert axes.get_yticklabels()[0].get_text() == f"class {label} → class {target}"
