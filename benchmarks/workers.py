@@ -1,6 +1,6 @@
 """Several workers against one process: how much faster, what the mapper costs, what travels, what is kept.
 
-    DATASETS_DIR=data/raw python -m benchmarks.workers [--workers 2] [--rounds 3] [--images 9000 90000 900000]
+    DATASETS_DIR=data/raw python -m benchmarks.workers [--workers 2] [--rounds 2] [--images 9000 90000 900000]
         [--originals 500] [--attacked 100] [--rows 450] [--study digits] [--stages "attack_defense dropout_ensemble"]
 
 On MNIST, with a classifier of the committed shape, trained short and kept in .work/workers:
@@ -257,7 +257,7 @@ def busy(study: str, stages: list[str], workers: int) -> list[dict[str, Any]]:
 
 def main() -> None:
     arguments = options(
-        __doc__, workers=2, rounds=3, images=[9000, 90000, 900000], originals=500, attacked=100, rows=450,
+        __doc__, workers=2, rounds=2, images=[9000, 90000, 900000], originals=500, attacked=100, rows=450,
         study="digits", stages=["attack_defense dropout_ensemble", "attack_defense adversarial_training"],
     )  # fmt: skip
     workers, load = arguments.workers, os.getloadavg()[0]
