@@ -32,8 +32,8 @@ def busy(record: Record) -> str:
     """Markdown: the share of the cores that long stages keep busy."""
     rows = [["study", "stage", "seconds", "busy"]]
     for stage in record["busy"]:
-        share = stage["share"]
-        rows.append([stage["study"], stage["stage"], f"{stage['seconds']:g}", f"{percent(share, 0)}{_missed(share >= BUSY)}"])
+        share = percent(stage["share"], 0) + _missed(stage["share"] >= BUSY)
+        rows.append([stage["study"], stage["stage"], f"{stage['seconds']:g}", share])
     return measured(record, f"{record['workers']} workers") + markdown(rows)
 
 
