@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.tables import markdown, measured
+from pipeline.reporting.formats import percent
 
 Record = Mapping[str, Any]
 KINDS = {"one": "this process", "workers": "workers", "ray": "two Ray nodes"}
@@ -31,8 +32,8 @@ def busy(record: Record) -> str:
     """Markdown: the share of the cores that long stages keep busy."""
     rows = [["study", "stage", "seconds", "busy"]]
     for stage in record["busy"]:
-        share = stage["share"]
-        rows.append([stage["study"], stage["stage"], f"{stage['seconds']:g}", f"{share:.0%}{_missed(share >= BUSY)}"])
+        share = percent(stage["share"], 0) + _missed(stage["share"] >= BUSY)
+        rows.append([stage["study"], stage["stage"], f"{stage['seconds']:g}", share])
     return measured(record, f"{record['workers']} workers") + markdown(rows)
 
 
@@ -44,7 +45,7 @@ def block(record: Record) -> str:
         ["a block of MNIST's minimal set", ""],
         ["images", f"{found['rows']:,}"],
         ["work, ms of a core", f"{1e3 * found['seconds']:,.0f}"],
-        ["beside it, ms: this process", f"{found['one_ms']:g} ({share:.5%}{_missed(share < SERIAL)})"],
+        ["beside it, ms: this process", f"{found['one_ms']:g} ({100 * share:.1g} %{_missed(share < SERIAL)})"],
         ["workers", f"{found['workers_ms']:g}"],
         ["two Ray nodes", f"{found['ray_ms']:g}" if "ray_ms" in found else ""],
         ["there, bytes an image", f"{found['there_bytes_an_image']:,}"],

@@ -33,7 +33,7 @@ def test_what_follows_from_the_record_of_workers() -> None:
     assert "133 cores or 4.0 GPUs fill it" in text
     assert "| 2 cores | 600 | 2 | the workers | 4.2 |" in text
     assert "| 8 GPUs | 80,000 | 251 | the driver | 0.062 |" in text
-    assert "0.001 (0.00007%)" in worker_tables.block(record)
+    assert "0.001 (7e-05 %)" in worker_tables.block(record)
     assert "| 500 | 1 |" in worker_tables.sets(record)
     assert "700: missed" in worker_tables.sets(record)
     faults = {"two runs": {"rounds": 50, "images": 45000, "killed": 50, "spoiled": 150, "waited": 49}}
