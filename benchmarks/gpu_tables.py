@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from benchmarks.tables import Record, markdown, measured, percent, rate
+from benchmarks.tables import Record, markdown, measured, ours_is_faster, percent, rate
 
 Results = Mapping[str, Record]  # by the part's name
 
@@ -83,9 +83,8 @@ def peers(results: Results) -> str:
         fastest: dict[str, Record] = {}
         for entry in sorted(group, key=lambda e: e["images_per_second"]):
             fastest[entry["system"]] = entry
-        ours = next(entry for name, entry in fastest.items() if name.startswith("ours"))
         for name, entry in sorted(fastest.items(), key=lambda item: -item[1]["images_per_second"]):
-            ratio = "" if entry is ours else f"{ours['images_per_second'] / entry['images_per_second']:.1f} times"
+            ratio = ours_is_faster(fastest, name)
             cells = [f"{entry['images_per_second']:,.0f}", ratio, f"{entry['passes_per_image']:g}"]
             cells.append(f"{entry['images_per_second'] * entry['passes_per_image']:,.0f}")
             cells += [percent(entry["success_rate"], 2), f"{entry['l2_mean']:.3g}"]
