@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from matplotlib.figure import Figure
 
 from benchmarks import gpu_tables, tables
+from benchmarks.in_short import in_short
 
 ROOT = Path(__file__).parents[1]
 HEAD = """# Speed
@@ -182,7 +183,7 @@ FIGURES: dict[str, Callable[[Any], Figure]] = {
 
 def benchmarks_page(results: dict[str, Any]) -> str:
     """Markdown, from the results by name; a question without one says so."""
-    chapters = [HEAD]
+    chapters = [f"{HEAD}\n{in_short(results)}\n"]
     for question in QUESTIONS:
         body = "Not measured yet."
         if question.result in results:
