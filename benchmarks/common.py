@@ -8,8 +8,9 @@ import json
 import resource
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from pipeline.models.inference import for_inference, predict, unit_interval
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks/results"
 PROCESS = Path("/proc/self/status")
+PEERS = ("torchattacks", "foolbox", "adversarial-robustness-toolbox", "adv-lib")
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,15 @@ def load_pairs(name: str, originals: int) -> Pairs:
 def about() -> dict[str, Any]:
     """Machine and versions, for a record."""
     return {"device": describe_device(choose_device()), "torch": torch.__version__}
+
+
+def peers() -> dict[str, str]:
+    """Versions of the attack libraries that are here, by name."""
+    found = {}
+    for name in PEERS:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def seconds(run: Callable[[], object]) -> float:

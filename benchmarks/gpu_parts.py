@@ -740,7 +740,7 @@ def peers(context: Context) -> dict[str, Any]:
         few = replace(pairs, rows=pairs.rows[:64], targets=pairs.targets[:64])
         others.slowest(name, few)
         steps_of[name] = steps = others.slowest(name, pairs)
-        runs = [others.Run("ours-normalized", *others._normalized(workload.same_rule))]
+        runs = list(others.ours_on_the_rule(workload.same_rule))
         for size in context.scale.peer_batches:
             for system, attack in others.descents(10, 1000.0, workload.same_rule, steps).items():
                 if not system.startswith("ART"):

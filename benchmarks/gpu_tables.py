@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from benchmarks.tables import Record, markdown, measured, percent
+from benchmarks.tables import Record, markdown, measured, ours_is_faster, percent, rate
 
 Results = Mapping[str, Record]  # by the part's name
 
@@ -74,21 +74,23 @@ def peers(results: Results) -> str:
     """Markdown: the engine and the libraries, each at its faster batch; how many times faster ours is."""
     record = results["peers"]
     rows = [
-        ["images of", "comparison", "system", "images/s", "ours is faster", "passes per image", "fooled", "mean L2"]
+        ["images of", "comparison", "system", "images/s", "ours is faster", "passes per image", "passes/s", "fooled"]
     ]
+    rows[0].append("mean L2")
     good = [entry for entry in record["records"] if "error" not in entry]
     names = {"same_rule": "same rule", "walks": "nearest image"}
     for (study, comparison), group in groupby(good, key=lambda e: (e.get("study", e.get("dataset")), e["comparison"])):
         fastest: dict[str, Record] = {}
         for entry in sorted(group, key=lambda e: e["images_per_second"]):
             fastest[entry["system"]] = entry
-        ours = next(entry for name, entry in fastest.items() if name.startswith("ours"))
         for name, entry in sorted(fastest.items(), key=lambda item: -item[1]["images_per_second"]):
-            ratio = "" if entry is ours else f"{ours['images_per_second'] / entry['images_per_second']:.1f} times"
+            ratio = ours_is_faster(fastest, name)
             cells = [f"{entry['images_per_second']:,.0f}", ratio, f"{entry['passes_per_image']:g}"]
+            cells.append(f"{entry['images_per_second'] * entry['passes_per_image']:,.0f}")
             cells += [percent(entry["success_rate"], 2), f"{entry['l2_mean']:.3g}"]
             rows.append([study, names[comparison], name, *cells])
-    return measured(record, f"{good[0]['pairs']:,} pairs of image and target") + markdown(rows)
+    about = {**record, "peers": good[0].get("peers", {})}
+    return measured(about, f"{good[0]['pairs']:,} pairs of image and target") + markdown(rows)
 
 
 def defenses(results: Results) -> str:
@@ -122,7 +124,7 @@ def precision(records: Sequence[Record]) -> str:
             for name in ("float32", "bfloat16"):
                 made = best[kind, name]
                 ratio = made["images_per_second_stored"] / plain["images_per_second_stored"]
-                cells = [f"{made['images_per_second_stored']:,}", "" if made is plain else f"{ratio:.2f} times"]
+                cells = [rate(made["images_per_second_stored"]), "" if made is plain else f"{ratio:.2f} times"]
                 cells += [f"{record['bare_passes_per_second'][name]:,}", percent(made["success_rate"], 2)]
                 cells += [f"{made['steps_mean']:.2f}", f"{made['l2_mean']:.4g}", f"{made['asked_per_image']:g}"]
                 rows.append([record["dataset"], kind, name, *cells])

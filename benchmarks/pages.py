@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from matplotlib.figure import Figure
 
 from benchmarks import gpu_tables, tables, worker_tables
+from benchmarks.in_short import in_short
 
 ROOT = Path(__file__).parents[1]
 HEAD = """# Speed
@@ -46,21 +47,27 @@ QUESTIONS = (
         tables.start_up_table,
     ),
     Question(
-        "And which stage takes it?",
+        "Which stage of a small study takes how long?",
         "Seconds as the stages say themselves, once imported; each run is a process of its own, and imports its script first.",
         "start_up",
         tables.stages_table,
     ),
     Question(
+        "Where do a whole study's core-seconds go, and what was saved?",
+        "Processor time of each stage's command, at an earlier commit and now, in turns; a stage below one that wrote other bytes may write others for that reason alone (`benchmarks/core_seconds.py`).",
+        "core_seconds",
+        tables.core_seconds_table,
+    ),
+    Question(
         "Is the engine faster than the attack libraries on the same rule?",
         "Steps of one length along the normalized gradient of the target's log-probability. Ours stops each image at its first success; torchattacks, Foolbox and ART "
         "take the steps that 99.9 % success needs. They are given a frozen model with batch normalization folded, in channels_last, and their better batch, and so run near the "
-        "ceiling too: what is left is the passes of the slowest image over the mean number of passes (`benchmarks/generation.py`).",
+        "ceiling too: what is left is the passes of the slowest image over the mean number of passes. Their versions: `requirements.txt`, `benchmarks/requirements.txt` (`benchmarks/generation.py`).",
         "generation",
         tables.same_rule_table,
     ),
     Question(
-        "And at each system's best?",
+        "And with every system at its best?",
         "Every system over its own step sizes, numbers of steps and radii, each peer with the batch that was faster for it; what fools at least 99.9 %. Ours: *ours*, the pipeline's `minimal`; "
         "*ours-normalized*, the same with steps of one length; *ours-minimum_norm*, a walk along the boundary to the nearest image. Each of our configurations that no other of ours beats in speed and length "
         "at once (what is in no row is beaten), and the fastest peer whose perturbations are no longer.",
@@ -157,13 +164,13 @@ QUESTIONS = (
         gpu_tables.precision,
     ),
     Question(
-        "And elsewhere?",
+        "And bfloat16 in trainings, and in attacks on whole defenses?",
         "Trainings, and the ascent on a whole defense, whose images are judged in float32: short ones, in turns, on one core, by the process' own time (`benchmarks/precision.py`).",
         "precision_uses",
         gpu_tables.precision_uses,
     ),
     Question(
-        "And on a GPU?",
+        "And gradients in bfloat16 on a GPU?",
         "The same, on the card (`benchmarks/on_gpu.sh`, part `precision`).",
         "gpu/precision_mnist",
         gpu_tables.precision_on_gpu,
@@ -195,8 +202,8 @@ QUESTIONS = (
         gpu_tables.engine,
     ),
     Question(
-        "GPU: and the attack libraries?",
-        "The same rule as above, each at its faster batch; and the walks to the nearest image. Of the ratio of passes a part is lost: of so few pairs our batch runs empty at the end, and its passes are fewer a second.",
+        "GPU: is the engine faster than the attack libraries?",
+        "The same rule as above, each at its faster batch; and the walks to the nearest image. On the same rule ours takes fewer passes an image, but makes fewer of them a second, for its batch runs empty at the end: the ratio is that of the passes per image times that of the passes/s.",
         "gpu/peers",
         gpu_tables.peers,
     ),
@@ -215,7 +222,7 @@ FIGURES: dict[str, Callable[[Any], Figure]] = {
 
 def benchmarks_page(results: dict[str, Any]) -> str:
     """Markdown, from the results by name; a question without one says so."""
-    chapters = [HEAD]
+    chapters = [f"{HEAD}\n{in_short(results)}\n"]
     for question in QUESTIONS:
         body = "Not measured yet."
         if question.result in results:

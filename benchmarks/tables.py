@@ -10,6 +10,7 @@ from pipeline.reporting.formats import percent
 from pipeline.reporting.style import COLORS, new_figure
 
 GOAL = 1.25  # of what an epoch or an ensemble takes, over its passes alone
+DEAREST = 10  # stages that have a row of their own
 ENOUGH = 0.999  # share of fooled images from which a configuration counts
 MARKERS = "osD^vP*X<>"
 Record = Mapping[str, Any]
@@ -25,6 +26,7 @@ def measured(record: Record, *more: str) -> str:
     """The line before a table: device and versions, and what else it was measured with."""
     versions = [f"PyTorch {record['torch']}"]
     versions += [f"{name} {record[key]}" for name, key in (("DVC", "dvc"), ("Python", "python")) if key in record]
+    versions += [f"{name} {number}" for name, number in record.get("peers", {}).items()]
     return f"*{', '.join([record['device'], *versions, *more])}.*\n\n"
 
 
@@ -64,7 +66,6 @@ def same_rule_table(records: Sequence[Record]) -> str:
             kept = fastest.get(record["system"])
             if kept is None or record["images_per_second"] > kept["images_per_second"]:
                 fastest[record["system"]] = record
-        ours = next(record for name, record in fastest.items() if name.startswith("ours"))
         for name, record in fastest.items():
             rows.append(
                 [
@@ -72,7 +73,7 @@ def same_rule_table(records: Sequence[Record]) -> str:
                     name,
                     f"{record['parameters'].get('steps', 'to the first success')}",
                     _rate(record),
-                    "" if record is ours else f"{ours['images_per_second'] / record['images_per_second']:.1f} times",
+                    ours_is_faster(fastest, name),
                     f"{record['passes_per_image']:g}",
                     percent(record["success_rate"], 2),
                     f"{record['l2_mean']:.3g}",
@@ -81,6 +82,15 @@ def same_rule_table(records: Sequence[Record]) -> str:
             )
     first = records[0]
     return measured(first, f"{first['pairs']} pairs of image and target") + markdown(rows)
+
+
+def ours_is_faster(fastest: Mapping[str, Record], name: str) -> str:
+    """How many times faster than a peer the engine is, in float32 and, where that was measured, in bfloat16."""
+    if name.startswith("ours"):
+        return ""
+    ours = sorted((other for other in fastest if other.startswith("ours")), key=lambda other: "bfloat16" in other)
+    ratios = [fastest[other]["images_per_second"] / fastest[name]["images_per_second"] for other in ours]
+    return ", in bfloat16 ".join(f"{ratio:.1f} times" for ratio in ratios)
 
 
 def front(records: Sequence[Record]) -> list[Record]:
@@ -119,8 +129,12 @@ def _cells(record: Record | None) -> list[str]:
 
 
 def _rate(record: Record) -> str:
-    rate = record["images_per_second"]
-    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
+    return rate(record["images_per_second"])
+
+
+def rate(per_second: float) -> str:
+    """Three digits, or all before the point."""
+    return f"{per_second:,.0f}" if per_second >= 100 else f"{per_second:.3g}"
 
 
 def _times(mine: Record | None, peer: Record | None) -> str:
@@ -306,3 +320,17 @@ def stages_table(result: Record) -> str:
             cells += [f"{imported[name]['seconds']:g}", "yes" if imported[name]["torch"] else "no"]
         rows.append([name, *cells, *[""] * (5 - len(cells))])
     return measured(result, f"{result['study']} from nothing") + markdown(rows)
+
+
+def core_seconds_table(result: Record) -> str:
+    """Markdown: the DEAREST stages, then the others, then all, at an earlier commit and now."""
+    stages = sorted(result["stages"], key=lambda stage: -stage["before"])
+    parts = [(stage["stage"], [stage]) for stage in stages[:DEAREST]]
+    parts += [(f"the other {len(stages) - DEAREST}", stages[DEAREST:])] if len(stages) > DEAREST else []
+    rows = [["stage", "before, core-seconds", "now", "of before", "writes the same bytes"]]
+    for name, some in [*parts, ("all", stages)]:
+        before, now = (sum(stage[when] for stage in some) for when in ("before", "now"))
+        same = sum(stage["same_bytes"] for stage in some)
+        words = f"{same} of {len(some)}" if len(some) > 1 else "yes" if same else "no"
+        rows.append([name, f"{before:,.0f}", f"{now:,.0f}", f"{100 * now / before:.0f} %", words])
+    return measured(result, f"{result['study']}, before: {result['before']}") + markdown(rows)

@@ -89,7 +89,7 @@ def main(study: Study) -> None:
             "source_checksum": description.source_checksum,
         },
         "images": read_summary(study.path("images")),
-        "params": {key: study.value(key) for key in ("seed", "classifier", "training", "sources")},
+        "params": {key: study.value(key) for key in ("seed", "classifier", "training", "sources")} | precisions(study),
         "labels": read_labels(study.path("code") / "labels.json"),
         "families": study.families,
         "methods": {family: study.method(family) for family in study.families},
@@ -128,6 +128,12 @@ def _attacks(study: Study) -> dict[str, Any]:
             other: l2_ratio(examples[name], examples[other]) for other in YARDSTICKS if other in attacks
         }
     return attacks
+
+
+def precisions(study: Study) -> dict[str, Any]:
+    """In which precision families are trained, of those that say so themselves: of the others `training` does."""
+    keys = {family: f"defenses.{family}.learn.training.precision" for family in study.families}
+    return {f"training of {family}": {"precision": study.value(key)} for family, key in keys.items() if study.has(key)}
 
 
 def _detect(study: Study, evaluations: dict[str, pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -228,7 +228,7 @@ def synchronizations(run: Callable[[], object]) -> int:
     return sum("synchroniz" in str(warning.message) for warning in seen)
 
 
-@pytest.mark.parametrize("name", ["minimal", "jsma", "ddn", "minimum_norm", "eot"])
+@pytest.mark.parametrize("name", ["minimal", "jsma", "ddn", "pgd_l2", "minimum_norm", "eot"])
 def test_the_host_waits_once_a_step_at_most(card: torch.device, weights: dict[str, Tensor], name: str) -> None:
     images, labels = pictures(60)
     draws = generator(card, 0, "card", "attack")

@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 from pipeline.errors import PipelineError
 from pipeline.new_study import make_study
 from pipeline.stages.check_params import words
+from pipeline.stages.metrics import precisions
 from pipeline.stages.prepare_images import read_raw
 from pipeline.stages.sets import target_count
 from pipeline.studies import BLOCKS, INNER, Study
@@ -172,6 +173,12 @@ def test_blocks_are_blocks(folder: Path, block: str, value: Any) -> None:
     key = block.replace("/", r"\.")
     with pytest.raises(PipelineError, match=rf"params\.yaml: {key}: expected a block of parameters, found "):
         Study(START)
+
+
+def test_the_metrics_say_which_family_is_trained_in_another_precision(folder: Path) -> None:
+    assert precisions(Study(START)) == {}
+    change(folder, put("defenses/adversarial_training/learn/training/precision", "bfloat16"))
+    assert precisions(Study(START)) == {"training of adversarial_training": {"precision": "bfloat16"}}
 
 
 def test_a_name_stands_once(folder: Path) -> None:

@@ -1,0 +1,63 @@
+"""The answers of benchmarks/README.md in sentences, which tell ratios: numbers a second are one machine's."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
+from typing import Any
+
+from benchmarks.tables import Record
+from pipeline.reporting.formats import percent
+
+
+def in_short(results: Mapping[str, Any]) -> str:
+    """Markdown: a line per answer that was measured; "" if none was."""
+    return "\n".join(f"- {line}" for line in _answers(results))
+
+
+def _answers(results: Mapping[str, Any]) -> Iterator[str]:
+    if "generation" in results:
+        ratios = _by_dataset("study", _same_rule(results["generation"]), _over_the_fastest)
+        yield f"On the same rule the engine is {ratios} times as fast as the fastest attack library."
+    if "ceiling" in results:
+        shares = _by_dataset("study", results["ceiling"]["engine"], lambda some: _share(some[0]["share_of_ceiling"]))
+        yield f"It makes {shares} of the passes that the CPU gives at best."
+    if "precision" in results:
+        gains = _by_dataset("dataset", results["precision"], lambda some: _gain(some[0]))
+        yield f"With gradients in bfloat16 it stores {gains} times as many minimal images a second as in float32."
+    if "gpu/peers" in results:
+        good = [entry for entry in results["gpu/peers"]["records"] if "error" not in entry]
+        ratios = _by_dataset("dataset", _same_rule(good), _over_the_fastest)
+        yield f"On a GPU ({results['gpu/peers']['device']}) it is {ratios} times as fast as the fastest attack library."
+    if "gpu/ceiling" in results:
+        engine = [e for e in results["gpu/ceiling"]["engine"] if e.get("precision", "float32") == "float32"]
+        shares = _by_dataset("dataset", engine, lambda some: _share(max(e["share_of_best_bare"] for e in some)))
+        yield f"There it makes {shares} of the passes that the card gives at best."
+
+
+def _by_dataset(key: str, records: Iterable[Record], answer: Any) -> str:
+    """ "1.7 (mnist) and 3.1 (cifar10)"."""
+    found = [f"{answer(list(some))} ({name})" for name, some in groupby(records, key=lambda record: record[key])]
+    return " and ".join(found)
+
+
+def _same_rule(records: Iterable[Record]) -> list[Record]:
+    return [record for record in records if record["comparison"] == "same_rule"]
+
+
+def _over_the_fastest(records: list[Record]) -> str:
+    rates = {record["system"]: 0.0 for record in records}
+    for record in records:
+        rates[record["system"]] = max(rates[record["system"]], record["images_per_second"])
+    peers = max(rate for system, rate in rates.items() if not system.startswith("ours"))
+    return f"{rates['ours-normalized'] / peers:.1f}"
+
+
+def _share(share: float) -> str:
+    return percent(share, 0)
+
+
+def _gain(record: Record) -> str:
+    rates = {"float32": 0.0, "bfloat16": 0.0}
+    for made in record["sets"]:
+        if made["set"] == "minimal":
+            rates[made["precision"]] = max(rates[made["precision"]], made["images_per_second_stored"])
+    return f"{rates['bfloat16'] / rates['float32']:.2f}"
