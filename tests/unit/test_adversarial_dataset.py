@@ -18,6 +18,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Study(tmp_path_factory.mktemp("study")).sets["minimal"]
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")  # on a machine of one core
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_are_the_rows_of_the_file(path: Path, workers: int) -> None:
     with h5py.File(path) as file:
