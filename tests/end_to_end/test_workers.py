@@ -59,7 +59,7 @@ def smaller(params: Any) -> None:
     params["classifier"]["training"]["epochs"] = 1
     params["sources"] = {"train": MNIST // 2, "test": MNIST // 2}
     params["attacks"] = {"minimal": {"step_size": 0.05, "max_steps": 1000}, "extended": {"extra_steps": 2}}
-    params["defenses"] = {"dropout_ensemble": params["defenses"]["dropout_ensemble"]}
+    params["defenses"] = {name: params["defenses"][name] for name in ("undefended", "dropout_ensemble")}
     params["defenses"]["dropout_ensemble"]["predict"] = {"passes": 3, "rate": 0.4}
     params["defenses"]["dropout_ensemble"]["variants"] = {}
     params["adaptive"] = read_yaml(TINY)["adaptive"]
