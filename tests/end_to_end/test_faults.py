@@ -1,7 +1,7 @@
 """Whatever is killed, lost or spoiled on the way, the bytes are the same.
 
-A round of each fault on the tiny study's 900 images. More rounds, on 9,000, added to the record of benchmarks/README.md
-(on two cores half a minute each):
+A round of each fault on the tiny study's 900 images. More rounds, on 9,000, added to the record of
+benchmarks/README.md:
 
     export FAULTS=benchmarks/results/faults.json
     ROUNDS=20 IMAGES=9000 python -m pytest tests/end_to_end/test_faults.py -k again

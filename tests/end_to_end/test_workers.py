@@ -58,6 +58,7 @@ def smaller(params: Any) -> None:
     """Of MNIST's study: so many originals, few numbers to choose, the dropout ensemble alone."""
     params["classifier"]["training"]["epochs"] = 1
     params["sources"] = {"train": MNIST // 2, "test": MNIST // 2}
+    params["attack_trials"] |= {"originals": 5, "step_sizes": [0.1, 0.05]}
     params["attacks"] = {"minimal": {"step_size": 0.05, "max_steps": 1000}, "extended": {"extra_steps": 2}}
     params["defenses"] = {name: params["defenses"][name] for name in ("undefended", "dropout_ensemble")}
     params["defenses"]["dropout_ensemble"]["predict"] = {"passes": 3, "rate": 0.4}
