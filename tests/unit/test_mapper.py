@@ -152,7 +152,8 @@ def test_who_wants_no_more_results_leaves_nothing_running(tmp_path: Path, monkey
 
 
 DRIVER = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # tests that run in the background inherit it as ignored
 from functools import partial
 from pathlib import Path
 from pipeline.mapper import in_order
