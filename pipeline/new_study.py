@@ -29,6 +29,7 @@ COMMENT = (
     "# Made by `make study`: as few images and trainings as the demo's. `auto`: a rule chooses on validation images."
 )
 SCHEMA = STUDIES / "params.schema.json"
+NAMED = 30  # classes that are told by name
 
 
 def make_study(name: str, start: str = "", images: str = "", classifier: str = "", weights: str = "") -> None:
@@ -36,11 +37,15 @@ def make_study(name: str, start: str = "", images: str = "", classifier: str = "
 
     images : a source as in a params file, or a path. classifier, weights : one that is brought, see `bring`.
 
-    Raises PipelineError if it is there already, or something is wrong with the images.
+    Raises PipelineError if it is there already, something is wrong with the images, or one is given without the other.
     """
     folder = STUDIES / checked_name(name, "NAME")
     if folder.exists():
         raise PipelineError(f"{folder}: expected a new name, found a study of that name")
+    if weights and not classifier:
+        raise PipelineError("CLASSIFIER: missing; expected what builds the network of these WEIGHTS: nets.py:function")
+    if classifier and not images:
+        raise PipelineError("IMAGES: missing; expected the images of this CLASSIFIER: a folder, a file or a source")
     start = start or ("demo" if images else "digits")
     begin = Study(start)
     text = begin.file.read_text(encoding="utf-8")
@@ -110,11 +115,14 @@ def on_images(start: Study, text: str, name: str, images: str, brought: bool) ->
     print(
         f"{source}: {len(found.class_names)} classes, {counts}, {height}x{width}, {'RGB' if channels == 3 else 'gray'}"
     )
+    shown, more = found.class_names[:NAMED], len(found.class_names) - NAMED
+    print(f"labels 0, 1, ...: {', '.join(shown)}{f' and {more} more' if more > 0 else ''}")
     if linked:
         print(f"{linked}: a link to {target}")
     if fit.size:
         print(
-            f"of {len(found.sizes)} sizes, the largest {max(found.sizes)}: images.size has them resized to {fit.size}"
+            f"of {len(found.sizes)} size{'s' if len(found.sizes) > 1 else ''}, the largest {max(found.sizes)}: "
+            f"images.size has them resized to {fit.size}"
         )
     block = replace(found.images, size=fit.size, channels=fit.channels)  # type: ignore[arg-type]
     for family in start.families:

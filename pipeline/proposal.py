@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.artifacts.raw.wanted import SMALLEST
 from pipeline.errors import PipelineError
 from pipeline.studies import ALL
 
@@ -33,13 +34,19 @@ def shape_for(sizes: Mapping[tuple[int, int], int], channels: Mapping[int, int],
 
     The proposed size is the median of either side, in multiples of four that a network can halve, at most 64 long.
     brought : the classifier is; it takes images of its own size: large ones stay as they are.
+
+    Raises PipelineError if all are of one size that is too small.
     """
     most = max(channels)
     (height, width), several = _median(sizes), len(sizes) > 1
+    if not several and min(height, width) < SMALLEST:
+        raise PipelineError(
+            f"expected images of {SMALLEST}x{SMALLEST} pixels at least, found {height}x{width}: enlarge them first"
+        )
     if not several and (brought or max(height, width) <= LARGEST):
         return Shape(None, most if len(channels) > 1 else None, (most, height, width))
     scale = min(1.0, (BROUGHT if brought else RESIZED) / max(height, width))
-    size = max(8, 4 * round(height * scale / 4)), max(8, 4 * round(width * scale / 4))
+    size = max(SMALLEST, 4 * round(height * scale / 4)), max(SMALLEST, 4 * round(width * scale / 4))
     return Shape(size, most if len(channels) > 1 else None, (most, *size))
 
 

@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from pipeline.errors import LeftOut, PipelineError
 from pipeline.models.outside import Outside
@@ -93,7 +94,7 @@ def builder(folder: Path, given: Given) -> Callable[..., Outside]:
     def new(input_shape: tuple[int, int, int], class_count: int, /, **arguments: Any) -> Outside:
         try:
             made = build(**arguments)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise PipelineError(f"{where}: {given.build} raised {_said(error)}") from None
         if not isinstance(made, nn.Module):
             raise PipelineError(
@@ -101,6 +102,11 @@ def builder(folder: Path, given: Given) -> Callable[..., Outside]:
             )
         if next(made.parameters(), None) is None:
             raise PipelineError(f"{where}: expected a module with weights, found none in {type(made).__name__}")
+        if any(map(is_lazy, made.parameters())):
+            raise PipelineError(
+                f"{where}: expected a module that knows its shapes, found lazy layers: give it its widths"
+            )
+        made.float()  # as all that it will meet here
         about = {"study": folder.name, "input_shape": list(input_shape), "class_count": class_count}
         found = Outside(made, {**about, "arguments": arguments})
         if given.normalization:
@@ -156,7 +162,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
                 f"{path}: expected a state_dict, found a pickle of other things (a whole model?), which could run any "
                 f"code: {HOW_TO_SAVE}"
             ) from None
-        raise PipelineError(f"{path}: expected a file of torch.save or safetensors: {_said(error)}") from None
+        said = f"found a TorchScript archive: {HOW_TO_SAVE}" if "TorchScript" in str(error) else _said(error)
+        raise PipelineError(f"{path}: expected a state_dict by torch.save, or safetensors: {said}") from None
     weights = _state_dict(path, found)
     for prefix in WRAPPERS:
         if all(key.startswith(prefix) for key in weights):

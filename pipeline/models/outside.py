@@ -104,6 +104,8 @@ class Dropping(TorchFunctionMode):
 
 # A share of right predictions within so many standard errors of chance is taken for chance.
 ERRORS = 3.0
+# Of so many images no logits lie all between 0 and 1.
+MANY = 20
 
 
 def check_logits(model: Outside, images: Tensor, class_count: int, what: str) -> None:
@@ -127,9 +129,15 @@ def check_logits(model: Outside, images: Tensor, class_count: int, what: str) ->
         raise PipelineError(f"{what}: expected logits {wanted} of {len(some)} images {shape}, found {found}")
     if not logits.isfinite().all():
         raise PipelineError(f"{what}: expected finite logits, found NaN or infinity among them")
-    if ((logits >= 0) & (logits <= 1)).all() and ((logits.sum(1) - 1).abs() < 1e-3).all():
+    of_sum_one = bool(((logits.sum(1) - 1).abs() < 1e-3).all())
+    if ((logits >= 0) & (logits <= 1)).all() and (of_sum_one or len(logits) >= MANY):
         raise PipelineError(
-            f"{what}: expected logits, found what looks like probabilities (in [0, 1], of sum 1): leave out the softmax"
+            f"{what}: expected logits, found what looks like probabilities (all in [0, 1]): leave out the "
+            f"{'softmax' if of_sum_one else 'sigmoid'}"
+        )
+    if not torch.allclose(model(some), logits, rtol=1e-2, atol=1e-2):
+        raise PipelineError(
+            f"{what}: expected the same logits of the same images, found others: is it random in eval()?"
         )
     if not logits.requires_grad:
         raise PipelineError(

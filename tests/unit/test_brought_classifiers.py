@@ -76,16 +76,21 @@ def make(dropped=True):
 
 def wide(): return Behind(make(), lambda logits: torch.cat([logits, logits], 1))
 def softmax(): return Behind(make(), lambda logits: logits.softmax(1))
+def sigmoid(): return Behind(make(), lambda logits: logits.sigmoid())
+def random(): return Behind(make(), lambda logits: logits + torch.rand_like(logits))
 def infinite(): return Behind(make(), lambda logits: logits / 0)
 def detached(): return Behind(make(), lambda logits: logits.detach())
 def turned(): return Behind(make(), lambda logits: logits.roll(1, 1))
-def constant(): return Behind(make(), lambda logits: logits * 0)
+def constant(): return Behind(make(), lambda logits: logits * 0 + 2)
 def large():
     net = make()
     net.last = nn.Linear(54, 3)
     net.forward = lambda images: net.last(images.flatten(1))
     return net
 def failing(): raise RuntimeError("no\\nsuch thing")
+def leaving(): raise SystemExit(3)
+def lazy(): return nn.Sequential(nn.Flatten(), nn.LazyLinear(3))
+def double(): return make().double()
 def nothing(): return 3
 def empty(): return nn.ReLU()
 def tied():
@@ -192,6 +197,11 @@ def test_checkpoints_as_people_have_them(project: Project, wrap: Callable[[Any],
     assert torch.equal(project.take()(images()), project.module(images()))
 
 
+def test_a_module_of_float64_becomes_one_of_float32(project: Project) -> None:
+    project.bring("double")
+    assert torch.equal(project.take()(images()), project.module(images()))
+
+
 def test_safetensors_and_tied_weights(project: Project) -> None:
     save_file(dict(project.module.state_dict()), project.folder / "weights.safetensors")
     project.bring("tied", "weights.safetensors")
@@ -205,7 +215,9 @@ def test_safetensors_and_tied_weights(project: Project) -> None:
     ("build", "expected"),
     [
         ("wide", "expected logits (30, 3) of 30 images 1x8x8, found (30, 6)"),
-        ("softmax", "found what looks like probabilities (in [0, 1], of sum 1): leave out the softmax"),
+        ("softmax", "found what looks like probabilities (all in [0, 1]): leave out the softmax"),
+        ("sigmoid", "found what looks like probabilities (all in [0, 1]): leave out the sigmoid"),
+        ("random", "expected the same logits of the same images, found others: is it random in eval()?"),
         ("infinite", "expected finite logits, found NaN or infinity among them"),
         ("detached", "expected logits that depend on the images by gradients, found none"),
         ("turned", "found 0.0% of 30 validation images right, no better than chance (33.3%): are these logits of"),
@@ -226,6 +238,8 @@ def test_outputs_that_are_no_logits_of_the_images(project: Project, build: str, 
         ("failing", "{nets}:failing raised RuntimeError: no such thing"),
         ("nothing", "expected {nets}:nothing to return a torch.nn.Module, found int"),
         ("empty", "expected a module with weights, found none in ReLU"),
+        ("leaving", "{nets}:leaving raised SystemExit: 3"),
+        ("lazy", "expected a module that knows its shapes, found lazy layers: give it its widths"),
         ("number", "expected a function 'number' in {nets}, found 3"),
         ("gone", "expected a function 'gone' in {nets}, found None"),
         ("nowhere.at_all:make", "needs the module nowhere, which is neither in studies/tiny nor installed"),

@@ -136,7 +136,16 @@ def test_a_classifier_that_is_wrong_leaves_nothing(folder: Path, kind: str, monk
     assert {path for path in folder.rglob("*") if path.name not in ("data", "raw")} == before
 
 
-@pytest.mark.parametrize("kind", ["gone", "broken", "few", "taken", "outside", "one class", "empty", "label"])
+@pytest.mark.parametrize(("given", "words"), [("weights", "CLASSIFIER: missing"), ("classifier", "IMAGES: missing")])
+def test_weights_want_a_classifier_and_that_images(folder: Path, given: str, words: str) -> None:
+    with pytest.raises(PipelineError, match=words):
+        make_study("mine", **{given: "nets.py:make"})
+    assert not (folder / "studies/mine").exists()
+
+
+@pytest.mark.parametrize(
+    "kind", ["gone", "broken", "few", "taken", "outside", "one class", "empty", "label", "npy", "small"]
+)
 def test_what_is_wrong_leaves_nothing(folder: Path, kind: str) -> None:
     flowers = folder.parent / "flowers"
     images = str(flowers)
@@ -165,6 +174,12 @@ def test_what_is_wrong_leaves_nothing(folder: Path, kind: str) -> None:
     elif kind == "label":
         images, words = str(flowers / "pairs.npz"), "image 3: expected a label below 2, found -1"
         np.savez(images, images=np.zeros((4, 8, 8), np.uint8), labels=np.array([0, 1, 1, -1]))
+    elif kind == "npy":
+        images, words = str(flowers / "one.npy"), "one.npy: expected an .npz of arrays, found a single array|mine.npy"
+        np.save(images, np.zeros((4, 8, 8), np.uint8))
+    elif kind == "small":
+        image_folder(flowers.with_name("small"), {"a": 25, "b": 25}, RANDOM, 7, 20)
+        images, words = str(flowers.with_name("small")), "expected images of 8x8 pixels at least, found 7x20: enlarge"
     else:
         images, words = "torchvision:Nonsense", "found no 'Nonsense'"
     before = sorted(path for path in folder.rglob("*"))

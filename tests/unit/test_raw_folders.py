@@ -41,17 +41,17 @@ def test_a_folder_per_class_is_split_class_by_class(raw: Path, tmp_path: Path) -
         stored(tmp_path, "folder:mine")
 
 
-@pytest.mark.parametrize("test", ["test", "val"])
-def test_folders_of_train_and_test(raw: Path, tmp_path: Path, test: str) -> None:
-    image_folder(raw / "train", {"a": 3, "b": 4}, RANDOM, channels=1)
+@pytest.mark.parametrize(("train", "test"), [("train", "test"), ("train", "val"), ("Training", "TESTING")])
+def test_folders_of_train_and_test(raw: Path, tmp_path: Path, train: str, test: str) -> None:
+    image_folder(raw / train, {"a": 3, "b": 4}, RANDOM, channels=1)
     image_folder(raw / test, {"a": 1, "b": 2}, RANDOM, channels=1)
     description, splits = stored(tmp_path, "folder", raw="mine")
     assert sorted(splits["test"].labels) == [0, 1, 1]
     assert splits["train"].images.shape == (7, 1, 10, 9)
-    first = np.asarray(Image.open(raw / "train/a/000.png"))
+    first = np.asarray(Image.open(raw / train / "a/000.png"))
     (place,) = np.flatnonzero((splits["train"].images[:, 0] == first).all((1, 2)))
     assert splits["train"].labels[place] == 0
-    assert ("as the test split" in description.source) == (test == "val")
+    assert ("as the test split" in description.source) == (test != "test")
     with pytest.raises(
         PipelineError, match=r"images\.test_share: expected none: .* comes with a test split; found 0\.2"
     ):

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.artifacts.raw.files import beneath
-from pipeline.artifacts.raw.rows import TEST_NAMES, Raw, Row, Rows, drawn_for_test
+from pipeline.artifacts.raw.rows import TEST_NAMES, TRAIN_NAMES, Raw, Row, Rows, drawn_for_test
 from pipeline.artifacts.raw.wanted import Wanted, contents
 from pipeline.errors import PipelineError
 
@@ -50,7 +50,7 @@ def read(wanted: Wanted) -> Raw:
         splits = {split: _where(paths["train"], mask == (split == "test")) for split in ("train", "test")}
     endings = sorted({path.suffix.lower().lstrip(".") for found in paths.values() for path, _ in found})
     source = f"image folder {wanted.name} ({', '.join(endings)})"
-    if "test" in roots and roots["test"].name != "test":
+    if "test" in roots and roots["test"].name.lower() != "test":
         source += f", {roots['test'].name}/ as the test split"
     return Raw(wanted.name, tuple(names), source, {split: _rows(found) for split, found in splits.items()})
 
@@ -59,10 +59,11 @@ def _roots(path: Path) -> dict[str, Path]:
     """The folders that hold the classes' folders."""
     if not path.is_dir():
         raise PipelineError(f"{path}: expected a folder with a folder per class, found none")
-    if not (path / "train").is_dir():
+    named = {folder.name.lower(): folder for folder in path.iterdir() if folder.is_dir()}
+    train, test = (next((named[name] for name in names if name in named), None) for names in (TRAIN_NAMES, TEST_NAMES))
+    if not train:
         return {"train": path}
-    test = next((path / name for name in TEST_NAMES if (path / name).is_dir()), None)
-    return {"train": path / "train"} | ({"test": test} if test else {})
+    return {"train": train} | ({"test": test} if test else {})
 
 
 def _classes(root: Path) -> dict[str, list[Path]]:

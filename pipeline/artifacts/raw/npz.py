@@ -31,10 +31,12 @@ def read(wanted: Wanted) -> Raw:
     Raises PipelineError if the arrays can't be told, are of other types or shapes, or are Python objects.
     """
     try:
-        with open(wanted.path, "rb") as content, np.load(content, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
+        with open(wanted.path, "rb") as content:
+            found = np.load(content, allow_pickle=False)
+            if not isinstance(found, np.lib.npyio.NpzFile):
                 raise PipelineError(f"{wanted.path}: expected an .npz of arrays, found a single array")
-            return _read(file, wanted)
+            with found as file:
+                return _read(file, wanted)
     except ValueError as error:
         reason = "Python objects" if "pickle" in str(error).lower() else " ".join(str(error).split())
         raise PipelineError(f"{wanted.path}: expected an .npz of plain arrays, found {reason}") from None

@@ -13,7 +13,7 @@ from pipeline.artifacts.files import checksum_of
 from pipeline.errors import PipelineError
 
 # What folders and files call a test split, the first that is there.
-TEST_NAMES = ("test", "validation", "valid", "val")
+TRAIN_NAMES, TEST_NAMES = ("train", "training"), ("test", "testing", "validation", "valid", "val")
 
 
 class Row(NamedTuple):

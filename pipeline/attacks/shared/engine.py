@@ -17,6 +17,7 @@ from pipeline.attacks.shared.ascent import forward
 from pipeline.attacks.shared.goals import Goal
 from pipeline.attacks.shared.precision import for_gradients, reached
 from pipeline.attacks.shared.protocol import Attack
+from pipeline.errors import PipelineError
 from pipeline.models.inference import to_unit_interval
 from pipeline.models.modes import frozen
 from pipeline.models.precision import Precision
@@ -39,7 +40,7 @@ def run_attack(
 
     Parameters
     ----------
-    images : uint8 or float (m, c, h, w) on the model's device; uint8 is divided by 255.
+    images : uint8, or float in [0, 1], (m, c, h, w) on the model's device; uint8 is divided by 255.
     image_rows : int64 (n,), on the same device: one adversarial image per entry.
     goal : of each of these n images; `Goal(target_labels)` towards targets.
     advance : called with how many images finished, and how many of them reached their goal, None where the attack does
@@ -52,9 +53,14 @@ def run_attack(
     Adversarial images float (n, c, h, w) and steps int64 (n,), in the order of `image_rows`. Where an attack makes an
     image of what is no number, the original.
 
-    Raises PipelineError if the attack cannot go this way, see `Attack.check`.
+    Raises PipelineError if the attack cannot go this way, see `Attack.check`, or what is given does not fit together.
     """
     attack.check(goal.targeted, *images.shape[2:])
+    if batch_size < 1 or len(goal.labels) != len(image_rows):
+        raise PipelineError(
+            f"expected a batch size of 1 or more, and a label for each of {len(image_rows)} rows; found "
+            f"{batch_size} and {len(goal.labels)} labels"
+        )
 
     def start(rows: Tensor) -> Tensor:
         return to_unit_interval(images[image_rows[rows]], model)
