@@ -272,3 +272,10 @@ def test_margin_is_the_lead_of_the_target() -> None:
     logits = torch.tensor([[1.0, 3.0, 2.0], [5.0, 1.0, 5.0]])
     assert margins(logits, torch.tensor([1, 0])).tolist() == [1.0, 0.0]
     assert margins(logits, torch.tensor([0, 1])).tolist() == [-2.0, -4.0]
+
+
+def test_a_batch_of_none_and_labels_of_others_are_refused(linear: nn.Module) -> None:
+    images, rows = torch.rand(4, 1, 8, 8, dtype=torch.float64), torch.arange(4)
+    for labels, size in ((4, 0), (3, 2)):
+        with pytest.raises(PipelineError, match=f"found {size} and {labels} labels"):
+            run_attack(minimal.attack, linear, images, rows, Goal(rows[:labels]), size, step_size=0.1, max_steps=2)
