@@ -121,7 +121,7 @@ QUESTIONS = (
     ),
     Question(
         "How much faster are several workers?",
-        "The same bytes by this process, by local workers in turns with it, and once by two Ray nodes on this machine; the goal is 1.7 times with two (`benchmarks/workers.py`).",
+        "The same bytes by this process, by local workers in turns with it, and once by two Ray nodes on this machine; the goal is 1.7 times with two. The adaptive attack is a short one, at a budget where every original falls, so that nothing is left to be doubled in few blocks; whole stages are in the next table (`benchmarks/workers.py`).",
         "workers",
         worker_tables.turns,
     ),
@@ -152,7 +152,7 @@ QUESTIONS = (
     ),
     Question(
         "What do faults change?",
-        "The minimal set of a small study of digits in blocks of 90 rows; of a killed worker's or a lost node's blocks no others are begun again (`tests/end_to_end/test_faults.py`).",
+        "The minimal set of a small study of digits in blocks of 90 rows; no more blocks are begun again than workers or nodes were killed (`tests/end_to_end/test_faults.py`).",
         "faults",
         worker_tables.faults,
     ),

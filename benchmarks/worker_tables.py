@@ -81,7 +81,15 @@ def ahead(record: Record, gpu: Record) -> str:
         rate = count * each
         bound = "the workers" if rate < driver else "the driver"
         hours = MILLION / min(rate, driver) / 3600
-        rows.append([f"{count} {name}", f"{rate:,.0f}", f"{rate * byte / 1e6:,.0f}", bound, f"{hours:.2g}"])
+        rows.append(
+            [
+                f"{count} {name if count > 1 else name[:-1]}",
+                f"{rate:,.0f}",
+                f"{rate * byte / 1e6:,.0f}",
+                bound,
+                f"{hours:.2g}",
+            ]
+        )
     words = (
         f"*Computed from a core's {core:,.0f} images a second, a GPU's {card:,} ({gpu['device']}), and the {driver:,} "
         f"that the driver stores: {driver / core:,.0f} cores or {driver / card:.1f} GPUs fill it. On disk "

@@ -95,7 +95,7 @@ class Work:
             return hashlib.sha256((folder / "set.h5").read_bytes()).hexdigest()
 
     def adaptive(self) -> str:
-        """The checksum of all that an adaptive attack finds, as the stage runs it, of fewer steps."""
+        """The checksum of all that an adaptive attack finds: the stage's, of fewer steps and runs, where all fall."""
         draws = partial(generator, self.device, 0)
         target = Target(dropout_ensemble, self.model, {"rate": 0.3}, draws, randomized=True, passes=10)
         epsilon = self.workload.epsilon  # at which all are broken: what is left is doubled in few blocks

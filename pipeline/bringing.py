@@ -47,6 +47,7 @@ def look_at_classifier(folder: Path, weights: Path, shape: tuple[int, int, int],
     import torch
 
     from pipeline.artifacts.outside import given_in, take_classifier
+    from pipeline.models.inference import weight_count
     from pipeline.models.outside import check_logits
     from pipeline.randomness import generator
 
@@ -54,7 +55,6 @@ def look_at_classifier(folder: Path, weights: Path, shape: tuple[int, int, int],
     model = take_classifier(folder, given, weights, shape, classes)
     noise = torch.randint(256, (2, *shape), generator=generator("cpu", 0, "a look"), dtype=torch.uint8)
     check_logits(model, noise, classes, f"{folder / 'params.yaml'}: classifier: {given.build}")
-    count = sum(parameter.numel() for parameter in model.parameters())
-    print(f"{given.build}: {count:,} weights; takes these images, and gives logits of {classes} classes")
+    print(f"{given.build}: {weight_count(model):,} weights; takes these images, and gives logits of {classes} classes")
     if given.normalization is None:
         print("it is given images in [0, 1]; if it was trained on others, set classifier.normalization in the params")

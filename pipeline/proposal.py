@@ -32,8 +32,9 @@ class Shape:
 def shape_for(sizes: Mapping[tuple[int, int], int], channels: Mapping[int, int], brought: bool = False) -> Shape:
     """The images' own shape; images of several sizes, or large ones, are resized; gray ones among RGB become RGB.
 
-    The proposed size is the median of either side, in multiples of four that a network can halve, at most 64 long.
-    brought : the classifier is; it takes images of its own size: large ones stay as they are.
+    The proposed size is the median of either side, in multiples of four that a network can halve, at most 64
+    long, or 224 for a classifier that is brought.
+    brought : the classifier is; it takes images of its own size: large ones of one size stay as they are.
 
     Raises PipelineError if all are of one size that is too small.
     """

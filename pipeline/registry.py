@@ -34,7 +34,7 @@ def load(room: Literal["attacks", "defenses", "models"], name: str, kind: type[K
     """
     what, where = room[:-1], f"pipeline/{room}/{name}.py"
     own = next((folder for folder in _own if room != "models" and (folder / f"{name}.py").is_file()), None)
-    ours = re.fullmatch("[a-z0-9_]+", name) and find_spec(f"pipeline.{room}.{name}")
+    ours = has_file(room, name)
     if own and ours:
         raise PipelineError(f"{own / name}.py: expected another name: {where} has it")
     if not own and not ours:
@@ -52,6 +52,11 @@ def load(room: Literal["attacks", "defenses", "models"], name: str, kind: type[K
     if not isinstance(held, kind):
         raise PipelineError(f"{where}: expected `{what} = {kind.__name__}(...)`, found {held!r}")
     return held
+
+
+def has_file(room: Literal["attacks", "defenses", "models"], name: str) -> bool:
+    """Whether there is a `pipeline/<room>/<name>.py`."""
+    return bool(re.fullmatch("[a-z0-9_]+", name) and find_spec(f"pipeline.{room}.{name}"))
 
 
 def own_sources() -> list[Path]:

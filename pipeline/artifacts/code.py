@@ -12,7 +12,7 @@ from pipeline.artifacts.files import read_json, replacing
 
 
 def write_fingerprint(path: Path, fingerprint: Mapping[str, str]) -> bool:
-    """Write what `pipeline.code.reach` found, a line a definition, sorted; whether the file had to be written.
+    """Write checksums by name, a line each, sorted; whether the file had to be written.
 
     Equal fingerprints give equal bytes, and a file that holds them already stays as it is, with its times.
     """

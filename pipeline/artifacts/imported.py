@@ -1,8 +1,6 @@
 """Adversarial images that were made elsewhere of a study's test images: an .npz, a .pt of tensors, an image folder."""
 
 import re
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +15,7 @@ from pipeline.artifacts.adversarial import TEST, Identity, Sources, blocks_of, o
 from pipeline.artifacts.generation import margins_by
 from pipeline.artifacts.images import Split
 from pipeline.artifacts.raw.decoding import decode
+from pipeline.artifacts.raw.npz import opened
 from pipeline.devices import batching
 from pipeline.errors import LeftOut, PipelineError
 from pipeline.models.inference import predict
@@ -55,9 +54,7 @@ def read_imported(path: Path, split: Split, classes: int) -> Imported:
         found = _of_tensors(path)
     else:
         raise PipelineError(f"{path}: expected an .npz, a .pt, or a folder of images")
-    missing = [name for name in (IMAGES, ROWS) if name not in found]
-    others = sorted(map(str, found.keys() - {IMAGES, ROWS, TARGETS}))
-    if missing or others:
+    if not {IMAGES, ROWS} <= found.keys() <= {IMAGES, ROWS, TARGETS}:
         wanted = f"{IMAGES}, {ROWS} and maybe {TARGETS}"
         raise PipelineError(f"{path}: expected arrays {wanted}, found {', '.join(map(str, found)) or 'none'}")
     images = _checked_images(path, found[IMAGES], shape)
@@ -80,14 +77,11 @@ def read_imported(path: Path, split: Split, classes: int) -> Imported:
 
 
 def _of_npz(path: Path) -> dict[str, Any]:
-    try:
-        with open(path, "rb") as content, np.load(content, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (ValueError, TypeError) as error:  # the latter of a single array
-        reason = "Python objects" if "pickle" in str(error).lower() else "something else"
-        raise PipelineError(f"{path}: expected an .npz of plain arrays, found {reason}") from None
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise PipelineError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
+    with opened(path) as file:
+        found = {name: file[name] for name in file.files}
+    if others := [name for name, value in found.items() if not isinstance(value, np.ndarray)]:
+        raise PipelineError(f"{path}: expected an .npz of arrays alone, found {', '.join(others)}")
+    return found
 
 
 def _of_tensors(path: Path) -> dict[str, Any]:
@@ -97,9 +91,14 @@ def _of_tensors(path: Path) -> dict[str, Any]:
         if type(error).__name__ == "UnpicklingError":
             raise PipelineError(f"{path}: expected tensors, found Python objects: {HOW_TO_SAVE}") from None
         raise PipelineError(f"{path}: expected a file of torch.save: {' '.join(str(error).split())}") from None
-    if not isinstance(found, Mapping) or not all(isinstance(value, torch.Tensor) for value in found.values()):
-        raise PipelineError(f"{path}: expected a dict of tensors, found {type(found).__name__}: {HOW_TO_SAVE}")
-    return {name: (value.float() if value.is_floating_point() else value).numpy() for name, value in found.items()}
+    if not isinstance(found, Mapping) or not all(map(_is_dense, found.values())):
+        raise PipelineError(f"{path}: expected a dict of dense tensors, found {type(found).__name__}: {HOW_TO_SAVE}")
+    plain = {name: value.float() if value.is_floating_point() else value for name, value in found.items()}
+    return {name: value.detach().numpy() for name, value in plain.items()}
+
+
+def _is_dense(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.layout == torch.strided
 
 
 def _of_folder(path: Path, shape: tuple[int, ...]) -> dict[str, Any]:

@@ -27,8 +27,8 @@ def in_both(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
 
     one, other : `examples.parquet` of two sets of one attack.
     """
-    tables = (frame[frame["source_split"] == TEST] for frame in (one, other))
-    both = next(tables).merge(next(tables), on=IMAGE, suffixes=("_one", "_other"))
+    one, other = (frame[frame["source_split"] == TEST] for frame in (one, other))
+    both = one.merge(other, on=IMAGE, suffixes=("_one", "_other"))
     return both.sort_values(IMAGE, ignore_index=True)
 
 
@@ -83,7 +83,7 @@ def compare_defenses(one: Mapping[str, pd.DataFrame], other: Mapping[str, pd.Dat
     "gain" or "loss" of the other, or "not shown".
     """
     found: dict[str, Any] = {}
-    places: dict[str, list[dict[str, Any]]] = {}
+    places: dict[str, dict[str, dict[str, Any]]] = {}
     for name in one:
         both = one[name].merge(other[name], on=["attack", *IMAGE], suffixes=("_one", "_other"))
         for attack, outcomes in OUTCOMES.items():
@@ -94,8 +94,27 @@ def compare_defenses(one: Mapping[str, pd.DataFrame], other: Mapping[str, pd.Dat
                 compared |= {"one": float(mine.mean()), "other": float(its.mean()), "images": len(rows)}
                 del compared["trainings"]
                 found.setdefault(name, {}).setdefault(attack, {})[outcome] = compared
-                places.setdefault(outcome, []).append(compared)
-    for compared_ones in places.values():
-        for compared, p in zip(compared_ones, holm(entry["p"] for entry in compared_ones), strict=True):
-            compared |= {"p_holm": p, "verdict": verdict_of(compared["value"], p)}
+                places.setdefault(outcome, {})[f"{name}, {attack}"] = compared
+    for of_one_outcome in places.values():
+        with_verdicts(of_one_outcome)
     return found
+
+
+def misled_more(one: "pd.Series[bool]", other: "pd.Series[bool]", originals: "pd.Series[int]") -> dict[str, Any]:
+    """How much oftener the other's images mislead the one's network than the one's the other's: a difference, and `p`.
+
+    one, other : by row of `in_both`, of images that fool their own network, whether the other network errs on them;
+    compared on the rows that both have. originals : of each row.
+    """
+    rows = one.index.intersection(other.index)
+    differences = other[rows].to_numpy(np.float64) - one[rows].to_numpy(np.float64)
+    found = mean_difference(differences[None], originals[rows].to_numpy())
+    del found["trainings"]
+    return found
+
+
+def with_verdicts(compared: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The same, each with `p_holm`, adjusted together (Holm, 1979), and its `verdict`, of the other over the one."""
+    for entry, p in zip(compared.values(), holm(entry["p"] for entry in compared.values()), strict=True):
+        entry |= {"p_holm": p, "verdict": verdict_of(entry["value"], p)}
+    return compared

@@ -111,7 +111,8 @@ MANY = 20
 def check_logits(model: Outside, images: Tensor, class_count: int, what: str) -> None:
     """Raise PipelineError, beginning with `what`, where it gives no logits of images uint8 (n, c, h, w).
 
-    If it does not take images of this size, or gives no finite scores of `class_count` classes with gradients.
+    If it does not take images of this size, or gives no finite scores of `class_count` classes with gradients, or what
+    looks like probabilities, or other scores each time.
     """
     parameter = next(model.parameters())
     some = (images.to(parameter.device) / 255).to(parameter.dtype).requires_grad_()

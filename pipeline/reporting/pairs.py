@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pipeline.metrics.paired_studies import OUTCOMES
 from pipeline.reporting.formats import number, percent, points, rate, times
 from pipeline.reporting.names import label
-from pipeline.reporting.outcomes import PAPER_ATTACKS
 
 Metrics = Mapping[str, Any]
 QUANTITIES = {
@@ -14,10 +14,7 @@ QUANTITIES = {
     "sensitivity": "mean sensitivity",
     "edge_correlation": "mean correlation with edges",
 }
-COLUMNS = (
-    ("clean", "recovered"),
-    *((attack, outcome) for attack in PAPER_ATTACKS for outcome in ("thwarted", "recovered")),
-)
+COLUMNS = tuple((attack, outcome) for attack, outcomes in OUTCOMES.items() for outcome in outcomes)
 
 
 def pair_tables(pair: Mapping[str, Any], named: Iterable[Metrics]) -> dict[str, Any]:
@@ -28,7 +25,7 @@ def pair_tables(pair: Mapping[str, Any], named: Iterable[Metrics]) -> dict[str, 
     words = {name: labels.get(name, name) for name in pair["defenses"]}
     one, other = pair["one"], pair["other"]
     return {
-        **{key: pair[key] for key in ("one", "other", "originals", "transfer")},
+        **{key: pair[key] for key in ("one", "other", "originals", "transfer", "misled")},
         "lengths": {attack: found["l2"]["ratio"] for attack, found in pair["perturbations"].items()},
         "cosine": pair["perturbations"]["minimal"]["cosine"],
         "differences": {
@@ -72,7 +69,8 @@ def _sizes(attack: str, found: Mapping[str, Any]) -> Iterable[list[str]]:
 
 
 def _difference(entry: Mapping[str, float]) -> str:
-    return f"{entry['value']:+.2f} [{entry['low']:+.2f}, {entry['high']:+.2f}]"
+    value, low, high = (f"{entry[end]:+.3f}".replace("-0.000", "+0.000") for end in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
 
 
 def _cells(found: Mapping[str, Any]) -> Iterable[str]:

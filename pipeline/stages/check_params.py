@@ -17,7 +17,7 @@ from pipeline.artifacts.code import write_fingerprint
 from pipeline.artifacts.files import checksum_of
 from pipeline.errors import PipelineError
 from pipeline.own_files import imported, imported_checksum, installed, own_files
-from pipeline.registry import IMPORTED
+from pipeline.registry import IMPORTED, has_file
 from pipeline.stages.command import command
 from pipeline.studies import Study, checked_name
 
@@ -57,8 +57,10 @@ def _adaptive(study: Study, key: str) -> dict[str, Any]:
     found: dict[str, Any] = {p: _named(study, f"{key}.{p}") for p in ("ascent", "shortest") if p in block}
     if "others" in block:
         found["others"] = {name: _named(study, f"{key}.others.{name}") for name in study.block(f"{key}.others")}
+        elsewhere = imported(study)
         for name, about in found["others"].items():
-            if about.get("method", name) in (IMPORTED, *imported(study)):
+            method = about.get("method", name)  # an attack's file; a set made elsewhere may be called like one
+            if method == IMPORTED or (method in elsewhere and not has_file("attacks", method)):
                 where = study.where(f"{key}.others.{name}")
                 raise PipelineError(f"{where}: expected an attack that can be run, found images made elsewhere")
     return found

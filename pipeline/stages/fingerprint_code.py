@@ -23,7 +23,7 @@ from pipeline.stages.command import run
 from pipeline.studies import KIND, Study
 
 PACKAGE = Path("pipeline")
-OTHER_PAGES = ("index.html.j2", "results.md.j2")  # templates of pages that no study has
+OTHER_PAGES = ("index.html.j2", "pair.html.j2", "pair.j2", "results.md.j2")  # templates of pages that no study has
 NEW = "pipeline/training/classifier.py::new_classifier"
 MAKERS = {NEW, "pipeline/artifacts/checkpoint.py::load_classifier"}  # of a classifier, whatever its kind
 TEMPLATES = {"report": PACKAGE / "reporting/templates"}  # what a stage reads beside code

@@ -24,14 +24,21 @@ from pipeline.artifacts.left_out import what_applies
 from pipeline.artifacts.metrics import write_metrics
 from pipeline.artifacts.statistics import read_frame
 from pipeline.errors import PipelineError
-from pipeline.metrics.paired_studies import compare_defenses, compare_perturbations, in_both, outcomes_by_image
+from pipeline.metrics.paired_studies import (
+    compare_defenses,
+    compare_perturbations,
+    in_both,
+    misled_more,
+    outcomes_by_image,
+    with_verdicts,
+)
 from pipeline.metrics.summary import rounded
 from pipeline.metrics.transfer import measure_transfer, nested_rates
 from pipeline.params import check_value, read_yaml
+from pipeline.stages.collect import SETS
 from pipeline.stages.command import command
 from pipeline.studies import Study
 
-ATTACKS = ("minimal", "extended")
 PARAMS, LISTED, NAMED = Path("params.yaml"), Path("data/transfer.json"), Path("reports/transfer")
 
 
@@ -43,7 +50,8 @@ def main(names: Sequence[str]) -> None:
         pair = compare(Study(one), Study(other)) if one != other else None
         if not pair:
             raise PipelineError(
-                f"{one}, {other}: expected two studies of the same test images, and originals in common"
+                f"{one}, {other}: expected two different studies of the same test images, and two originals or more in "
+                "common whose images fool their network in both"
             )
         path = NAMED / f"{one}+{other}.json"
         write_metrics(path, {"pairs": [rounded(pair)]})
@@ -55,19 +63,24 @@ def main(names: Sequence[str]) -> None:
 
 
 def compare(one: Study, other: Study) -> dict[str, Any] | None:
-    """What there is to say of two studies; None if their images differ, or of none but one original both are fooled."""
+    """What there is to say of two studies.
+
+    None if their test images differ, or if of an attack fewer than two originals in common have images that fool both.
+    """
     if not same_test_split(one.path("images"), other.path("images")):
         return None
-    examples = {study.name: {attack: _examples(study, attack) for attack in ATTACKS} for study in (one, other)}
-    both = {attack: in_both(*(found[attack] for found in examples.values())) for attack in ATTACKS}
+    examples = {study.name: {attack: _examples(study, attack) for attack in SETS} for study in (one, other)}
+    both = {attack: in_both(*(found[attack] for found in examples.values())) for attack in SETS}
     fooled = (rows[rows["is_adversarial_one"] & rows["is_adversarial_other"]] for rows in both.values())
     if any(rows["source_index"].nunique() < 2 for rows in fooled):
         return None
+    shown = {attack: _transfer(one, other, attack, rows) for attack, rows in both.items()}
     return {
         "one": one.name,
         "other": other.name,
         "originals": both["minimal"]["source_index"].nunique(),
-        "transfer": {attack: _transfer(one, other, attack, rows) for attack, rows in both.items()},
+        "transfer": {attack: made for attack, (made, _) in shown.items()},
+        "misled": with_verdicts({attack: misled for attack, (_, misled) in shown.items()}),
         "perturbations": {
             attack: compare_perturbations(rows, _cosines(one, other, attack, rows)) for attack, rows in both.items()
         },
@@ -81,13 +94,16 @@ def _examples(study: Study, attack: str) -> pd.DataFrame:
     return read_frame(study.path("statistics", attack) / "examples.parquet", "examples")[0]
 
 
-def _transfer(one: Study, other: Study, attack: str, rows: pd.DataFrame) -> dict[str, Any]:
-    """By study that they were made on, of its images that fool its own network what the other's sees in them."""
+def _transfer(one: Study, other: Study, attack: str, rows: pd.DataFrame) -> tuple[dict[str, Any], dict[str, Any]]:
+    """By study that they were made on, of its images that fool its own network what the other's sees in them.
+
+    Also, where both are fooled, how much oftener those of the other mislead.
+    """
     from pipeline.artifacts.checkpoint import load_classifier  # torch: not where there is nothing to be shown
     from pipeline.artifacts.transfer import seen_by
     from pipeline.models.inference import for_inference
 
-    found = {}
+    found, errs = {}, []
     for made_on, tried_on, end in ((one, other, "one"), (other, one, "other")):
         fooled = rows[rows[f"is_adversarial_{end}"]]
         model = for_inference(load_classifier(tried_on.path("classifier")), tried_on.device)
@@ -98,7 +114,8 @@ def _transfer(one: Study, other: Study, attack: str, rows: pd.DataFrame) -> dict
         rates = measure_transfer(attack, made_on.name, tried_on.name, predicted, labels, targets, originals)
         counts = {"originals": len(np.unique(originals)), "images": rates.images}
         found[made_on.name] = {"tried_on": tried_on.name, **counts, **nested_rates(vars(rates))}
-    return found
+        errs.append(pd.Series(predicted != labels, fooled.index))
+    return found, misled_more(errs[0], errs[1], rows["source_index"])
 
 
 def _cosines(one: Study, other: Study, attack: str, rows: pd.DataFrame) -> NDArray[np.float64]:
@@ -115,8 +132,11 @@ def _judged(one: Study, other: Study, minimal: Mapping[str, pd.DataFrame]) -> li
         {name: (family, study.method(family, name)) for family, names in study.families.items() for name in names}
         for study in applied
     ]
-    shared = [name for name, (_, method) in files[0].items() if name in files[1] and files[1][name][1] == method]
-    shared.remove("undefended")  # which all of these images fool
+    shared = [
+        name
+        for name, (_, method) in files[0].items()
+        if name in files[1] and files[1][name][1] == method and name != "undefended"  # which all of these images fool
+    ]
     return [
         {
             name: outcomes_by_image(

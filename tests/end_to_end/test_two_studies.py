@@ -79,7 +79,10 @@ def test_two_studies_on_the_same_images(finished: Finished, tmp_path: Path) -> N
     (tree.folder / "params.yaml").write_text("studies: [tiny, deeper]\n")
     tree.run(*module)
     assert found(tree, "data/transfer.json") == pair
-    for words, said in ((("tiny", "tiny"), "tiny, tiny: expected two studies"), (("tiny", "gone"), "no such study")):
+    for words, said in (
+        (("tiny", "tiny"), "tiny, tiny: expected two different studies"),
+        (("tiny", "gone"), "no such study"),
+    ):
         done = tree.start(*module, *words)
         assert done.returncode == 1
         assert said in done.stderr

@@ -18,9 +18,8 @@ from tests.root import ROOT
 from tests.tree import Tree
 
 pytestmark = pytest.mark.slow
-ALONE, CLUSTER, SLURM, KUBERNETES = (
-    block.text for block in blocks((ROOT / "pipeline/WORKERS.md").read_text(encoding="utf-8"))
-)
+PAGE = (ROOT / "pipeline/WORKERS.md").read_text(encoding="utf-8")
+ALONE, CLUSTER, SLURM = (block.text for block in blocks(PAGE))
 STUDY = re.compile(r"studies/(demo|mnist)/dvc\.yaml")
 TARGET = "--force --single-item studies/tiny/dvc.yaml:metrics"  # blocks without torch: they start at once
 MARK = "OF_TEST"  # in the environment of whatever a test starts, daemons too
@@ -134,7 +133,8 @@ def test_slurm(tree: Tree, tmp_path: Path) -> None:
     assert " of 2 workers" in (tree.folder / "said").read_text(encoding="utf-8")
 
 
-def test_kubernetes_is_said_not_to_be_tried() -> None:
-    assert KUBERNETES.startswith("helm repo add kuberay")
-    text = (ROOT / "pipeline/WORKERS.md").read_text(encoding="utf-8")
-    assert "KubeRay" in text[text.index("**Not tried**") :]
+def test_stages_at_once(tree: Tree) -> None:
+    (repro,) = set(re.findall(r"`(dvc --wait-for-lock [^`]*)`", PAGE))
+    one, other = (f"{repro} --force studies/tiny/dvc.yaml:{stage}" for stage in ("metrics", "fingerprint_code"))
+    found = bash(tree, f"{one} & {other} & wait -n; wait -n")
+    assert found.count("Running stage 'studies/tiny/dvc.yaml:") == 2

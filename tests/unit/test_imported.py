@@ -1,5 +1,6 @@
 """Adversarial images that were made elsewhere: read as they come, refused where they are wrong, stored as a set."""
 
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,10 @@ def as_npz(folder: Path, arrays: Arrays) -> Path:
 
 
 def as_tensors(folder: Path, arrays: Arrays) -> Path:
-    torch.save({name: torch.as_tensor(values) for name, values in arrays.items()}, folder / "theirs.pt")
+    tensors = {name: torch.as_tensor(values) for name, values in arrays.items()}
+    if tensors["images"].is_floating_point():
+        tensors["images"].requires_grad_()  # as an attack leaves them
+    torch.save(tensors, folder / "theirs.pt")
     return folder / "theirs.pt"
 
 
@@ -186,6 +190,18 @@ def pickled(study: Study, folder: Path) -> Path:
     return folder / "theirs.pt"
 
 
+def sparse(study: Study, folder: Path) -> Path:
+    torch.save({"images": torch.eye(3).to_sparse(), "original_rows": torch.zeros(3)}, folder / "theirs.pt")
+    return folder / "theirs.pt"
+
+
+def zipped(study: Study, folder: Path) -> Path:
+    path = as_npz(folder, made(study, [3, 5, 8]))
+    with zipfile.ZipFile(path, "a") as file:
+        file.writestr("notes", b"not an array")
+    return path
+
+
 def listed(study: Study, folder: Path) -> Path:
     torch.save([torch.zeros(3)], folder / "theirs.pt")
     return folder / "theirs.pt"
@@ -250,8 +266,10 @@ REFUSED: list[tuple[Callable[[Study, Path], Path], str]] = [
     (written("theirs.csv", b"1,2"), "theirs.csv: expected an .npz, a .pt, or a folder of images"),
     (written("theirs.pt", b"nothing"), "theirs.pt: expected "),
     (pickled, r"theirs\.pt: expected tensors, found Python objects: torch\.save\(\{"),
-    (listed, r"theirs\.pt: expected a dict of tensors, found list: torch\.save\(\{"),
-    (alone, "theirs.npz: expected an .npz of plain arrays, found something else"),
+    (listed, r"theirs\.pt: expected a dict of dense tensors, found list: torch\.save\(\{"),
+    (sparse, r"theirs\.pt: expected a dict of dense tensors, found dict"),
+    (alone, "theirs.npz: expected an .npz of arrays, found a single array"),
+    (zipped, "theirs.npz: expected an .npz of arrays alone, found notes"),
     (empty, r"theirs: expected images <row>\.png or <row>_<target>\.png, found none"),
     (beside("7.png", np.zeros((8, 8), np.uint8)), "theirs: expected names of one kind, found <row> and <row>_<target>"),
     (beside("cat.png", np.zeros((8, 8), np.uint8)), r"theirs/cat\.png: expected a name <row>\.png or <row>_<target>"),
@@ -261,6 +279,7 @@ REFUSED: list[tuple[Callable[[Study, Path], Path], str]] = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:Validating sparse tensor")
 @pytest.mark.parametrize(("save", "words"), REFUSED, ids=[words for _, words in REFUSED])
 def test_what_is_wrong_is_refused_in_one_line(
     toy: Study, tmp_path: Path, save: Callable[[Study, Path], Path], words: str
@@ -337,6 +356,14 @@ def test_they_attack_no_whole_defense(study: Params, key: str, block: Arrays) ->
         PipelineError, match="imported: expected an attack that can be run, found images that were made"
     ):
         load_attack("imported")
+
+
+def test_they_may_be_called_like_an_attack(study: Params) -> None:
+    """Images that AutoAttack made elsewhere, beside AutoAttack on whole defenses."""
+    (study.folder / "theirs.npz").touch()
+    study.params["other_attacks"]["autoattack"] = {"method": "imported", "file": "theirs.npz"}
+    study.params["adaptive"]["all"]["others"]["autoattack"] = {}
+    assert set(check_params.words(study)["imported"]) >= {"autoattack"}
 
 
 def test_the_tiny_study_is_as_it_was() -> None:

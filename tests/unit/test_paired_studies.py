@@ -15,7 +15,14 @@ from pipeline.artifacts.images import Description, Split, same_test_split, write
 from pipeline.artifacts.transfer import cosines, seen_by
 from pipeline.errors import PipelineError
 from pipeline.metrics.intervals import ratio_with_interval
-from pipeline.metrics.paired_studies import compare_defenses, compare_perturbations, in_both, outcomes_by_image
+from pipeline.metrics.paired_studies import (
+    compare_defenses,
+    compare_perturbations,
+    in_both,
+    misled_more,
+    outcomes_by_image,
+    with_verdicts,
+)
 from pipeline.reporting.page import render_index
 from pipeline.reporting.results_page import results_page
 from tests.made_study import made_metrics
@@ -47,6 +54,20 @@ def test_rows_of_the_same_original_and_target_of_the_test_split_are_put_together
     assert both[["source_index", "target_label"]].to_numpy().tolist() == [[3, 2], [7, 1]]
     assert both[["l2_one", "l2_other"]].to_numpy().tolist() == [[2, 7], [3, 6]]
     assert both[["row_one", "row_other"]].to_numpy().tolist() == [[1, 2], [2, 1]]
+
+
+def test_whose_images_mislead_more_is_told_on_the_rows_that_fool_both() -> None:
+    """Ten originals of two images; the other's mislead in nine more, of rows that both have."""
+    originals = pd.Series(np.repeat(np.arange(10), 2))
+    one = pd.Series(np.zeros(19, bool), range(19))
+    other = pd.Series(np.arange(1, 20) < 18, range(1, 20))
+    found = misled_more(one, other, originals)
+    assert found["value"] == pytest.approx(17 / 18)
+    assert found["originals"] == 10
+    judged = with_verdicts({"minimal": found, "extended": misled_more(one, one, originals)})
+    assert judged["minimal"]["verdict"] == "gain"
+    assert judged["extended"]["verdict"] == "not shown"
+    assert judged["minimal"]["p_holm"] == pytest.approx(min(1, 2 * found["p"]))
 
 
 def test_sizes_are_compared_where_both_are_fooled() -> None:
@@ -185,6 +206,7 @@ def made_pair(**changes: Any) -> dict[str, Any]:
         "other": "b",
         "originals": 3,
         "transfer": {"minimal": made, "extended": made},
+        "misled": {"minimal": {**difference, "verdict": "not shown"}, "extended": {**difference, "verdict": "loss"}},
         "perturbations": {"minimal": sizes, "extended": sizes | edges},
         "defenses": {"mine": {"minimal": judged}},
         **changes,
@@ -195,19 +217,19 @@ def test_the_page_of_all_studies_says_what_two_of_them_have_in_common() -> None:
     metrics = {"a": made_metrics({"mine": ["mine"]}), "b": made_metrics({"mine": ["mine"]})}
     page = render_index(metrics, [made_pair()])
     for words in (
-        "a and b, on the same images", "Neither are shown to mislead the other network more often",
+        "a and b, on the same images",
+        "neither are shown to mislead the other network more often (b minus a: +50.0 points",
+        "those of a mislead the other network more often",
         "The perturbations of b are longer: in mean L2 2.00 times those of a [1.50, 2.50]",
         "Thwarted: more by the mine +50.0 points", "Recovered: no difference shown by the mine",
         "10.0\N{NO-BREAK SPACE}% / 60.0\N{NO-BREAK SPACE}%",
     ):  # fmt: skip
         assert words in page
-    more = made_pair()
-    more["transfer"]["minimal"] = {
-        **more["transfer"]["minimal"],
-        "a": {**more["transfer"]["minimal"]["a"], "error": {"value": 0.9, "low": 0.8, "high": 1.0}},
-    }
-    assert "Those of a mislead the other network more often" in render_index(metrics, [more])
-    assert "Neither are" not in render_index(metrics, [made_pair(transfer={"minimal": more["transfer"]["minimal"]})])
+    misled = made_pair()["misled"]
+    misled["minimal"]["verdict"] = "gain"
+    page_of_gain = render_index(metrics, [made_pair(misled=misled)])
+    assert "those of b mislead the other network more often" in page_of_gain
+    assert "neither are" not in page_of_gain
     assert "The defenses of b" not in render_index(metrics, [made_pair(defenses={})])
     assert "on the same images" not in render_index(metrics)
     metrics["a"]["labels"]["mine"] = "<script>"
@@ -222,6 +244,6 @@ def test_the_results_say_it_too() -> None:
     assert "## a and b, on the same images\n\nOn the 3 test images" in text
     assert "Recovered: no difference shown by the mine." in text
     assert "| minimal: mean L2 | 1 | 2 | 2.00 [1.50, 2.50] |\n" in text
-    assert "| extended: mean correlation with edges | 0.1 | 0.2 | +0.50 [+0.40, +0.60] |\n" in text
+    assert "| extended: mean correlation with edges | 0.1 | 0.2 | +0.500 [+0.400, +0.600] |\n" in text
     assert "\n\n\n" not in text
     assert "on the same images" not in results_page(metrics)

@@ -2,7 +2,8 @@
 
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,18 +31,27 @@ def read(wanted: Wanted) -> Raw:
 
     Raises PipelineError if the arrays can't be told, are of other types or shapes, or are Python objects.
     """
+    with opened(wanted.path) as file:
+        return _read(file, wanted)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """Its arrays by name. Raises PipelineError, in the block too, if they can't be read or are Python objects."""
     try:
-        with open(wanted.path, "rb") as content:
+        with open(path, "rb") as content:
             found = np.load(content, allow_pickle=False)
             if not isinstance(found, np.lib.npyio.NpzFile):
-                raise PipelineError(f"{wanted.path}: expected an .npz of arrays, found a single array")
+                raise PipelineError(f"{path}: expected an .npz of arrays, found a single array")
             with found as file:
-                return _read(file, wanted)
+                yield file
     except ValueError as error:
-        reason = "Python objects" if "pickle" in str(error).lower() else " ".join(str(error).split())
-        raise PipelineError(f"{wanted.path}: expected an .npz of plain arrays, found {reason}") from None
+        # What begins like no file of NumPy's is taken for a pickle.
+        pickled = "pickle" in str(error).lower()
+        reason = "Python objects, or another kind of file" if pickled else " ".join(str(error).split())
+        raise PipelineError(f"{path}: expected an .npz of plain arrays, found {reason}") from None
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise PipelineError(f"{wanted.path}: cannot be read: {' '.join(str(error).split())}") from None
+        raise PipelineError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
 
 
 def _read(file: Any, wanted: Wanted) -> Raw:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pipeline.artifacts.files import checksum_of
 from pipeline.errors import PipelineError
 
-# What folders and files call a test split, the first that is there.
+# What folders and files call a training and a test split, the first that is there.
 TRAIN_NAMES, TEST_NAMES = ("train", "training"), ("test", "testing", "validation", "valid", "val")
 
 

@@ -99,10 +99,10 @@ def attack_defense(
     each : calls `attacked` or `voted` with block after block and gives the results in order, as `map` does.
 
     An original that was broken within an epsilon is so within every larger one, and is not tried again, but at the
-    budget against a randomized defense. Random numbers
-    are named by attack, epsilon, run and block: one attack more leaves the others as they are.
+    budget against a randomized defense. Random numbers are named by attack, epsilon, run and block: one attack more
+    leaves the others as they are.
 
-    Raises PipelineError as `attacks_of` does.
+    Raises PipelineError as `attacks_of` does, or if an attack leaves its budget.
     """
     attacker = _Attacker(target, images, labels, batch_size, settings, advance, each)
     yield from attacker.attempts(undefended)
