@@ -135,6 +135,6 @@ def test_slurm(tree: Tree, tmp_path: Path) -> None:
 
 def test_stages_at_once(tree: Tree) -> None:
     (repro,) = set(re.findall(r"`(dvc --wait-for-lock [^`]*)`", PAGE))
-    one, other = (f"{repro} --force studies/tiny/dvc.yaml:{stage}" for stage in ("metrics", "fingerprint_code"))
+    one, other = (f"{repro} --force studies/tiny/dvc.yaml:{stage}" for stage in ("attack@fgsm", "evaluate@undefended"))
     found = bash(tree, f"{one} & {other} & wait -n; wait -n")
     assert found.count("Running stage 'studies/tiny/dvc.yaml:") == 2
