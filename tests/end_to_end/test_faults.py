@@ -34,7 +34,7 @@ RECORD = Path(os.environ["FAULTS"]).resolve() if "FAULTS" in os.environ else Non
 SET = "data/adversarial/tiny/minimal.h5"
 ROWS = 90  # of a block
 BLOCKS = IMAGES // ROWS
-LEAST = max(0.2, 5 / BLOCKS)  # seconds that a block takes
+LEAST = max(0.2, 5 / BLOCKS)  # seconds that a block takes: a stage must not end before what is to befall it
 
 
 def recorded() -> dict[str, dict[str, int]]:
@@ -133,7 +133,7 @@ def test_a_node_that_is_lost_costs_its_block(tree: Tree, expected: str, tmp_path
 def test_two_runs_at_once_after_dvc_was_killed_and_shards_spoiled(tree: Tree, expected: str) -> None:
     """DVC killed alone, shards of its stage truncated, flipped and foreign, DVC again and the stage beside it."""
     plain = "cmd: python -m pipeline.stages.minimal ${study}"
-    slow = f"cmd: python -m tests.small_blocks {ROWS} 0.05 minimal ${{study}}"
+    slow = f"cmd: python -m tests.small_blocks {ROWS} {LEAST} minimal ${{study}}"
     for path in ("studies/pipeline.yaml", "studies/tiny/dvc.yaml"):
         tree.edit(path, plain, slow)
     repro = [sys.executable, "-m", "dvc", "repro", "--force", "--single-item", tree.target("minimal")]
