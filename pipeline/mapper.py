@@ -222,7 +222,7 @@ def _gpus() -> int:
 
 def workers_alive() -> str:
     """ "2 of 2 workers", for a bar; "" where this process does the work."""
-    return f"{_current[1].alive} of {_current[1].size} workers" if _current else ""
+    return f"{_current[1].alive} of {_current[1].size} workers" if _current and wanted() != ALONE else ""
 
 
 def close() -> None:

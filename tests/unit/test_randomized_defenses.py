@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -27,6 +28,7 @@ from tests.linear import Linear
 
 SIGMA = 0.15  # of the planted noise: a single pass errs on a third of the images that the budget can turn
 BUDGET = 0.02
+ALL = 10**6  # passes at once: one block
 STATIC = {"score": ["logit_margin"], "attack": ["minimal"], "negatives": ["clean"], "auc": [0.9]}
 
 
@@ -73,7 +75,7 @@ def asked() -> tuple[list[Attempt], list[tuple[Any, Any]]]:
         done.extend(found)
         return [result for _, result in found]
 
-    return list(attack_defense(target, None, images, labels, 4000, settings_of(), each=each)), done
+    return list(attack_defense(target, None, images, labels, ALL, settings_of(), each=each)), done
 
 
 @pytest.fixture(scope="module")
@@ -106,10 +108,33 @@ def test_no_draw_is_made_twice_and_what_is_not_surely_wrong_is_searched_on(
     assert len(again.originals) == int((~surely).sum()) > int((own > 100).sum())
 
 
+def test_blocks_are_small_equally_large_and_drawn_apart() -> None:
+    """So many passes fill a batch; where only votes are wanted, 16 images have theirs one after the other."""
+    _, target, images, labels, _ = planted(50)
+    settings = settings_of(originals=50, sanity_originals=1, others={}, restarts=1)
+    sizes: dict[tuple[Any, ...], list[int]] = {}
+
+    def each(function: Any, blocks: Any) -> list[Any]:
+        results = []
+        for block in blocks:
+            of = block.originals if isinstance(block, Run) else block.images
+            sizes.setdefault((type(block), block.passes, *block.names[:-1]), []).append(len(of))
+            assert block.names[-1] == len(sizes[type(block), block.passes, *block.names[:-1]]) - 1
+            results.append(function(block))
+        return results
+
+    list(attack_defense(target, None, images, labels, 60, settings, each=each))
+    for (kind, passes, *_), found in sizes.items():
+        assert max(found) - min(found) <= 1
+        most = 60 // passes if kind is Run else max(60 // passes, 16)
+        assert len(found) == math.ceil(sum(found) / most)
+    assert max(len(found) for found in sizes.values()) > 3
+
+
 def test_the_budget_is_attacked_on_all_where_a_smaller_one_breaks_them_too() -> None:
     _, target, images, labels, _ = planted(20)
     settings = settings_of(epsilons=(0.3, 0.5), budget=0.5, originals=20, sanity_originals=1, others={}, restarts=1)
-    attempts = list(attack_defense(target, None, images, labels, 4000, settings))
+    attempts = list(attack_defense(target, None, images, labels, ALL, settings))
     right = attempts[0].rows[~attempts[0].broken]
     small, large = (one for one in attempts if one.attack == "pgd")
     assert (small.epsilon, large.epsilon) == (0.3, 0.5)
@@ -135,7 +160,7 @@ def test_what_is_wrong_without_an_attack_stays_wrong() -> None:
     settings = settings_of(
         others={}, restarts=1, curve_restarts=1, ascent={"method": "pgd", "steps": 1, "relative_step_size": 0.1}
     )
-    attempts = list(attack_defense(target, None, images, labels, 4000, settings, each=each))
+    attempts = list(attack_defense(target, None, images, labels, ALL, settings, each=each))
     clean, worst = attempts[0], attempts[-1]
     assert clean.broken.any()
     assert torch.equal(worst.broken, clean.broken)
@@ -157,23 +182,28 @@ def test_what_is_no_image_or_outside_the_budget_breaks_nothing(makes: str, words
     _, target, images, labels, lead = planted(20)
     settings = settings_of(originals=20, sanity_originals=20, restarts=1, others={})
 
+    def spoiled(run: Any, *given: Any, **parameters: Any) -> Any:
+        found, *rest = run(*given, **parameters)
+        return found * math.nan if makes == "nan" else 1 - found, *rest
+
     def each(function: Any, blocks: Any) -> list[Any]:
         results = []
         for block in blocks:
-            found = function(block)
-            if isinstance(block, Run) and isinstance(found, Tensor):
-                found = found * math.nan if makes == "nan" else 1 - found
-            results.append(found)
+            if isinstance(block, Run):
+                attack = replace(block.chosen.attack, run=partial(spoiled, block.chosen.attack.run))
+                block = replace(block, chosen=replace(block.chosen, attack=attack))
+            results.append(function(block))
         return results
 
-    attacks = attack_defense(target, None, images, labels, 4000, settings, each=each)
+    attacks = attack_defense(target, None, images, labels, ALL, settings, each=each)
     if words:
         with pytest.raises(PipelineError, match=words):
             list(attacks)
         return
-    (worst,) = [attempt for attempt in attacks if attempt.attack == "worst"]
-    assert worst.images.isfinite().all()
-    assert not worst.broken[lead > 0.5].any()
+    found = {attempt.attack: attempt for attempt in attacks}
+    assert torch.equal(found["fixed"].images, images)
+    assert found["worst"].images.isfinite().all()
+    assert not found["worst"].broken[lead > 0.5].any()
 
 
 @pytest.fixture(scope="module")

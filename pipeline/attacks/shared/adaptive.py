@@ -9,7 +9,8 @@ No lucky draw decides: an image leaves a search only where it is surely wrong, a
 fresh draws, not by those that it was found by; of the strongest image of all attacks by fresh ones once more.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -29,6 +30,7 @@ CONVERGED = 0.01  # of robust accuracy: a doubling that moves it by less is the 
 ROUNDING = 1e-6  # of a norm, as a share: x + d - x is not d
 LEAST = 1e-3  # of a budget, as a share, and of [0, 1]: what leaves either by more is no rounding
 SURELY = 3.0  # standard deviations of a vote's lead within which chance may have decided it
+VOTED = 16  # images of a block at least, where only votes are wanted
 IN_DOUBT = 10  # times the scored draws that then decide
 
 Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
@@ -94,7 +96,7 @@ def attack_defense(
     ----------
     undefended : the classifier whose own adversarial images are tried on the defense; None if it is the defense.
     images, labels : originals, uint8 or float (n, c, h, w), and int64 (n,), on the model's device.
-    batch_size : passes at once; images at once are as many fewer as a step has draws.
+    batch_size : passes at once; images of a block are as many fewer as a step has draws.
     advance : called with an attack's name and how many images were judged.
     each : calls `attacked` or `voted` with block after block and gives the results in order, as `map` does.
 
@@ -225,10 +227,11 @@ class _Attacker:
                 self.target, ascent, parameters, self.originals[part], self.labels[part], passes, ("fixed", block),
                 precision=self.settings.precision,
             )
-            for block, part in enumerate(rows.split(max(1, self.batch_size // passes)))
+            for block, part in enumerate(self.blocks(rows, passes))
         ]  # fmt: skip
         parts = list(self.each(partial(attacked_fixed, restarts=self.settings.restarts), runs))
         images, predicted = (torch.cat(part) for part in zip(*parts, strict=True))
+        self.check_within(ascent, images, rows, epsilon)
         self.advance("fixed", len(rows))
         broken = predicted != self.labels
         return Attempt("fixed", epsilon, rows, images, predicted, broken, 1 - broken.float())
@@ -286,18 +289,15 @@ class _Attacker:
     ) -> Tensor:
         """What an attack makes of the rows, some parameters `changed`, with `times` the draws a step."""
         passes = times * self.settings.draws if of.randomized else 1
-        size = max(1, self.batch_size // passes) if chosen.attack.gradients else self.batch_size
         parameters = {**chosen.parameters, **changed}
         runs = [
             Run(
                 of, chosen, parameters, self.originals[at], self.labels[at], passes, (*names, block), restart, quiet,
                 precision=self.settings.precision,
             )
-            for block, at in enumerate(rows.split(size))
+            for block, at in enumerate(self.blocks(rows, passes))
         ]  # fmt: skip
         found = torch.cat(list(self.each(attacked, runs)))
-        sound = found.flatten(1).sum(1).isfinite()[:, None, None, None]
-        found = torch.where(sound, found, self.originals[rows])
         if chosen.bound:
             self.check_within(chosen, found, rows, parameters[chosen.bound])
         return found
@@ -325,11 +325,16 @@ class _Attacker:
 
     def votes(self, passes: int, names: tuple[str | int, ...], images: Tensor) -> dict[str, Tensor]:
         """What the defense's passes say of images (m, c, h, w), block by block."""
-        blocks = enumerate(images.split(self.batch_size))
-        parts = list(
-            self.each(voted, [Submission(self.target, passes, (*names, block), part) for block, part in blocks])
-        )
+        # Of more passes than fill a batch at once, a block need not be one image.
+        blocks = self.blocks(images, passes, least=VOTED)
+        runs = [Submission(self.target, passes, (*names, block), part) for block, part in enumerate(blocks)]
+        parts = list(self.each(voted, runs))
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+    def blocks(self, rows: Tensor, passes: int, least: int = 1) -> Sequence[Tensor]:
+        """Rows in as few blocks as their size allows, all as large: none keeps the others waiting."""
+        size = max(self.batch_size // passes, min(least, self.batch_size), 1)
+        return rows.tensor_split(math.ceil(len(rows) / size))
 
     def within(self, attempt: Attempt, epsilon: float) -> Tensor:
         """Which images lie within epsilon of their originals, bool (m,)."""

@@ -35,8 +35,8 @@ class Attack:
     budget : what bounds its perturbations, None if nothing does; or a function of its arguments that returns either.
         The arguments may lack the budget's own parameter: the threat model then fills it in.
     random : whether it draws random numbers, and so takes a generator.
-    gradients : whether it asks for the model's gradients. One that does not keeps no activations and is given larger
-        batches; where it outdoes those that do, their gradients say nothing.
+    gradients : whether it asks for the model's gradients. Where one that does not outdoes those that do, their
+        gradients say nothing.
     first_success_update : update(images, gradients of `goal.raised`, **arguments but max_steps), the single step of an
         attack that stops each image at its first success or after `max_steps`; the engine then keeps its batch full of
         unfinished images.

@@ -41,7 +41,7 @@ class Run:
 
 
 def attacked(run: Run) -> Tensor:
-    """What the attack makes of the block, (m, c, h, w)."""
+    """What the attack makes of the block, (m, c, h, w); an original where that is not finite."""
     # By scores alone an attack cannot see past the noise: it compares images under the same draws.
     fixed = run.fixed or not run.chosen.attack.gradients
     model = run.target.model(run.passes, *run.names, fixed=fixed, precision=run.precision)
@@ -50,7 +50,9 @@ def attacked(run: Run) -> Tensor:
         with torch.no_grad():
             goal = goal.tried_again(run.restart, partial(model, run.originals))
     starts = run.target.random(*run.names, "start")
-    return run.chosen.attack(model, run.originals, goal, starts, **run.parameters)[0]
+    found = run.chosen.attack(model, run.originals, goal, starts, **run.parameters)[0]
+    finite = found.flatten(1).sum(1).isfinite()[:, None, None, None]
+    return torch.where(finite, found, run.originals)
 
 
 def attacked_fixed(run: Run, restarts: int) -> tuple[Tensor, Tensor]:
