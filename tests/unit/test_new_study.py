@@ -181,7 +181,7 @@ def test_what_is_wrong_leaves_nothing(folder: Path, kind: str) -> None:
         image_folder(flowers.with_name("small"), {"a": 25, "b": 25}, RANDOM, 7, 20)
         images, words = str(flowers.with_name("small")), "expected images of 8x8 pixels at least, found 7x20: enlarge"
     else:
-        images, words = "torchvision:Nonsense", "found no 'Nonsense'"
+        images, words = "torchvision:Nonsense", "found 'Nonsense'"
     before = sorted(path for path in folder.rglob("*"))
     with pytest.raises(PipelineError, match=words):
         make_study("mine", images=images)

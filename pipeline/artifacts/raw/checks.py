@@ -43,17 +43,17 @@ class Checked:
     def __post_init__(self) -> None:
         names, low, high = self.raw.class_names, *CLASSES
         if not low <= len(names) <= high:
-            raise PipelineError(f"{self.raw.source}: expected {low} to {high} classes, found {len(names)}")
+            raise PipelineError(f"{self.raw.where}: expected {low} to {high} classes, found {len(names)}")
         if len(set(names)) != len(names):
             twice = next(name for name in names if names.count(name) > 1)
-            raise PipelineError(f"{self.raw.source}: expected each class once, found {twice!r} twice")
+            raise PipelineError(f"{self.raw.where}: expected each class once, found {twice!r} twice")
         if self.images.size is not None and len(self.images.size) != 2:
             raise PipelineError(f"{self.where}.size: expected [height, width], found {list(self.images.size)}")
         for split, known in zip(SPLITS, self.raw.known or (), strict=False):
             if self.raw.splits[split].count != known:
                 raise PipelineError(
                     f"{self.where}.source: {self.raw.dataset}: expected the {known} images of its {split} split, found "
-                    f"{self.raw.splits[split].count} ({self.raw.source}): a part of it, or another data set, of which "
+                    f"{self.raw.splits[split].count} ({self.raw.where}): a part of it, or another data set, of which "
                     "parquet:<folder> or the like says how its files lie"
                 )
         self._digest = hashlib.sha256()
@@ -73,9 +73,7 @@ class Checked:
         for split, counts in self.counts.items():
             if len(empty := np.flatnonzero(counts == 0)):
                 names = ", ".join(self.raw.class_names[label] for label in empty[:8])
-                raise PipelineError(
-                    f"{self.raw.source}: expected {split} images of every class, found none of: {names}"
-                )
+                raise PipelineError(f"{self.raw.where}: expected {split} images of every class, found none of: {names}")
         source = self.raw.source
         if self.was_resized:
             source += f"; resized to {self.shape[0]}x{self.shape[1]} (bilinear, antialiased)"
@@ -112,7 +110,7 @@ class Checked:
                 )
         if 2 * self.in_both > rows.total():
             raise PipelineError(
-                f"{self.raw.source}: expected other images in the test split than in the training split, found "
+                f"{self.raw.where}: expected other images in the test split than in the training split, found "
                 f"{self.in_both} of {rows.total()} in both"
             )
 
