@@ -1,5 +1,6 @@
 """`make study` on images of one's own: numbers that fit them, and nothing left where they are wrong."""
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,27 @@ def test_an_npz_and_a_published_set_need_no_link(folder: Path) -> None:
     assert Study("pairs").value("images")["source"] == "npz:sets/pairs.npz"
     make_study("digital", images="digits")
     assert Study("digital").value("images") == {"source": "digits", "test_share": 0.2}
+
+
+def test_the_cost_tells_what_the_choice_of_a_step_size_takes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of 25 classes, whose originals are attacked towards three: small steps take up to `max_steps` passes each."""
+    (folder / "data/raw").mkdir(parents=True)
+    images, labels = RANDOM.integers(0, 256, (750, 8, 8), np.uint8), np.arange(750) % 25
+    np.savez(folder / "data/raw/many.npz", images=images, labels=labels)
+    make_study("many", images="many.npz")
+    study = Study("many")
+    assert study.value("attack_trials.targets") == 3
+    climbs = [4.375, 8.75, 17.5, 35, 70, 140, 280, 560, 1000, 1000]  # 0.7 over 0.16, its half, ...
+    assert trial.passes_to_choose(study) == pytest.approx(sum(climbs) + 10)
+    found = re.search(r"about (\d+) (\w+), of which choose_steps takes up to (\d+) seconds", capsys.readouterr().out)
+    assert found
+    assert int(found[3]) >= 1
+    study.params["attack_trials"] |= {"originals": 10**6}
+    many = re.search(
+        r"about (\d+) hours, of which choose_steps takes up to (\d+) hours", trial.cost(study, (1, 8, 8), 25, 600)
+    )
+    assert many
+    assert int(many[1]) - 1 <= int(many[2]) <= int(many[1])
 
 
 NETS = """
