@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from pipeline.artifacts.raw.survey import look
 from pipeline.artifacts.raw.wanted import Images
 from pipeline.errors import PipelineError
 from pipeline.metrics.splits import validation_mask
-from pipeline.new_study import make_study
+from pipeline.new_study import main, make_study
 from pipeline.params import with_values
 from pipeline.proposal import numbers, shape_for
 from pipeline.stages import prepare_images
@@ -244,6 +245,41 @@ def test_a_classifier_that_is_wrong_leaves_nothing(folder: Path, kind: str, monk
         make_study("mine", classifier=f"{folder.parent}/{classifier}" if ":" in classifier else classifier, **given)
     assert "\n" not in str(caught.value)
     assert {path for path in folder.rglob("*") if path.name not in ("data", "raw")} == before
+
+
+MISUSED = {
+    "a taken name": (["demo"], "studies/demo: expected a new name, found a study of that name"),
+    "a slash": (["a/b"], "NAME: expected a name of the letters a-z, digits, _ and -, found 'a/b'"),
+    "no images": (["mine", "--images", "../gone"], "IMAGES: expected a source, or a path here or in data/raw"),
+    "no function": (
+        ["mine", "--images", "../flowers", "--classifier", "../our_nets.py:gone", "--weights", "../w.pt"],
+        "studies/mine/params.yaml: classifier.build: expected a function 'gone' in our_nets, found None",
+    ),
+    "a whole model": (
+        ["mine", "--images", "../flowers", "--classifier", "../our_nets.py:make", "--weights", "../model.pt"],
+        "../model.pt: expected a state_dict, found a pickle of other things (a whole model?)",
+    ),
+    "no classifier": (["mine", "--images", "../flowers", "--mean", "0.5"], "CLASSIFIER: missing; expected what builds"),
+}
+
+
+@pytest.mark.parametrize("kind", MISUSED)
+def test_misuse_is_one_line_and_exit_code_1(
+    folder: Path, kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words, said = MISUSED[kind]
+    (folder.parent / "our_nets.py").write_text(NETS)
+    torch.save(WEIGHTS, folder.parent / "w.pt")
+    torch.save(nn.Linear(2, 2), folder.parent / "model.pt")
+    before = sorted(folder.rglob("*"))
+    monkeypatch.setattr(sys, "argv", ["new_study", *words])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {said}")
+    assert error.count("\n") == 1
+    assert sorted(folder.rglob("*")) == before
 
 
 @pytest.mark.parametrize(("given", "words"), [("weights", "CLASSIFIER: missing"), ("classifier", "IMAGES: missing")])
