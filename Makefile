@@ -22,7 +22,8 @@ reproduce: $(READY)  ## the studies that params.yaml lists, and their comparison
 
 study: $(READY)  ## make study NAME=mine [IMAGES=folder] [CLASSIFIER=nets.py:make WEIGHTS=file] [FROM=digits]: a new study
 	$(BIN)/python -m pipeline.new_study $(NAME) $(FROM) $(if $(IMAGES),--images "$(IMAGES)") \
-	$(if $(CLASSIFIER),--classifier "$(CLASSIFIER)") $(if $(WEIGHTS),--weights "$(WEIGHTS)")
+	$(if $(CLASSIFIER),--classifier "$(CLASSIFIER)") $(if $(WEIGHTS),--weights "$(WEIGHTS)") \
+	$(if $(MEAN),--mean $(MEAN)) $(if $(STD),--std $(STD))
 
 studies: $(READY)  ## studies/pipeline.yaml and the params' schema into every study
 	$(BIN)/python -m pipeline.new_study --refresh

@@ -1,4 +1,5 @@
-"""Make a new study, or refresh all: `make study NAME=mine [IMAGES=... [CLASSIFIER=... WEIGHTS=...]]`, `make studies`.
+"""Make a new study, or refresh all: `make study NAME=mine [IMAGES=... [CLASSIFIER=...
+WEIGHTS=... [MEAN=... STD=...]]]`, `make studies`.
 
 Reads:  the params file of the study to start from; studies/pipeline.yaml; with --images each of the images, once; of a
         classifier that is brought the module and the weights, which are copied.
@@ -9,16 +10,18 @@ Writes: studies/<name>/params.yaml and dvc.yaml, and a link in the folder of raw
 import argparse
 import re
 import shutil
+from collections.abc import Sequence
+from copy import copy
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.artifacts.files import replacing
+from pipeline.artifacts.images import Split
 from pipeline.artifacts.raw.survey import link, located, look
 from pipeline.artifacts.raw.wanted import Images
 from pipeline.bringing import bring, look_at_classifier
 from pipeline.errors import PipelineError
-from pipeline.own_files import weights_file
 from pipeline.params import with_values
 from pipeline.proposal import longer, numbers, shape_for
 from pipeline.stages.command import command
@@ -32,17 +35,26 @@ SCHEMA = STUDIES / "params.schema.json"
 NAMED = 30  # classes that are told by name
 
 
-def make_study(name: str, start: str = "", images: str = "", classifier: str = "", weights: str = "") -> None:
+def make_study(
+    name: str,
+    start: str = "",
+    images: str = "",
+    classifier: str = "",
+    weights: str = "",
+    mean: Sequence[float] = (),
+    std: Sequence[float] = (),
+) -> None:
     """A study with the params of another: `digits`, or, on images of its own, `demo` with numbers that fit them.
 
-    images : a source as in a params file, or a path. classifier, weights : one that is brought, see `bring`.
+    images : a source as in a params file, or a path. classifier, weights, mean, std : one that is brought, see `bring`.
 
-    Raises PipelineError if it is there already, something is wrong with the images, or one is given without the other.
+    Raises PipelineError if it is there already, something is wrong with the images or the classifier, or one is given
+    without the other.
     """
     folder = STUDIES / checked_name(name, "NAME")
     if folder.exists():
         raise PipelineError(f"{folder}: expected a new name, found a study of that name")
-    if weights and not classifier:
+    if (weights or mean or std) and not classifier:
         raise PipelineError("CLASSIFIER: missing; expected what builds the network of these WEIGHTS: nets.py:function")
     if classifier and not images:
         raise PipelineError("IMAGES: missing; expected the images of this CLASSIFIER: a folder, a file or a source")
@@ -54,7 +66,7 @@ def make_study(name: str, start: str = "", images: str = "", classifier: str = "
         raise PipelineError(f"{begin.file}: expected one line 'study: {start}', found {count}")
     fitted: Fitted | None = None
     try:
-        brought = bring(folder, classifier, weights) if classifier else None
+        brought = bring(folder, classifier, weights, mean, std) if classifier else None
         if images:
             named, fitted = on_images(begin, named, name, images, bool(brought))
         if brought:
@@ -63,9 +75,8 @@ def make_study(name: str, start: str = "", images: str = "", classifier: str = "
         for file, content in (("params.yaml", named), ("dvc.yaml", PIPELINE.read_text(encoding="utf-8"))):
             with replacing(folder / file) as part:
                 part.write_text(content, encoding="utf-8")
-        if fitted and brought:
-            study = Study(name)
-            look_at_classifier(folder, weights_file(study), fitted.shape, fitted.classes)
+        if fitted and fitted.validation:
+            look_at_classifier(Study(name), fitted.validation, fitted.classes)
         if fitted:
             print(cost(Study(name), fitted.shape, fitted.classes, fitted.training_images))
     except BaseException:
@@ -81,12 +92,14 @@ def make_study(name: str, start: str = "", images: str = "", classifier: str = "
 class Fitted(NamedTuple):
     """The images of a new study, as its classifier gets them: shape (c, h, w), number of classes and to train on.
 
+    validation : some of the validation images, where the classifier is brought.
     link : that was made to them, among the raw files.
     """
 
     shape: tuple[int, int, int]
     classes: int
     training_images: int
+    validation: Split | None
     link: Path | None
 
 
@@ -99,9 +112,14 @@ def on_images(start: Study, text: str, name: str, images: str, brought: bool) ->
     source, target = located(images, name)
     linked = link(source, target) if target else None
     try:
-        found = look(Images(source), name, "images")
-        fit = shape_for(found.sizes, found.channels, brought)
-        values = numbers(fit.shape, found.class_names, found.counts)
+        asked = copy(start)
+        asked.params = {**start.params, "images": {"source": source}}
+        found = look(Images(source), asked.source, "images", start.seed, keep=brought)
+        try:
+            fit = shape_for(found.sizes, found.channels, brought)
+            values = numbers(fit.shape, found.class_names, found.counts)
+        except PipelineError as error:
+            raise PipelineError(f"{found.where}: {error}") from None
     except BaseException as error:
         if linked:
             linked.unlink()
@@ -117,6 +135,11 @@ def on_images(start: Study, text: str, name: str, images: str, brought: bool) ->
     )
     shown, more = found.class_names[:NAMED], len(found.class_names) - NAMED
     print(f"labels 0, 1, ...: {', '.join(shown)}{f' and {more} more' if more > 0 else ''}")
+    if found.in_both:
+        print(
+            f"{found.in_both} of {sum(found.counts['test'])} test images are training images too: the report will say "
+            "so; above half of them prepare_images would refuse"
+        )
     if linked:
         print(f"{linked}: a link to {target}")
     if fit.size:
@@ -134,7 +157,8 @@ def on_images(start: Study, text: str, name: str, images: str, brought: bool) ->
     text = with_values(text, {"images": {k: v for k, v in asdict(block).items() if v is not None}, **given})
     text = re.sub(r"^(classifier:)", r"\n\1", text, flags=re.MULTILINE)
     text = re.sub(r"\A(# yaml.*\n)#.*\n", rf"\1{COMMENT}\n", text)
-    return text, Fitted(fit.shape, len(found.class_names), sum(found.counts["train"]), linked)
+    some = found.validation(block) if brought else None
+    return text, Fitted(fit.shape, len(found.class_names), sum(found.counts["train"]), some, linked)
 
 
 def refresh() -> None:
@@ -157,12 +181,20 @@ def main() -> None:
         "--classifier", default="", help="what builds one's own: nets.py:function, or package.module:function"
     )
     parser.add_argument("--weights", default="", help="the file of its weights: safetensors, or a state_dict")
+    for word in ("mean", "std"):
+        parser.add_argument(
+            f"--{word}",
+            nargs="+",
+            type=float,
+            default=[],
+            help=f"{word} by channel of the images in [0, 1] that it takes",
+        )
     parser.add_argument("--refresh", action="store_true", help="bring the present studies up to date instead")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     words = parser.parse_args()
     if not words.refresh and not words.name:
         parser.error("expected a NAME: make study NAME=mine")
-    given = words.name, words.start, words.images, words.classifier, words.weights
+    given = words.name, words.start, words.images, words.classifier, words.weights, words.mean, words.std
     command(refresh if words.refresh else lambda: make_study(*given), words.debug, [])
 
 

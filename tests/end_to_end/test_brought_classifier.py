@@ -90,13 +90,13 @@ def brought(tree: Tree, theirs: Path) -> Tree:
     torch.save({"epoch": 8, "state_dict": weights}, theirs / "weights.pt")
     given = {"images": "flowers", "classifier": "nets.py:make", "weights": "weights.pt"}
     words = [word for name, file in given.items() for word in (f"--{name}", str(theirs / file))]
-    said = tree.run(sys.executable, "-m", "pipeline.new_study", "mine", "tiny", *words)
+    scaling = ["--mean", *["0.5"] * 3, "--std", *["0.5"] * 3]
+    said = tree.run(sys.executable, "-m", "pipeline.new_study", "mine", "tiny", *words, *scaling)
     assert "nets:make: 811 weights; takes these images, and gives logits of 3 classes" in said
     new = Tree.at(tree.folder, "mine")
     (new.params_file.parent / "small.py").write_text(SMALL)
 
     def edit(params: Any) -> None:
-        params["classifier"]["normalization"] = {"mean": [0.5] * 3, "std": [0.5] * 3}
         params["other_attacks"] = {"fgsm": {}, "small": {}}
 
     new.change(edit)

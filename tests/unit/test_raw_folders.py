@@ -112,7 +112,7 @@ def test_wrong_folders_are_named(raw: Path, tmp_path: Path, kind: str) -> None:
         (raw / "test").rename(tmp_path / "gone too")
         (tmp_path / "lone").rename(raw / "train")
         more["test_share"] = 0.2
-        words = "expected test images of every class, found none of: a"
+        words = f"{raw}: expected test images of every class, found none of: a"
     with pytest.raises(PipelineError, match=words):
         stored(tmp_path, "folder:mine", **more)
     assert not (tmp_path / "images.h5").exists()
@@ -186,7 +186,12 @@ ARRAYS: dict[str, tuple[dict[str, Any], str]] = {
     "names": ({"images": None, "other": np.zeros(3)}, "expected arrays train_images, .* found labels, other"),
     "one split": ({"x_train": np.zeros((4, 8, 8), np.uint8), "y_train": np.arange(4)}, "arrays of the test split too"),
     "objects": ({"labels": np.array([{}, 1, 2, 3], object)}, "expected an .npz of plain arrays, found Python objects"),
-    "one class": ({"labels": np.zeros(4, int)}, "expected 2 to 256 classes, found 1"),
+    "one class": ({"labels": np.zeros(4, int)}, "mine.npz: expected 2 to 256 classes, found 1"),
+    "a gap": (
+        {"labels": np.array([0, 2, 4, 4])},
+        "mine.npz: expected each of the labels 0 to 4, found none of: 1, 3: number",
+    ),
+    "a large label": ({"labels": np.array([0, 1, 0, 10**12])}, "labels 0 to 1000000000000, found none of: 2, 3, 4"),
     "below": ({"labels": np.array([0, 1, 0, -1])}, "expected a label below 2, found -1"),
 }
 
@@ -261,8 +266,9 @@ def rgb_of_16_bits() -> bytes:
 def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
     """30 MB of pixels, in files of a few bytes."""
     flat = [saved(Image.new("RGB", (100, 100), (n % 256, n // 256, 0))) for n in range(1000)]
-    for number, content in enumerate(flat):
-        path = tmp_path / f"mine/{number % 2}/{number}.png"
+    # Kept, for Python's table of names may double, by megabytes, at any new one.
+    paths = [tmp_path / f"mine/{number % 2}/{number}.png" for number in range(len(flat))]
+    for path, content in zip(paths, flat, strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     tracemalloc.start()

@@ -171,5 +171,5 @@ def test_images_that_stand_twice_are_counted_and_a_test_split_of_them_refused(ra
     description, _ = stored(tmp_path, "parquet:mine")
     assert (description.repeated_train_images, description.test_images_in_train) == (1, 1)
     shard(raw / "test.parquet", [*train[:3], test[3]], [1, 0, 1, 0])
-    with pytest.raises(PipelineError, match=r"expected other images in the test split .* found 3 of 4 in both"):
+    with pytest.raises(PipelineError, match=r"mine: expected other images in the test split .* found 3 of 4"):
         stored(tmp_path, "parquet:mine")

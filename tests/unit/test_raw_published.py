@@ -3,9 +3,12 @@
 import bz2
 import gzip
 import hashlib
+import inspect
 import pickle
 import re
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from pipeline.artifacts.raw import idx, torchvision_sets
 from pipeline.artifacts.raw.download import download
 from pipeline.errors import PipelineError
 from tests.raw import encoded, shard, stored
+from tests.root import ROOT
 
 COUNT = 26  # images of each split: one of each letter
 TEN = [number % 10 for number in range(COUNT)]
@@ -224,10 +228,10 @@ def test_files_of_torchvision_that_are_wrong_are_named(
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ("torchvision:Nonsense", "expected torchvision:<class> as CIFAR10, .*; found no 'Nonsense'"),
+        ("torchvision:Nonsense", "expected torchvision:<class>, .*, as CIFAR10, .*; found 'Nonsense'"),
         ("torchvision:EMNIST", "expected one of: torchvision:EMNIST/balanced, .*; found 'torchvision:EMNIST'"),
-        ("torchvision:FakeData", "expected a class with a train and a test split"),
-        ("torchvision:KMNIST/letters", "expected a class with a train and a test split"),
+        ("torchvision:FakeData", "expected torchvision:<class>, a class with a train and a test split"),
+        ("torchvision:KMNIST/letters", "expected torchvision:<class>, a class with a train and a test split"),
         ("torchvision", "images.source: expected one of: digits, mnist"),
         ("digits:x", "images.source: expected one of: digits, mnist"),
         ("folder", "images: expected a path, as folder:<path>; found 'folder'"),
@@ -241,6 +245,22 @@ def test_sources_that_are_none_are_refused(raw: Path, tmp_path: Path, source: st
     with pytest.raises(PipelineError, match=words):
         stored(tmp_path, source)
     assert not list(raw.iterdir())
+
+
+def test_the_classes_that_are_served_are_torchvisions() -> None:
+    """EMNIST hides the download among other arguments, and is served by name. All known counts are of these."""
+    kinds = {name: kind for name, kind in vars(torchvision.datasets).items() if isinstance(kind, type)}
+    taken = {name: set(inspect.signature(kind).parameters) for name, kind in kinds.items()}
+    served = {name for name, words in taken.items() if "download" in words and words & {"train", "split"}}
+    assert served | {"EMNIST"} == torchvision_sets.CLASSES
+    assert {name.partition("/")[0] for name in torchvision_sets.KNOWN} <= torchvision_sets.CLASSES
+
+
+def test_a_class_that_is_none_is_refused_before_torchvision_is_imported() -> None:
+    refuse = "from tests.raw import stored; from pathlib import Path; stored(Path(), 'torchvision:MNSIT')"
+    ended = "import sys; sys.excepthook = lambda _, error, __: print(error, 'torchvision' in sys.modules); "
+    said = subprocess.run([sys.executable, "-c", ended + refuse], cwd=ROOT, capture_output=True, text=True).stdout
+    assert said.endswith("found 'MNSIT' False\n")
 
 
 def test_cifar10_comes_from_parquet_or_torchvisions_files(

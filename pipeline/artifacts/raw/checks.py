@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +15,47 @@ from pipeline.artifacts.raw.wanted import SMALLEST, Images
 from pipeline.errors import PipelineError
 
 CLASSES = (2, 256)  # labels are stored as uint8
+
+
+@dataclass
+class Twice:
+    """Counts rows that stand twice, by the checksums of their pixels.
+
+    where : names all of the images in messages.
+    repeated : training images that are the same as one before them. in_both : test images that are training images.
+    """
+
+    where: str
+    repeated: int = 0
+    in_both: int = 0
+    seen: dict[str, dict[bytes, str]] = field(default_factory=lambda: {split: {} for split in SPLITS})
+
+    def rows(self, split: str, rows: Iterable[Row]) -> Iterator[tuple[Row, bytes]]:
+        """The rows of a split, train first, each with its checksum.
+
+        Raises PipelineError, after the last, if most images of a file were in one before it, or most test images are
+        training images.
+        """
+        found: Counter[str] = Counter()
+        again: Counter[str] = Counter()  # rows of a file that stand in one before it
+        for row in rows:
+            key = hashlib.blake2b(row.image.tobytes() + str(row.image.shape).encode(), digest_size=8).digest()
+            self.repeated += split == "train" and key in self.seen[split]
+            self.in_both += split == "test" and key in self.seen["train"]
+            found[row.part] += 1
+            again[row.part] += self.seen[split].setdefault(key, row.part) != row.part
+            yield row, key
+        for part in found:
+            if 2 * again[part] > found[part]:
+                raise PipelineError(
+                    f"{part}: expected other rows than those of the files before it, found the same twice: "
+                    f"{again[part]} of its {found[part]}"
+                )
+        if 2 * self.in_both > found.total():
+            raise PipelineError(
+                f"{self.where}: expected other images in the test split than in the training split, found "
+                f"{self.in_both} of {found.total()} in both"
+            )
 
 
 @dataclass
@@ -35,28 +76,25 @@ class Checked:
     seed: int = 0
     shape: tuple[int, ...] = ()
     was_resized: bool = False
-    repeated: int = 0
-    in_both: int = 0
-    seen: dict[str, dict[bytes, str]] = field(default_factory=lambda: {split: {} for split in SPLITS})
     counts: dict[str, NDArray[np.int64]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         names, low, high = self.raw.class_names, *CLASSES
         if not low <= len(names) <= high:
-            raise PipelineError(f"{self.raw.source}: expected {low} to {high} classes, found {len(names)}")
+            raise PipelineError(f"{self.raw.where}: expected {low} to {high} classes, found {len(names)}")
         if len(set(names)) != len(names):
             twice = next(name for name in names if names.count(name) > 1)
-            raise PipelineError(f"{self.raw.source}: expected each class once, found {twice!r} twice")
+            raise PipelineError(f"{self.raw.where}: expected each class once, found {twice!r} twice")
         if self.images.size is not None and len(self.images.size) != 2:
             raise PipelineError(f"{self.where}.size: expected [height, width], found {list(self.images.size)}")
         for split, known in zip(SPLITS, self.raw.known or (), strict=False):
             if self.raw.splits[split].count != known:
                 raise PipelineError(
                     f"{self.where}.source: {self.raw.dataset}: expected the {known} images of its {split} split, found "
-                    f"{self.raw.splits[split].count} ({self.raw.source}): a part of it, or another data set, of which "
+                    f"{self.raw.splits[split].count} ({self.raw.where}): a part of it, or another data set, of which "
                     "parquet:<folder> or the like says how its files lie"
                 )
-        self._digest = hashlib.sha256()
+        self._digest, self.twice = hashlib.sha256(), Twice(self.raw.where)
 
     def streams(self) -> dict[str, Stream]:
         """Both splits, train first, to be taken in that order; each mixed, if its classes come one after the other."""
@@ -73,9 +111,7 @@ class Checked:
         for split, counts in self.counts.items():
             if len(empty := np.flatnonzero(counts == 0)):
                 names = ", ".join(self.raw.class_names[label] for label in empty[:8])
-                raise PipelineError(
-                    f"{self.raw.source}: expected {split} images of every class, found none of: {names}"
-                )
+                raise PipelineError(f"{self.raw.where}: expected {split} images of every class, found none of: {names}")
         source = self.raw.source
         if self.was_resized:
             source += f"; resized to {self.shape[0]}x{self.shape[1]} (bilinear, antialiased)"
@@ -86,44 +122,22 @@ class Checked:
             class_names=self.raw.class_names,
             source=source,
             source_checksum=self.raw.checksum or self._digest.hexdigest(),
-            repeated_train_images=self.repeated,
-            test_images_in_train=self.in_both,
+            repeated_train_images=self.twice.repeated,
+            test_images_in_train=self.twice.in_both,
         )
 
     def _rows(self, split: str) -> Iterator[tuple[NDArray[np.uint8], int]]:
         counts = self.counts[split] = np.zeros(len(self.raw.class_names), np.int64)
-        rows: Counter[str] = Counter()
-        again: Counter[str] = Counter()  # rows of a file that stand in one before it
-        for row in self.raw.splits[split].read():
+        for row, key in self.twice.rows(split, self.raw.splits[split].read()):
             check_label(row, len(counts))
             counts[row.label] += 1
-            key = hashlib.blake2b(row.image.tobytes() + str(row.image.shape).encode(), digest_size=8).digest()
-            self.repeated += split == "train" and key in self.seen[split]
-            self.in_both += split == "test" and key in self.seen["train"]
-            rows[row.part] += 1
-            again[row.part] += self.seen[split].setdefault(key, row.part) != row.part
             self._digest.update(key + row.label.to_bytes(2, "big"))
             yield self._fitted(row), row.label
-        for part in rows:
-            if 2 * again[part] > rows[part]:
-                raise PipelineError(
-                    f"{part}: expected other rows than those of the files before it, found the same twice: "
-                    f"{again[part]} of its {rows[part]}"
-                )
-        if 2 * self.in_both > rows.total():
-            raise PipelineError(
-                f"{self.raw.source}: expected other images in the test split than in the training split, found "
-                f"{self.in_both} of {rows.total()} in both"
-            )
 
     def _fitted(self, row: Row) -> NDArray[np.uint8]:
         """(c, h, w), resized and converted as the study says; PipelineError if it is not as the first was then."""
-        image = row.image
-        if self.images.size is not None and image.shape[:2] != self.images.size:
-            image, self.was_resized = resized(image, *self.images.size), True
-        if self.images.channels is not None:
-            image = with_channels(image, self.images.channels)
-        image = image[..., None] if image.ndim == 2 else image
+        image = fitted(row.image, self.images)
+        self.was_resized |= image.shape[:2] != row.image.shape[:2]
         if not self.shape:
             self.shape = image.shape
             if min(image.shape[:2]) < SMALLEST:
@@ -143,6 +157,15 @@ class Checked:
                 f"all as gray or as RGB with {self.where}.channels: 1 or 3"
             )
         return np.ascontiguousarray(image.transpose(2, 0, 1))
+
+
+def fitted(image: NDArray[np.uint8], images: Images) -> NDArray[np.uint8]:
+    """(h, w, c) of an image (h, w) or (h, w, 3): resized and converted as the study says."""
+    if images.size is not None and image.shape[:2] != images.size:
+        image = resized(image, *images.size)
+    if images.channels is not None:
+        image = with_channels(image, images.channels)
+    return image[..., None] if image.ndim == 2 else image
 
 
 def _size(image: NDArray[np.uint8]) -> str:

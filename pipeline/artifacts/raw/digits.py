@@ -26,6 +26,7 @@ def read(wanted: Wanted) -> Raw:
     labels = bunch.target.astype(np.uint8)
     test = drawn_for_test(labels, wanted.share(), wanted.random)
     return Raw(
+        where="digits",
         dataset="digits",
         class_names=tuple(map(str, range(10))),
         source="scikit-learn's bundled digits (UCI), 8x8",

@@ -52,7 +52,8 @@ def read(wanted: Wanted) -> Raw:
     source = f"image folder {wanted.name} ({', '.join(endings)})"
     if "test" in roots and roots["test"].name.lower() != "test":
         source += f", {roots['test'].name}/ as the test split"
-    return Raw(wanted.name, tuple(names), source, {split: _rows(found) for split, found in splits.items()})
+    rows = {split: _rows(found) for split, found in splits.items()}
+    return Raw(str(wanted.path), wanted.name, tuple(names), source, rows)
 
 
 def _roots(path: Path) -> dict[str, Path]:

@@ -59,6 +59,7 @@ def read(wanted: Wanted) -> Raw:
     given = wanted.images.class_names
     _, names = numbered([*labels["train"].tolist(), *labels["test"].tolist()], given, str(wanted.path))
     return Raw(
+        where=str(wanted.path),
         dataset=wanted.name,
         class_names=names,
         source="MNIST idx files" if published else f"idx files of {wanted.name}",

@@ -88,7 +88,7 @@ def _read(file: Any, wanted: Wanted) -> Raw:
             splits[split] = rows_of(images[split], mine, f"{wanted.path}: {split}")
     if not alone:
         wanted.no_share()
-    return Raw(wanted.name, names, f"arrays of {wanted.path.name}", splits)
+    return Raw(str(wanted.path), wanted.name, names, f"arrays of {wanted.path.name}", splits)
 
 
 def _keys(file: Any, split: str) -> tuple[str, str] | None:

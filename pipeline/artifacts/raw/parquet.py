@@ -71,7 +71,8 @@ def read(wanted: Wanted, names: tuple[str, ...] | None = None) -> Raw:
             for split in ("train", "test")
         }
     encodings = sorted({_encoding(table) for table in tables.values()})
-    return Raw(wanted.name, class_names, f"Parquet files of {wanted.name} ({', '.join(encodings)} encoded)", splits)
+    source = f"Parquet files of {wanted.name} ({', '.join(encodings)} encoded)"
+    return Raw(str(wanted.path), wanted.name, class_names, source, splits)
 
 
 @dataclass(frozen=True)

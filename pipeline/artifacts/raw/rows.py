@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,11 +51,13 @@ class Rows:
 class Raw:
     """All that a source says.
 
+    where : the file, or folder, of them all, for messages.
     source : in words, where the images came from.
     checksum : of the source; empty: that of the rows themselves.
     known : how many images train and test split of this data set have, if that is known.
     """
 
+    where: str
     dataset: str
     class_names: tuple[str, ...]
     source: str
@@ -88,7 +91,7 @@ def numbered(labels: Sequence[Any], names: tuple[str, ...] | None, where: str) -
 
     names : in the order of the numbers; if None, texts are numbered in their order, and numbers are their own names.
 
-    Raises PipelineError if a label is neither a whole number nor a text.
+    Raises PipelineError if a label is neither a whole number nor a text, or numbers that are names leave some out.
     """
     if all(isinstance(label, str) for label in labels) and len(labels):
         known = names or tuple(sorted(set(labels)))
@@ -101,7 +104,16 @@ def numbered(labels: Sequence[Any], names: tuple[str, ...] | None, where: str) -
         if not isinstance(label, int | np.integer):
             raise PipelineError(f"{where}: row {row}: expected a whole number or a text as label, found {label!r}")
     found = [int(label) for label in labels]
-    return found, names or tuple(map(str, range(1 + max(found, default=-1))))
+    if names:
+        return found, names
+    present, most = {number for number in found if number >= 0}, max(found, default=-1)
+    if len(present) <= most:
+        absent = islice((number for number in range(most) if number not in present), 8)
+        raise PipelineError(
+            f"{where}: expected each of the labels 0 to {most}, found none of: {', '.join(map(str, absent))}: number "
+            "the classes anew"
+        )
+    return found, tuple(map(str, range(1 + most)))
 
 
 def check_label(row: Row, classes: int) -> None:

@@ -16,11 +16,19 @@ from pipeline.errors import PipelineError
 # Images of train and test split as published. Of another class torchvision's own checks must do.
 KNOWN = {
     "CIFAR10": (50000, 10000), "CIFAR100": (50000, 10000), "FashionMNIST": (60000, 10000), "GTSRB": (26640, 12630),
-    "KMNIST": (60000, 10000), "MNIST": (60000, 10000), "QMNIST": (60000, 60000), "STL10": (5000, 8000),
-    "SVHN": (73257, 26032), "USPS": (7291, 2007),
+    "KMNIST": (60000, 10000), "MNIST": (60000, 10000), "STL10": (5000, 8000), "SVHN": (73257, 26032),
+    "USPS": (7291, 2007),
     "EMNIST/balanced": (112800, 18800), "EMNIST/byclass": (697932, 116323), "EMNIST/bymerge": (697932, 116323),
     "EMNIST/digits": (240000, 40000), "EMNIST/letters": (124800, 20800), "EMNIST/mnist": (60000, 10000),
 }  # fmt: skip
+# All classes that take a split and can be downloaded; here so that another name is refused before torchvision is
+# imported, which takes seconds.
+CLASSES = frozenset({
+    "CIFAR10", "CIFAR100", "CLEVRClassification", "CelebA", "Country211", "DTD", "EMNIST", "FGVCAircraft",
+    "FashionMNIST", "Flowers102", "Food101", "GTSRB", "Imagenette", "KMNIST", "Kinetics", "Kitti", "LFWPairs",
+    "LFWPeople", "MNIST", "Middlebury2014Stereo", "MovingMNIST", "OxfordIIITPet", "PCAM", "PhotoTour", "Places365",
+    "RenderedSST2", "STL10", "SVHN", "StanfordCars", "USPS", "WIDERFace",
+})  # fmt: skip
 SPLITS = ("train", "test")
 # What reading files that are missing, cut off or no such files ends in.
 ERRORS = (RuntimeError, OSError, EOFError, ValueError, AssertionError, KeyError, IndexError, ImportError)
@@ -64,10 +72,11 @@ def read(wanted: Wanted) -> Raw:
     if not names:  # no class of torchvision's is without both
         names = list(map(str, range(1 + max(label for data in splits.values() for label in _labels(data)))))
     return Raw(
+        where=str(wanted.path),
         dataset=wanted.name,
         class_names=tuple(name.partition(" - ")[0] for name in names[first:]),  # "0 - zero"
         source=f"torchvision's {wanted.what}",
-        splits={split: _rows(data, first, f"{wanted.what}: {split}") for split, data in splits.items()},
+        splits={split: _rows(data, first, f"{wanted.path}: {wanted.what}: {split}") for split, data in splits.items()},
         known=KNOWN.get(wanted.what),
     )
 
@@ -92,23 +101,20 @@ def _rows(data: Any, first: int, where: str) -> Rows:
 
 def _maker(wanted: Wanted) -> Any:
     """A function (split, download) -> the set."""
+    name, _, variant = wanted.what.partition("/")
+    if name == "EMNIST" and wanted.what not in KNOWN:
+        splits = ", ".join(f"torchvision:{one}" for one in KNOWN if one.startswith("EMNIST/"))
+        raise PipelineError(f"{wanted.where}.source: expected one of: {splits}; found {wanted.images.source!r}")
+    if name not in CLASSES or (variant and name != "EMNIST"):
+        raise PipelineError(
+            f"{wanted.where}.source: expected torchvision:<class>, a class with a train and a test split, as "
+            f"{', '.join(KNOWN)}; found {wanted.what!r}"
+        )
     import torchvision.datasets  # seconds of start-up: only where nothing else has the data
     from torchvision.datasets.utils import check_integrity
 
-    name, _, variant = wanted.what.partition("/")
-    kind: Any = getattr(torchvision.datasets, name, None)
-    known = ", ".join(KNOWN)
-    if not isinstance(kind, type):
-        raise PipelineError(f"{wanted.where}.source: expected torchvision:<class> as {known}; found no {name!r}")
+    kind: Any = getattr(torchvision.datasets, name)
     parameters = inspect.signature(kind).parameters
-    if name == "EMNIST":
-        if wanted.what not in KNOWN:
-            splits = ", ".join(f"torchvision:{one}" for one in KNOWN if one.startswith("EMNIST/"))
-            raise PipelineError(f"{wanted.where}.source: expected one of: {splits}; found {wanted.images.source!r}")
-    elif variant or "download" not in parameters or not {"train", "split"} & set(parameters):
-        raise PipelineError(
-            f"{wanted.where}.source: expected a class with a train and a test split, as {known}; found {wanted.what!r}"
-        )
 
     def make(split: str, fetch: bool) -> Any:
         arguments: dict[str, Any] = {"split": variant} if variant else {}
