@@ -33,7 +33,7 @@ from pipeline.defenses.undefended import undefended
 from pipeline.errors import LeftOut, PipelineError
 from pipeline.models.dropout import sampling
 from pipeline.models.inference import for_inference, predict
-from pipeline.models.outside import Outside
+from pipeline.models.outside import Outside, check_outside
 from pipeline.registry import own_module
 from pipeline.stages import check_params, train_classifier
 from pipeline.studies import Study
@@ -230,6 +230,15 @@ def test_outputs_that_are_no_logits_of_the_images(project: Project, build: str, 
     message = project.refused()
     assert message.startswith(f"studies/tiny/params.yaml: classifier: {project.nets}:{build}: ")
     assert expected in message
+
+
+def test_a_few_images_all_right_are_not_taken_for_chance(project: Project) -> None:
+    """Four images can show no more than that."""
+    model, some = project.take(), images()[:4]
+    right = model(some).argmax(1).numpy()
+    assert check_outside(model, (some * 255).to(torch.uint8), right, 3, "it") == 1
+    with pytest.raises(PipelineError, match="no better than chance"):
+        check_outside(model, (some * 255).to(torch.uint8), np.array([*right[:2], *(2 - right[2:])]), 3, "it")
 
 
 @pytest.mark.parametrize(
