@@ -104,10 +104,10 @@ class Work:
             restarts=2, curve_restarts=1, draws=10, scored_draws=20, resubmissions=1, quiet=0.0,
             ascent={"method": "pgd", "steps": 10, "relative_step_size": 0.5}, shortest={"steps": 5},
         )  # fmt: skip
-        digest = hashlib.sha256()
+        digest, sizes = hashlib.sha256(), batching(self.device)
         for attempt in attack_defense(
-            target, None, self.images, self.labels.long(), batching(self.device).attack, settings,
-            each=partial(each_block, "attack"),
+            target, None, self.images, self.labels.long(), sizes.attack, settings,
+            each=partial(each_block, "attack"), blocks=sizes.adaptive,
         ):  # fmt: skip
             digest.update(attempt.images.numpy().tobytes())
         return digest.hexdigest()

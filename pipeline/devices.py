@@ -30,19 +30,23 @@ class Batching:
     attack, predict : images per pass, with input gradients and without. block : rows of an adversarial set that are
     made, kept and resumed together; at a block's end the batch drains to its slowest image. folded : images per pass
     when the passes of an ensemble are put into one batch; 0: a pass at a time, but in attacks on it, see `folding`.
-    memory_format : of images and convolutions.
+    adaptive : blocks at least of a run of an attack on a defense, for so many workers. memory_format : of images and
+    convolutions.
     """
 
     attack: int
     predict: int
     block: int
     folded: int
+    adaptive: int
     memory_format: torch.memory_format
 
 
 TABLE = {
-    "cpu": Batching(attack=256, predict=256, block=4500, folded=0, memory_format=torch.channels_last),
-    "cuda": Batching(attack=1024, predict=8192, block=45000, folded=1024, memory_format=torch.contiguous_format),
+    "cpu": Batching(attack=256, predict=256, block=4500, folded=0, adaptive=4, memory_format=torch.channels_last),
+    "cuda": Batching(
+        attack=1024, predict=8192, block=45000, folded=1024, adaptive=1, memory_format=torch.contiguous_format
+    ),
 }
 
 

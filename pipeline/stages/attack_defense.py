@@ -86,7 +86,7 @@ def attack_one(study: Study, loaded: Loaded, classifier: nn.Module, folder: Path
     name, device = loaded.name, study.device
     settings = settings_of(study, name, loaded.defense.randomized)
     images, labels, source_index = sampled_originals(study, settings.originals)
-    batch_size = batching(device, images.shape[1:]).attack
+    sizes = batching(device, images.shape[1:])
     target = target_of(study, loaded)
     originals = to_unit_interval(images, loaded.model)
     itself = loaded.defense.role is not None and _same(loaded.model, classifier)
@@ -100,10 +100,12 @@ def attack_one(study: Study, loaded: Loaded, classifier: nn.Module, folder: Path
 
         undefended = None if itself else classifier
         each = partial(each_block, f"attack {name}")
-        for attempt in attack_defense(target, undefended, images, labels, batch_size, settings, advance, each):
+        for attempt in attack_defense(
+            target, undefended, images, labels, sizes.attack, settings, advance, each, sizes.adaptive
+        ):
             frames.append(attempt_rows(attempt, originals, labels, source_index))
             found[attempt.attack] = attempt
-    checks = check_gradients(target, settings.draws, images[:CHECKED], labels[:CHECKED], batch_size)
+    checks = check_gradients(target, settings.draws, images[:CHECKED], labels[:CHECKED], sizes.attack)
     cost = multiply_adds(target.model(target.passes, "cost"), originals[:1]) / multiply_adds(classifier, originals[:1])
     about = {"dataset": study.name, "defense": name, "settings": settings.described(*images.shape[2:])}
     write_frame(folder / "examples.parquet", pd.concat(frames, ignore_index=True), "adaptive", about)

@@ -108,8 +108,12 @@ def test_no_draw_is_made_twice_and_what_is_not_surely_wrong_is_searched_on(
     assert len(again.originals) == int((~surely).sum()) > int((own > 100).sum())
 
 
-def test_blocks_are_small_equally_large_and_drawn_apart() -> None:
-    """So many passes fill a batch; where only votes are wanted, 16 images have theirs one after the other."""
+@pytest.mark.parametrize(("batch", "blocks"), [(60, 1), (1000, 4)])
+def test_blocks_are_small_equally_large_and_drawn_apart(batch: int, blocks: int) -> None:
+    """A batch at most: so many passes fill it; where only votes are wanted, 16 images have theirs one after the other.
+
+    Blocks are so many at least, of 64 passes each.
+    """
     _, target, images, labels, _ = planted(50)
     settings = settings_of(originals=50, sanity_originals=1, others={}, restarts=1)
     sizes: dict[tuple[Any, ...], list[int]] = {}
@@ -123,11 +127,11 @@ def test_blocks_are_small_equally_large_and_drawn_apart() -> None:
             results.append(function(block))
         return results
 
-    list(attack_defense(target, None, images, labels, 60, settings, each=each))
+    list(attack_defense(target, None, images, labels, batch, settings, each=each, blocks=blocks))
     for (kind, passes, *_), found in sizes.items():
         assert max(found) - min(found) <= 1
-        most = 60 // passes if kind is Run else max(60 // passes, 16)
-        assert len(found) == math.ceil(sum(found) / most)
+        most = batch // passes if kind is Run else max(batch // passes, 16)
+        assert len(found) == max(math.ceil(sum(found) / most), min(blocks, sum(found) * passes // 64, sum(found)))
     assert max(len(found) for found in sizes.values()) > 3
 
 

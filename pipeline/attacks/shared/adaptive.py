@@ -31,6 +31,7 @@ ROUNDING = 1e-6  # of a norm, as a share: x + d - x is not d
 LEAST = 1e-3  # of a budget, as a share, and of [0, 1]: what leaves either by more is no rounding
 SURELY = 3.0  # standard deviations of a vote's lead within which chance may have decided it
 VOTED = 16  # images of a block at least, where only votes are wanted
+WORTHWHILE = 64  # passes at once that a CPU is as fast with as with many, but for the smallest of networks
 IN_DOUBT = 10  # times the scored draws that then decide
 
 Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
@@ -89,6 +90,7 @@ def attack_defense(
     settings: AdaptiveSettings,
     advance: Callable[[str, int], object] = lambda what, count: None,
     each: Each = map,
+    blocks: int = 1,
 ) -> Iterator[Attempt]:
     """All attacks, one after the other.
 
@@ -99,6 +101,7 @@ def attack_defense(
     batch_size : passes at once; images of a block are as many fewer as a step has draws.
     advance : called with an attack's name and how many images were judged.
     each : calls `attacked` or `voted` with block after block and gives the results in order, as `map` does.
+    blocks : that images are cut into at least, where each then makes WORTHWHILE passes at once or more.
 
     An original that was broken within an epsilon is so within every larger one, and is not tried again, but at the
     budget against a randomized defense. Random numbers are named by attack, epsilon, run and block: one attack more
@@ -106,7 +109,7 @@ def attack_defense(
 
     Raises PipelineError as `attacks_of` does, or if an attack leaves its budget.
     """
-    attacker = _Attacker(target, images, labels, batch_size, settings, advance, each)
+    attacker = _Attacker(target, images, labels, batch_size, settings, advance, each, blocks)
     yield from attacker.attempts(undefended)
 
 
@@ -120,12 +123,13 @@ class _Attacker:
         settings: AdaptiveSettings,
         advance: Callable[[str, int], object],
         each: Each,
+        blocks: int,
     ) -> None:
         self.attacks = attacks_of(settings, "adaptive")
         self.left_out = settings.described(*images.shape[2:])["left_out"]
         self.target, self.labels, self.settings = target, labels, settings
         self.originals = to_unit_interval(images, target.learned)
-        self.batch_size, self.advance, self.each = batch_size, advance, each
+        self.batch_size, self.least_blocks, self.advance, self.each = batch_size, blocks, advance, each
 
     def attempts(self, undefended: nn.Module | None) -> Iterator[Attempt]:
         settings, budget = self.settings, self.settings.budget
@@ -332,9 +336,10 @@ class _Attacker:
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
     def blocks(self, rows: Tensor, passes: int, least: int = 1) -> Sequence[Tensor]:
-        """Rows in as few blocks as their size allows, all as large: none keeps the others waiting."""
+        """Rows in blocks of a batch at most, all as large: none keeps the others waiting."""
         size = max(self.batch_size // passes, min(least, self.batch_size), 1)
-        return rows.tensor_split(math.ceil(len(rows) / size))
+        wanted = min(self.least_blocks, len(rows) * passes // WORTHWHILE, len(rows))
+        return rows.tensor_split(max(math.ceil(len(rows) / size), wanted))
 
     def within(self, attempt: Attempt, epsilon: float) -> Tensor:
         """Which images lie within epsilon of their originals, bool (m,)."""
