@@ -20,7 +20,7 @@ reproduce: $(READY)  ## the studies that params.yaml lists, and their comparison
 	$(BIN)/dvc repro
 	@echo "The reports: $(CURDIR)/reports/index.html"
 
-study: $(READY)  ## make study NAME=mine [IMAGES=folder] [CLASSIFIER=nets.py:make WEIGHTS=file] [FROM=digits]: a new study
+study: $(READY)  ## make study NAME=mine [IMAGES=folder] [CLASSIFIER=nets.py:make WEIGHTS=file [MEAN=".5" STD=".2"]] [FROM=digits]: a new study
 	$(BIN)/python -m pipeline.new_study $(NAME) $(FROM) $(if $(IMAGES),--images "$(IMAGES)") \
 	$(if $(CLASSIFIER),--classifier "$(CLASSIFIER)") $(if $(WEIGHTS),--weights "$(WEIGHTS)") \
 	$(if $(MEAN),--mean $(MEAN)) $(if $(STD),--std $(STD))

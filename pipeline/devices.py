@@ -30,8 +30,8 @@ class Batching:
     attack, predict : images per pass, with input gradients and without. block : rows of an adversarial set that are
     made, kept and resumed together; at a block's end the batch drains to its slowest image. folded : images per pass
     when the passes of an ensemble are put into one batch; 0: a pass at a time, but in attacks on it, see `folding`.
-    adaptive : blocks at least of a run of an attack on a defense, for so many workers. memory_format : of images and
-    convolutions.
+    adaptive : into so many blocks at least a run of an attack on a defense is cut, for as many workers to have one.
+    memory_format : of images and convolutions.
     """
 
     attack: int

@@ -36,8 +36,8 @@ def cost(study: Study, shape: tuple[int, int, int], classes: int, training_image
     choosing = tried * passes_to_choose(study) / rate_of_tried
     return (
         f"measured: {rate:.0f} images/s through the classifier and back; the study: {2 * rows + others} adversarial "
-        f"images, about {_lasting(passes / rate + choosing + STARTS)}, of which choose_steps takes up to "
-        f"{_lasting(choosing)}, and {gigabytes:.2g} GB on disk, each within a factor of three"
+        f"images, about {_lasting(passes / rate + choosing + STARTS)} and {gigabytes:.2g} GB on disk, each within a "
+        f"factor of three; of the time up to {_lasting(choosing)} for choose_steps"
     )
 
 

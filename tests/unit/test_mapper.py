@@ -90,6 +90,10 @@ def test_workers_give_the_same_in_the_same_order_with_one_thread_each(monkeypatc
     assert {tuple(about) for _, *about in found} == {(1, "1")}
     with bar(1, "it", "block") as progress:
         assert "2 of 2 workers" in str(progress)
+    with monkeypatch.context() as alone, bar(1, "it", "block") as progress:
+        alone.delenv("WORKERS")
+        progress.refresh()
+        assert "workers" not in str(progress)
     assert list(in_order("it", tasks.square, [7])) == [49]  # a single one: here
     mapper.close()
     assert not workers()

@@ -89,12 +89,15 @@ def test_the_cost_tells_what_the_choice_of_a_step_size_takes(folder: Path, capsy
     assert study.value("attack_trials.targets") == 3
     climbs = [4.375, 8.75, 17.5, 35, 70, 140, 280, 560, 1000, 1000]  # 0.7 over 0.16, its half, ...
     assert trial.passes_to_choose(study) == pytest.approx(sum(climbs) + 10)
-    found = re.search(r"about (\d+) (\w+), of which choose_steps takes up to (\d+) seconds", capsys.readouterr().out)
+    found = re.search(
+        r"about (\d+) (\w+) and .*; of the time up to (\d+) seconds for choose_steps", capsys.readouterr().out
+    )
     assert found
     assert int(found[3]) >= 1
     study.params["attack_trials"] |= {"originals": 10**6}
     many = re.search(
-        r"about (\d+) hours, of which choose_steps takes up to (\d+) hours", trial.cost(study, (1, 8, 8), 25, 600)
+        r"about (\d+) hours and .*; of the time up to (\d+) hours for choose_steps",
+        trial.cost(study, (1, 8, 8), 25, 600),
     )
     assert many
     assert int(many[1]) - 1 <= int(many[2]) <= int(many[1])
