@@ -25,10 +25,11 @@ def _answers(results: Mapping[str, Any]) -> Iterator[str]:
         yield f"With gradients in bfloat16 it stores {gains} times as many minimal images a second as in float32."
     if "workers" in results:
         times = {turn["task"]: f"{turn['times_as_fast']:.2f}" for turn in results["workers"]["turns"]}
-        shares = " and ".join(_share(stage["share"]) for stage in results["workers"]["busy"])
+        shares = [stage["share"] for stage in results["workers"]["busy"]]
         yield (
             f"{results['workers']['workers']} workers make MNIST's minimal set {times['minimal']} and a short adaptive "
-            f"attack {times['adaptive']} times as fast as one process; long stages keep {shares} of the cores busy."
+            f"attack {times['adaptive']} times as fast as one process; long stages keep "
+            f"{_share(min(shares))} to {_share(max(shares))} of the cores busy."
         )
     if "gpu/peers" in results:
         good = [entry for entry in results["gpu/peers"]["records"] if "error" not in entry]

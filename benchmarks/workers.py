@@ -14,7 +14,7 @@ On MNIST, with a classifier of the committed shape, trained short and kept in .w
 5. The share of `workers` cores that stages of a finished study keep busy, by their processes' own time. They write
    what is there already, in the study itself.
 
-Ten minutes at most; meaningful on a quiet machine alone: the record says how many processes were running before.
+Fifteen minutes at most; meaningful on a quiet machine alone: the record says how many processes were running before.
 Writes benchmarks/results/workers.json.
 """
 
@@ -258,7 +258,10 @@ def busy(study: str, stages: list[str], workers: int) -> list[dict[str, Any]]:
 def main() -> None:
     arguments = options(
         __doc__, workers=2, rounds=2, images=[9000, 90000, 900000], originals=500, attacked=100, rows=450,
-        study="digits", stages=["attack_defense dropout_ensemble", "attack_defense adversarial_training"],
+        study="digits", stages=[
+            *(f"attack_defense {key}" for key in ("dropout_ensemble", "adversarial_training", "autoencoder_ensemble")),
+            "replicates",
+        ],
     )  # fmt: skip
     workers, load = arguments.workers, os.getloadavg()[0]
     work = Work(arguments.originals, arguments.attacked, arguments.rows)
