@@ -5,7 +5,7 @@ Here, before what takes seconds to import: whoever's parent has ended by then ne
 
 import os
 
-from pipeline.processes import end_with_parent
+from pipeline.processes import end_with_dvc
 
 if "DVC_STAGE" in os.environ:
-    end_with_parent()
+    end_with_dvc()
