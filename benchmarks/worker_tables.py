@@ -99,8 +99,14 @@ def ahead(record: Record, gpu: Record) -> str:
 
 
 def faults(record: Record) -> str:
-    """Markdown: what was done to how many rounds of the minimal set, all of which ended with the same bytes."""
-    rows = [["in each round", "rounds", "images in all", "killed", "blocks begun again", "files spoiled", "same bytes"]]
+    """Markdown: what was done to how many rounds of the minimal set, all of which ended with the same bytes.
+
+    "waited": how often one of two runs said that it waits for the other.
+    """
+    rows = [[
+        "in each round", "rounds", "images in all", "killed", "blocks begun again", "files spoiled", "waited",
+        "same bytes",
+    ]]  # fmt: skip
     for name, what in (
         ("killed workers", "workers killed at random"),
         ("lost node", "one of two Ray nodes killed"),
@@ -110,6 +116,6 @@ def faults(record: Record) -> str:
             again = f"{found['again']:,}" if "again" in found else ""
             rows.append([
                 what, f"{found['rounds']}", f"{found['images']:,}", f"{found['killed']}", again,
-                f"{found.get('spoiled', '')}", "all",
+                f"{found.get('spoiled', '')}", f"{found.get('waited', '')}", "all",
             ])  # fmt: skip
     return markdown(rows)

@@ -29,7 +29,7 @@ def reading(
     try:
         file = h5py.File(path, "r")
     except FileNotFoundError:
-        raise PipelineError(f"{path}: no such file; expected a {schema} file: run dvc repro") from None
+        raise PipelineError(f"{path}: no such file; expected an HDF5 file ({schema}): run dvc repro") from None
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EAGAIN, errno.EPERM):  # without permission, or held open for writing
             raise PipelineError(f"{path}: cannot be read: {os.strerror(error.errno)}") from None

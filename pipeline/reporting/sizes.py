@@ -70,7 +70,7 @@ def size_curves(results: SizeResults) -> Figure:
     figure, axes = new_figure(9.0, 3.0, 1, 3)
     minimal = results.examples.query("attack == 'minimal' and is_adversarial")
     sizes = results.sizes.sort_values("parameters")
-    ticks = [3 * 10**power // part for power in range(2, 9) for part in (3, 1)]
+    ticks = [number * 10**power for power in range(2, 9) for number in (1, 2, 5)]
     for plot, (column, words) in zip(
         axes[0], {"l2": "L2 norm", "steps": "steps", "sensitivity": "sensitivity"}.items(), strict=True
     ):

@@ -37,4 +37,4 @@ def test_what_follows_from_the_record_of_workers() -> None:
     assert "| 500 | 1 |" in worker_tables.sets(record)
     assert "700: missed" in worker_tables.sets(record)
     faults = {"two runs": {"rounds": 50, "images": 45000, "killed": 50, "spoiled": 150, "waited": 49}}
-    assert "| 50 | 45,000 | 50 |  | 150 | all |" in worker_tables.faults(faults)
+    assert "| 50 | 45,000 | 50 |  | 150 | 49 | all |" in worker_tables.faults(faults)
