@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pipeline.models.classifier import NormalizingClassifier
 from pipeline.models.cnn import Classifier
@@ -111,6 +112,7 @@ class ClassifierTraining:
     weight_decay: Annotated[float, Range(0, 1)]
     shift: Annotated[int, Range(0, 16)]
     flip: bool
+    averaging: Annotated[float, Range(0, 0.99999)] = 0.0
     precision: Precision = "float32"
 
 
@@ -140,6 +142,7 @@ def fit_classifier(
     weight_decay: Annotated[float, Range(0, 1)],
     shift: Annotated[int, Range(0, 16)],
     flip: bool,
+    averaging: Annotated[float, Range(0, 0.99999)] = 0.0,
     precision: Precision = "float32",
 ) -> Iterator[Epoch]:
     """Train `model` in place and yield the train and validation figures of each epoch.
@@ -152,6 +155,8 @@ def fit_classifier(
     objective : what is minimized; "train" figures are of its logits.
     learning_rate : peak of the cycle: up linearly over the first fifth, then down linearly to zero.
     shift, flip : augmentation, see `shift_and_flip`.
+    averaging : above 0, the model ends as the moving average of its weights and statistics over the batches, of which
+        each batch keeps this share; so it is validated (Izmailov et al., 2018; the exponential form).
     precision : of convolutions and linear layers; weights, their sums and the validation stay float32.
     """
     optimizer = torch.optim.SGD(
@@ -162,6 +167,9 @@ def fit_classifier(
     total, peak = epochs * batches, max(1, epochs * batches // 5)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min((step + 1) / peak, (total - step) / max(1, total - peak))
+    )
+    average = (
+        AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(averaging), use_buffers=True) if averaging else None
     )
     taken = 0
     for epoch in range(1, epochs + 1):
@@ -179,12 +187,19 @@ def fit_classifier(
                 loss.backward()
                 optimizer.step()
                 schedule.step()
+                if average is not None:
+                    average.update_parameters(model)
                 loss_sum += loss.detach() * len(rows)
                 correct += (logits.argmax(1) == labels[rows]).sum()
                 advance(len(rows))
         yield Epoch(epoch, "train", loss_sum.item() / count, correct.item() / count)
         model.eval()
-        logits = predict(model, validation_images, batch_size)
+        judged = model
+        if average is not None:
+            judged = average.module.eval()
+            if epoch == epochs:
+                model.load_state_dict(judged.state_dict())
+        logits = predict(judged, validation_images, batch_size)
         yield Epoch(
             epoch,
             "validation",

@@ -56,6 +56,28 @@ def test_it_learns_and_repeats_itself() -> None:
     assert not torch.equal(next(model.parameters()), next(other.parameters()))
 
 
+def test_averaged_weights_are_the_moving_average_over_batches() -> None:
+    images, labels = bars(60)
+    with seeded_initialization(0, "test"):
+        model = Classifier((1, 8, 8), 3, channels=(8,), dropout=0.1)
+    after: list[dict[str, Tensor]] = []
+
+    def remember(count: int) -> None:
+        after.append({name: value.clone() for name, value in model.state_dict().items()})
+
+    division = images[:48], labels[:48], images[48:], labels[48:]
+    settings = {**SETTINGS, "averaging": 0.75}
+    epochs = [*fit_classifier(model, *division, generator("cpu", 0, "test"), remember, **settings)]
+    for name in ("1.weight", "2.running_mean"):
+        expected = after[0][name]
+        for weights in after[1:]:
+            expected = 0.75 * expected + 0.25 * weights[name]
+        assert torch.allclose(model.state_dict()[name], expected, rtol=1e-4, atol=1e-6)
+        assert not torch.allclose(after[-1][name], expected, rtol=1e-2)
+    judged = (predict(model, images[48:], 16).argmax(1) == labels[48:]).float().mean().item()
+    assert epochs[-1].accuracy == judged
+
+
 KINDS = {
     "cnn": {"channels": (4, 6), "dropout": 0.1},
     "mlp": {"hidden": (12, 9), "dropout": 0.1},
