@@ -7,6 +7,7 @@ from typing import Any
 from pipeline.reporting.adaptive import clean_of_sample, median_needed, one_table, standing
 from pipeline.reporting.adversarial_training import METHOD as ADVERSARIAL_TRAINING
 from pipeline.reporting.autoencoder import controls, knowing
+from pipeline.reporting.changes import moved
 from pipeline.reporting.comparison import compared, with_names
 from pipeline.reporting.detection import contest
 from pipeline.reporting.dropout import ENSEMBLE, rivals
@@ -25,10 +26,15 @@ from pipeline.reporting.sizes import averages
 Metrics = Mapping[str, Any]
 
 
-def results_page(metrics_by_study: Mapping[str, Metrics], pairs: Sequence[Mapping[str, Any]] = ()) -> str:
+def results_page(
+    metrics_by_study: Mapping[str, Metrics],
+    pairs: Sequence[Mapping[str, Any]] = (),
+    earlier: Mapping[str, Any] | None = None,
+) -> str:
     """Markdown: a comparison of the studies, then a chapter for each with its tables and what they say.
 
     pairs : of studies on the same images, what `stages.transfer` found.
+    earlier : the headline numbers of an earlier commit by study, as in reports/earlier.json.
     """
     named = with_names(metrics_by_study)
     template = environment().get_template("results.md.j2")
@@ -40,6 +46,12 @@ def results_page(metrics_by_study: Mapping[str, Metrics], pairs: Sequence[Mappin
         models=list(MODELS.values()),
         paper_gain=GAC_GAIN,
         earlier=EARLIER if any(metrics["gac"] for metrics in named.values()) else None,
+        changes={
+            name: moved(earlier["studies"][name], metrics)
+            for name, metrics in named.items()
+            if earlier and name in earlier["studies"] and not of_earlier_protocol(metrics)
+        },
+        before=earlier["commit"] if earlier else "",
         markdown=markdown,
     )
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"  # what is left out leaves lines

@@ -1,8 +1,11 @@
 """Pages that are written from committed numbers, as git has them: whoever measures anew breaks nothing."""
 
+import json
+
 from ruamel.yaml import YAML
 
 from benchmarks.pages import benchmarks_page
+from pipeline.reporting.changes import moved
 from pipeline.reporting.earlier_analysis import EARLIER
 from pipeline.reporting.results_page import results_page
 from tests.committed import committed, committed_json
@@ -15,7 +18,15 @@ def test_speed_is_what_was_measured() -> None:
 
 def test_results_are_those_of_the_metrics() -> None:
     pairs = [pair for found in committed_json("reports/transfer").values() for pair in found["pairs"]]
-    assert results_page(committed_json("reports/metrics"), pairs) == committed("reports/README.md")
+    earlier = json.loads(committed("reports/earlier.json"))
+    assert results_page(committed_json("reports/metrics"), pairs, earlier) == committed("reports/README.md")
+
+
+def test_every_number_that_moved_is_explained() -> None:
+    earlier = json.loads(committed("reports/earlier.json"))["studies"]
+    for name, metrics in committed_json("reports/metrics").items():
+        if name in earlier and "protocol" in metrics["run"]:
+            assert "not explained" not in str(moved(earlier[name], metrics)), name
 
 
 def test_the_ascent_comes_within_a_point_of_autoattack_as_published() -> None:
