@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from pipeline.reporting.images import image_grid
@@ -145,7 +146,7 @@ def curves(curves: Mapping[str, pd.DataFrame], labels: Mapping[str, str]) -> Fig
             for color, (split, style) in zip(COLORS, styles.items(), strict=False):
                 rows = table[table["split"] == split]
                 plot.plot(rows["epoch"], rows[quantity], color=color, linestyle=style, marker=".", label=words[split])
-            plot.set_xticks(sorted(set(table["epoch"])))
+            plot.xaxis.set_major_locator(MaxNLocator(integer=True))
             plot.set_title(labels[name] if line == 0 else "")
         axes[0, column].set_yscale("log")
         axes[1, column].set_xlabel("epoch")

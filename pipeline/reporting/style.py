@@ -83,5 +83,6 @@ def class_ticks(
 def label_ticks(axes: Axes, values: Iterable[float]) -> None:
     """Ticks of a logarithmic x axis at exactly these values, written plainly."""
     ticks = sorted(values)
-    axes.set_xticks(ticks, [f"{value:g}" for value in ticks], fontsize=7)
+    words = [f"{value:g}" for value in ticks]
+    axes.set_xticks(ticks, words, fontsize=7, rotation=45 if len("".join(words)) > 30 else 0)
     axes.xaxis.set_minor_locator(NullLocator())

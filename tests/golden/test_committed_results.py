@@ -157,9 +157,10 @@ def test_the_yardstick_is_shorter_than_minimal_and_iterating_beats_one_step(metr
         attacks = entry["attacks"]
         assert attacks["ddn"]["success_rate"]["value"] > 0.999
         assert attacks["minimal"]["l2_ratio"]["ddn"]["median"] > 1.1
-        # The same ball: one signed step, twenty, twenty with momentum.
-        assert attacks["fgsm"]["params"]["epsilon"] == attacks["pgd_linf"]["params"]["epsilon"]
-        assert attacks["pgd_linf"]["success_rate"]["low"] > attacks["fgsm"]["success_rate"]["high"]
+        # The same ball: one signed step, and twenty, in the pilot with momentum.
+        iterated = attacks.get("pgd_linf", attacks["foolbox_mi_fgsm"])
+        assert attacks["fgsm"]["params"]["epsilon"] == iterated["params"]["epsilon"]
+        assert iterated["success_rate"]["low"] > attacks["fgsm"]["success_rate"]["high"]
 
 
 def test_images_fool_the_classifier_that_they_were_made_on_and_others_less(metrics: dict[str, Any]) -> None:
