@@ -74,7 +74,8 @@ def compare(one: Study, other: Study) -> dict[str, Any] | None:
     fooled = (rows[rows["is_adversarial_one"] & rows["is_adversarial_other"]] for rows in both.values())
     if any(rows["source_index"].nunique() < 2 for rows in fooled):
         return None
-    shown = {attack: _transfer(one, other, attack, rows) for attack, rows in both.items()}
+    models = _classifiers(one, other)
+    shown = {attack: _transfer(one, other, attack, rows, models) for attack, rows in both.items()}
     return {
         "one": one.name,
         "other": other.name,
@@ -94,20 +95,27 @@ def _examples(study: Study, attack: str) -> pd.DataFrame:
     return read_frame(study.path("statistics", attack) / "examples.parquet", "examples")[0]
 
 
-def _transfer(one: Study, other: Study, attack: str, rows: pd.DataFrame) -> tuple[dict[str, Any], dict[str, Any]]:
+def _classifiers(*studies: Study) -> dict[str, Any]:
+    """By study its classifier, an nn.Module, ready for inference."""
+    from pipeline.artifacts.checkpoint import load_classifier  # torch: not where there is nothing to be shown
+    from pipeline.models.inference import for_inference
+
+    return {study.name: for_inference(load_classifier(study.path("classifier")), study.device) for study in studies}
+
+
+def _transfer(
+    one: Study, other: Study, attack: str, rows: pd.DataFrame, models: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """By study that they were made on, of its images that fool its own network what the other's sees in them.
 
     Also, where both are fooled, how much oftener those of the other mislead.
     """
-    from pipeline.artifacts.checkpoint import load_classifier  # torch: not where there is nothing to be shown
     from pipeline.artifacts.transfer import seen_by
-    from pipeline.models.inference import for_inference
 
     found, errs = {}, []
     for made_on, tried_on, end in ((one, other, "one"), (other, one, "other")):
         fooled = rows[rows[f"is_adversarial_{end}"]]
-        model = for_inference(load_classifier(tried_on.path("classifier")), tried_on.device)
-        predicted = seen_by(model, made_on.path(attack), fooled[f"row_{end}"].to_numpy(np.int64))
+        predicted = seen_by(models[tried_on.name], made_on.path(attack), fooled[f"row_{end}"].to_numpy(np.int64))
         labels, targets, originals = (
             fooled[name].to_numpy() for name in (f"label_{end}", "target_label", "source_index")
         )
