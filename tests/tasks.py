@@ -37,6 +37,13 @@ def sums(weights: Any, block: Any, advance: Advance) -> Any:
     return block @ weights
 
 
+def setting_of(name: str, advance: Advance) -> str:
+    """Of a defense, found by its name."""
+    from pipeline.defenses.protocol import load_defense
+
+    return load_defense(name).setting
+
+
 def killed_at_first(folder: Path, block: int, advance: Advance) -> int:
     """Block 2 kills its worker at the first try."""
     (folder / f"{block}-{time.monotonic_ns()}").touch()
