@@ -23,13 +23,17 @@ from pipeline.registry import serve_own_files
 # what uses several cores. No bars: the driver has one over all.
 ENVIRONMENT = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TQDM_DISABLE"), "1")
 GRACE = 5.0  # seconds for a worker to leave
+NO_MEMORY = 12  # exit code of a worker that had too little; ENOMEM
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 # What happens to a worker: (which, "ready" | "advance" | "done" | "failed" | "died", with what).
 Event = tuple[Any, str, Any]
 
 
 class Hand:
-    """Does blocks of one task after the other; nothing that goes wrong in them escapes as an exception."""
+    """Does blocks of one task after the other; nothing that goes wrong in them escapes as an exception.
+
+    Where memory runs out, the process ends.
+    """
 
     def __init__(self) -> None:
         for name in ("WORKERS", "RAY_ADDRESS"):  # a task that maps blocks of its own does them itself
@@ -53,6 +57,8 @@ class Hand:
                     prepare_device()
             return "done", pickle.dumps(self._task(pickle.loads(block), advance), pickle.HIGHEST_PROTOCOL)
         except Exception as error:  # whatever it is, the driver raises it
+            if _is_out_of_memory(error):  # as where the system kills it: another may have the memory
+                os._exit(NO_MEMORY)
             text = traceback.format_exc()
             try:
                 packed = pickle.dumps(error)
@@ -147,7 +153,18 @@ class LocalCrew:
         self._workers.clear()
 
 
+def _is_out_of_memory(error: Exception) -> bool:
+    """Python's, a GPU's or PyTorch's on a CPU, which is a RuntimeError like others."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "can't allocate memory" in str(error)
+    )
+
+
 def _ending(code: int | None) -> str:
+    if code == NO_MEMORY:
+        return "out of memory"
     if code is not None and code < 0:
         name = signal.Signals(-code).name
         return f"killed by {name}" + (", as where memory runs out" if name == "SIGKILL" else "")

@@ -60,6 +60,16 @@ def always_killed(block: int, advance: Advance) -> int:
     return block
 
 
+def asks_for_much(folder: Path, block: int, advance: Advance) -> int:
+    """Block 2 finds no memory at the first try, block 3 never."""
+    import torch
+
+    (folder / f"{block}-{time.monotonic_ns()}").touch()
+    if block == 3 or (block == 2 and len(list(folder.glob("2-*"))) == 1):
+        torch.empty(2**50)
+    return block
+
+
 def refuses(folder: Path, block: int, advance: Advance) -> int:
     (folder / f"{block}-{time.monotonic_ns()}").touch()
     if block == 1:

@@ -150,6 +150,14 @@ def test_a_block_that_kills_every_worker_is_given_up_in_one_line(monkeypatch: py
     assert list(in_order("it", tasks.square, range(3))) == [0, 1, 4]  # and others can go on
 
 
+def test_where_memory_runs_out_a_block_is_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKERS", "2")
+    task = partial(tasks.asks_for_much, tmp_path)
+    assert list(in_order("it", task, range(3))) == [0, 1, 2]
+    with pytest.raises(PipelineError, match=r"^it, block 3: its worker died 3 times, the last one out of memory$"):
+        list(in_order("it", task, range(4)))
+
+
 def test_a_block_that_fails_by_its_own_fault_is_not_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
