@@ -20,9 +20,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.errors import PipelineError
+from pipeline.registry import own_folders
 from pipeline.workers import Event, LocalCrew
 
 TRIES = 3  # of a block whose workers die
@@ -89,7 +91,7 @@ def _mapped(
 ) -> Iterator[tuple[int, Any]]:
     rest = iter(blocks)
     first = list(islice(rest, 2))
-    packed = _packed(what, (tensors, task)) if wanted() != ALONE and len(first) > 1 else None
+    packed = _packed(what, (tensors, own_folders(), task)) if wanted() != ALONE and len(first) > 1 else None
     crew = _crew(_gpus() if tensors else 0) if packed else None
     blocks = chain(first, rest)
     del first
@@ -100,7 +102,7 @@ def _mapped(
             yield number, task(content, advance)
 
 
-def _packed(what: str, task: tuple[bool, Task]) -> bytes | None:
+def _packed(what: str, task: tuple[bool, tuple[Path, ...], Task]) -> bytes | None:
     """The task as it travels; None, with a line that says so, where it cannot: a classifier of somebody's own code."""
     try:
         return pickle.dumps(task, pickle.HIGHEST_PROTOCOL)

@@ -8,16 +8,18 @@ import importlib.metadata
 import logging
 import os
 import platform
+import shutil
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from pipeline.errors import PipelineError
-from pipeline.registry import own_sources
+from pipeline.registry import own_folders, own_sources
 from pipeline.workers import ENVIRONMENT, VISIBLE, Event, Hand
 
 PATIENCE = 30.0  # seconds for a cluster to answer
@@ -216,11 +218,16 @@ def _connect(address: str, gpu: bool) -> Any:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     outcome: list[BaseException | None] = []
 
-    def connect() -> None:
+    def connect(folder: str) -> None:
         try:
             ray.init(
                 address=address,
-                runtime_env={"py_modules": modules, "env_vars": environment, "excludes": ["__pycache__"]},
+                runtime_env={
+                    "working_dir": folder,
+                    "py_modules": modules,
+                    "env_vars": environment,
+                    "excludes": ["__pycache__"],
+                },
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
@@ -229,13 +236,22 @@ def _connect(address: str, gpu: bool) -> Any:
             outcome.append(error)
 
     # In a thread: whoever answers and is no Ray is waited for without end.
-    thread = threading.Thread(target=connect, daemon=True)
-    thread.start()
-    thread.join(PATIENCE)
+    with TemporaryDirectory() as folder:
+        _copy_own(Path(folder))
+        thread = threading.Thread(target=connect, args=(folder,), daemon=True)
+        thread.start()
+        thread.join(PATIENCE)
     if not outcome or outcome[0] is not None:
         reason = _in_words(outcome[0]) if outcome and outcome[0] else f"no answer of a Ray cluster in {PATIENCE:.0f} s"
         raise PipelineError(f"RAY_ADDRESS {address}: {reason}")
     return ray
+
+
+def _copy_own(folder: Path) -> None:
+    """Into a worker's working directory: of the study's own folder, by the path that it has here, code and params."""
+    for path in [*own_sources(), *(own / "params.yaml" for own in own_folders())]:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, folder / path)
 
 
 def _in_words(error: BaseException) -> str:

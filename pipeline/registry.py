@@ -22,9 +22,14 @@ IMPORTED = "imported"  # in place of an attack's file: the images were made else
 _own: list[Path] = []  # the folder of the study that this process works on, if it works on one
 
 
-def serve_own_files(folder: Path) -> None:
+def serve_own_files(*folders: Path) -> None:
     """From now on the files of this study's folder serve beside those of the pipeline."""
-    _own[:] = [folder]
+    _own[:] = folders
+
+
+def own_folders() -> tuple[Path, ...]:
+    """The folder of the study whose files serve, if there is one."""
+    return tuple(_own)
 
 
 def load(room: Literal["attacks", "defenses", "models"], name: str, kind: type[Kind]) -> Kind:

@@ -11,24 +11,29 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from pipeline.processes import end_with_parent
+from pipeline.registry import serve_own_files
 
 # What a worker finds in its environment, before any library reads it. One thread: threads change bytes, and workers are
 # what uses several cores. No bars: the driver has one over all.
 ENVIRONMENT = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TQDM_DISABLE"), "1")
 GRACE = 5.0  # seconds for a worker to leave
+NO_MEMORY = 12  # exit code of a worker that had too little; ENOMEM
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 # What happens to a worker: (which, "ready" | "advance" | "done" | "failed" | "died", with what).
 Event = tuple[Any, str, Any]
 
 
 class Hand:
-    """Does blocks of one task after the other; nothing that goes wrong in them escapes as an exception."""
+    """Does blocks of one task after the other; nothing that goes wrong in them escapes as an exception.
+
+    Where memory runs out, the process ends.
+    """
 
     def __init__(self) -> None:
         for name in ("WORKERS", "RAY_ADDRESS"):  # a task that maps blocks of its own does them itself
@@ -39,17 +44,21 @@ class Hand:
     def run(self, task: bytes, block: bytes, advance: Callable[..., object]) -> tuple[str, Any]:
         """("done", the pickled result) or ("failed", the pickled exception and its traceback as text).
 
-        task : pickled, with whether it computes with tensors: the process is then made ready as a stage's is.
+        task : pickled, with whether it computes with tensors, and whose own files serve: the process is made ready as a
+        stage's is.
         """
         try:
             if task != self._packed:
-                self._packed, (tensors, self._task) = task, pickle.loads(task)
+                self._packed, (tensors, own, self._task) = task, pickle.loads(task)
+                serve_own_files(*own)
                 if tensors:
                     from pipeline.devices import prepare_device
 
                     prepare_device()
             return "done", pickle.dumps(self._task(pickle.loads(block), advance), pickle.HIGHEST_PROTOCOL)
         except Exception as error:  # whatever it is, the driver raises it
+            if _is_out_of_memory(error):  # as where the system kills it: another may have the memory
+                os._exit(NO_MEMORY)
             text = traceback.format_exc()
             try:
                 packed = pickle.dumps(error)
@@ -93,8 +102,8 @@ class LocalCrew:
         changed = dict(ENVIRONMENT)
         if self._gpus:
             changed[VISIBLE] = self._gpus[place % len(self._gpus)]
-        with _environment(changed):
-            process = get_context("spawn").Process(target=_work, args=(there,), daemon=True, name=f"worker {place}")
+        process = get_context("spawn").Process(target=_work, args=(there,), daemon=True, name=f"worker {place}")
+        with _environment(changed), _deaf():
             process.start()
         there.close()
         self._workers[place] = Local(process, here)
@@ -144,7 +153,18 @@ class LocalCrew:
         self._workers.clear()
 
 
+def _is_out_of_memory(error: Exception) -> bool:
+    """Python's, a GPU's or PyTorch's on a CPU, which is a RuntimeError like others."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "can't allocate memory" in str(error)
+    )
+
+
 def _ending(code: int | None) -> str:
+    if code == NO_MEMORY:
+        return "out of memory"
     if code is not None and code < 0:
         name = signal.Signals(-code).name
         return f"killed by {name}" + (", as where memory runs out" if name == "SIGKILL" else "")
@@ -153,7 +173,6 @@ def _ending(code: int | None) -> str:
 
 def _work(pipe: Connection) -> None:
     """The life of a local worker."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of a terminal: the driver ends its workers
     end_with_parent()
     hand, task = Hand(), b""
 
@@ -170,6 +189,20 @@ def _work(pipe: Connection) -> None:
             task = message[1:]
         else:
             tell(*hand.run(task, message[1:], lambda *numbers: tell("advance", numbers)))
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """What is started inside the block never hears Ctrl-C, which reaches all of a terminal: its driver ends it.
+
+    From the first moment on: importing takes seconds. This process hears it after the block.
+    """
+    resource_tracker.ensure_running()  # where it starts a process of its own, it listens again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -37,6 +37,13 @@ def sums(weights: Any, block: Any, advance: Advance) -> Any:
     return block @ weights
 
 
+def setting_of(name: str, advance: Advance) -> str:
+    """Of a defense, found by its name."""
+    from pipeline.defenses.protocol import load_defense
+
+    return load_defense(name).setting
+
+
 def killed_at_first(folder: Path, block: int, advance: Advance) -> int:
     """Block 2 kills its worker at the first try."""
     (folder / f"{block}-{time.monotonic_ns()}").touch()
@@ -50,6 +57,16 @@ def killed_at_first(folder: Path, block: int, advance: Advance) -> int:
 def always_killed(block: int, advance: Advance) -> int:
     if block == 1:
         os.kill(os.getpid(), signal.SIGKILL)
+    return block
+
+
+def asks_for_much(folder: Path, block: int, advance: Advance) -> int:
+    """Block 2 finds no memory at the first try, block 3 never."""
+    import torch
+
+    (folder / f"{block}-{time.monotonic_ns()}").touch()
+    if block == 3 or (block == 2 and len(list(folder.glob("2-*"))) == 1):
+        torch.empty(2**50)
     return block
 
 

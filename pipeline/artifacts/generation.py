@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,7 @@ def make_set(
         "attack": name,
         "params": dict(identity.params),
         "sources": sources.source_index.tolist(),
+        "rows": sha256(sources.original_row.tobytes() + sources.target_labels.tobytes()).hexdigest(),
         "source": source,
         "seed": identity.seed,
     }

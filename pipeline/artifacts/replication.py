@@ -1,6 +1,8 @@
 """One more training of a study's classifier, with sets and defenses of its own: how much of a figure is its luck."""
 
-from collections.abc import Callable, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import takewhile
@@ -52,6 +54,7 @@ EXAMPLES = ("attack", "source_index", "label", "target_label", "is_adversarial",
 CLEAN = -1  # target of an image that has none
 KINDS = ("clean_all", "clean", *ATTACKS)  # what is judged, numbered so among arrays
 NORMS = ("l1", "l2", "linf")
+FOLDERS = WORK / "replicates"  # by study the temporary folders
 
 
 @dataclass(frozen=True)
@@ -100,8 +103,7 @@ def replicate(number: int, recipe: Recipe) -> Arrays:
     Returns columns as arrays: of a row per defense and image of the test split `judged/<column>`, `attack` numbered in
     the order clean_all, clean, minimal, extended; of a row per adversarial image `examples/<column>`.
     """
-    WORK.mkdir(exist_ok=True)
-    with TemporaryDirectory(dir=WORK, prefix=f"replicate_{number}_") as name:
+    with TemporaryDirectory(dir=_folder(recipe.study), prefix=f"replicate_{number}_") as name:
         return _replicate(number, recipe, Path(name))
 
 
@@ -111,11 +113,27 @@ def task_of(recipe: Recipe) -> Task:
 
 
 def _replicate_sent(images: bytes, recipe: Recipe, number: int, advance: Advance) -> Arrays:
-    WORK.mkdir(exist_ok=True)
-    with TemporaryDirectory(dir=WORK, prefix=f"images_{number}_") as name:
+    with TemporaryDirectory(dir=_folder(recipe.study), prefix=f"images_{number}_") as name:
         path = Path(name) / recipe.images.name
         path.write_bytes(images)
         return replicate(number, replace(recipe, images=path))
+
+
+def _folder(study: str) -> Path:
+    """Where a study's replicates have their temporary folders."""
+    folder = FOLDERS / study
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@contextmanager
+def tidied(study: str) -> Iterator[None]:
+    """Before and after the block, delete the temporary folders that killed workers have left."""
+    shutil.rmtree(FOLDERS / study, ignore_errors=True)
+    try:
+        yield
+    finally:
+        shutil.rmtree(FOLDERS / study, ignore_errors=True)
 
 
 def frames_of(replicates: Sequence[Arrays], defenses: Sequence[str]) -> dict[str, pd.DataFrame]:

@@ -35,6 +35,7 @@ class ShardStore:
         digest = hashlib.sha256(canonical_json([dict(arguments), numerics(choose_device())]).encode())
         code = sorted(Path(__file__).parents[1].rglob("*.py"))
         for path in [*inputs, *code, *own_sources()]:
+            digest.update(path.name.encode())  # two studies that are alike have a folder each: each locks only its own
             with open(path, "rb") as handle:
                 digest.update(hashlib.file_digest(handle, "sha256").digest())
         self.folder = WORK / digest.hexdigest()[:16]

@@ -14,7 +14,7 @@ from pipeline.artifacts.images import read_description
 from pipeline.artifacts.learning import is_attacked
 from pipeline.artifacts.left_out import leave_out, reason_left_out
 from pipeline.artifacts.outside import given_in, retraining
-from pipeline.artifacts.replication import ATTACKS, Family, Recipe, frames_of, task_of
+from pipeline.artifacts.replication import ATTACKS, Family, Recipe, frames_of, task_of, tidied
 from pipeline.artifacts.shards import ShardStore
 from pipeline.artifacts.statistics import write_frame
 from pipeline.defenses.protocol import load_defense
@@ -44,7 +44,8 @@ def train(study: Study) -> None:
         raise LeftOut("no further trainings of the classifier are asked for (replicates.count: 0)")
     recipe = recipe_of(study)
     store = ShardStore([recipe.images], {"replicate": asdict(recipe) | {"images": ""}, "device": str(study.device)})
-    store.fill(count, task_of(recipe), what=f"replicate {study.name}")
+    with tidied(study.name):
+        store.fill(count, task_of(recipe), what=f"replicate {study.name}")
     tables = frames_of(list(store.load(count)), recipe.defenses)
     about = {"dataset": study.name, "replicates": count, "sources": dict(recipe.counts)}
     for name, schema in SCHEMAS.items():

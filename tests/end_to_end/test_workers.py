@@ -29,9 +29,20 @@ from tests.tree import TINY, Tree
 pytestmark = pytest.mark.slow
 STAGES = (
     "choose_steps tiny", "minimal tiny", "extended tiny", "attack tiny ddn", "sizes tiny",
-    "learn tiny dropout_ensemble", "evaluate tiny dropout_ensemble", "attack_defense tiny dropout_ensemble",
-    "replicates tiny", "metrics tiny",
+    "learn tiny dropout_ensemble", "evaluate tiny dropout_ensemble", "evaluate_others tiny dropout_ensemble",
+    "attack_defense tiny dropout_ensemble", "replicates tiny", "metrics tiny",
 )  # fmt: skip
+OWN = '''"""Rounded images"""
+
+from pipeline.defenses.protocol import Defense
+
+
+def rounded(classifier, images, generator, *, levels: int):
+    return classifier((images * levels).round() / levels)[:, None]
+
+
+defense = Defense(predict=rounded)
+'''
 
 
 def sums(tree: Tree) -> dict[str, str]:
@@ -40,8 +51,17 @@ def sums(tree: Tree) -> dict[str, str]:
     return {path.as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
+def with_own_file(params: Any) -> None:
+    """A defense of the study's own folder, judged, attacked and replicated with the others."""
+    params["defenses"]["dropout_ensemble"]["variants"]["rounded"] = {"levels": 4}
+    params["replicates"]["defenses"].append("rounded")
+
+
 def test_this_process_workers_and_a_cluster_give_the_same_bytes(finished: Finished, tmp_path: Path) -> None:
+    """The cluster's nodes have not the tree's folder as theirs."""
     tree = finished.tree.copied(tmp_path / "tree")
+    (tree.folder / "studies/tiny/rounded.py").write_text(OWN)
+    tree.change(with_own_file)
     tree.run(*stages(90, 0, *" -- ".join(STAGES).split()), PYTHONPATH=str(ROOT))
     alone = sums(tree)
     tree.run(*stages(90, 0, *" -- ".join(STAGES).split()), PYTHONPATH=str(ROOT), WORKERS="2")

@@ -6,6 +6,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -14,25 +15,33 @@ import pandas as pd
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
-from pipeline.artifacts import adversarial, images
+from pipeline import devices
+from pipeline.artifacts import adversarial, generation, images
+from pipeline.artifacts.adversarial import Identity
 from pipeline.artifacts.checkpoint import load_classifier
 from pipeline.artifacts.choices import read_choices, write_choices
 from pipeline.artifacts.curves import read_curves
 from pipeline.artifacts.files import replacing, replacing_folder
 from pipeline.artifacts.found import Found, read_found, write_found
+from pipeline.artifacts.generation import start_from_images
 from pipeline.artifacts.metrics import read_metrics
 from pipeline.artifacts.shards import ShardStore
 from pipeline.artifacts.statistics import read_frame, write_frame
 from pipeline.artifacts.weights import save_model
+from pipeline.attacks.shared.goals import Goal
+from pipeline.attacks.shared.protocol import Attack
 from pipeline.errors import PipelineError
 from pipeline.mapper import Advance
 from pipeline.metrics.calibration import StepSizeTrial
 from pipeline.metrics.choices import Choice
 from pipeline.metrics.sources import every_target, select_sources, some_targets, turns
 from pipeline.models.cnn import Classifier
+from pipeline.models.inference import for_inference
 from tests.root import ROOT
 from tests.sets import make_set
+from tests.study import Study
 
 
 def digest(path: Path) -> str:
@@ -261,6 +270,45 @@ def test_shards_survive_and_are_not_mixed_up(tmp_path: Path, monkeypatch: pytest
     assert ShardStore([], {"step": 2}).folder != store.folder
     store.clear()
     assert not store.folder.exists()
+
+
+def test_studies_that_are_alike_keep_their_shards_apart(tmp_path: Path) -> None:
+    """Each locks its own stages alone: the first to end would delete what the other still needs."""
+    paths = [tmp_path / name for name in ("one/a.h5", "one/b.h5", "two/a.h5")]
+    for path in paths:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("the same")
+    first, other, again = (ShardStore([path], {}).folder for path in paths)
+    assert first == again != other
+
+
+def test_an_interrupted_set_towards_other_targets_is_not_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, device, done = Study(tmp_path), torch.device("cpu"), []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(devices.TABLE, "cpu", replace(devices.TABLE["cpu"], block=5))
+    model = for_inference(load_classifier(study.classifier), device)
+
+    def make(targets: int, most: int) -> bytes:
+        def shades(model: nn.Module, images: Tensor, goal: Goal) -> tuple[Tensor, Tensor]:
+            if len(done) == most:
+                raise KeyboardInterrupt
+            done.append(targets)
+            return (goal.labels / 10).view(-1, 1, 1, 1).expand_as(images), torch.ones_like(goal.labels)
+
+        done.clear()
+        start = start_from_images(study.images, model, {"test": 9}, 0, "toy", "sources", targets)
+        identity, out = Identity("toy", "shades", {}, start.class_names, 0), tmp_path / "set.h5"
+        make_shades = Attack(run=shades, budget=None)
+        generation.make_set(out, "shades", make_shades, {}, start, model, study.classifier, identity, "toy")
+        return out.read_bytes()
+
+    expected = make(1, 9)
+    with pytest.raises(KeyboardInterrupt):
+        make(2, 1)
+    assert make(1, 9) == expected
+    assert done == [1, 1]
 
 
 @pytest.mark.parametrize("spoiled", ["truncated", "empty", "flipped", "another's", "another run's", "no shard", "gone"])

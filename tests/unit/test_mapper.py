@@ -16,9 +16,12 @@ import pytest
 import torch
 
 from pipeline import mapper
+from pipeline.defenses.protocol import load_defense
 from pipeline.errors import PipelineError
 from pipeline.progress import bar
 from pipeline.ray_workers import check_versions, versions
+from pipeline.registry import serve_own_files
+from pipeline.workers import LocalCrew
 from tests import tasks
 from tests.root import ROOT
 
@@ -115,6 +118,19 @@ def test_few_blocks_are_in_flight_and_results_keep_their_order(monkeypatch: pyte
     assert max(ahead) <= mapper.AHEAD * 2 + 1
 
 
+def test_a_studys_own_files_serve_in_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "studies/mine"
+    folder.mkdir(parents=True)
+    (folder / "shy.py").write_text("from pipeline.defenses.protocol import Defense\n\ndefense = Defense(predict=len)\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WORKERS", "2")
+    serve_own_files(Path("studies/mine"))
+    try:
+        assert list(in_order("it", tasks.setting_of, ["shy", "shy"])) == [load_defense("shy").setting] * 2
+    finally:
+        serve_own_files()
+
+
 def test_a_killed_workers_block_alone_is_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORKERS", "2")
     counted: list[int] = []
@@ -132,6 +148,14 @@ def test_a_block_that_kills_every_worker_is_given_up_in_one_line(monkeypatch: py
     with pytest.raises(PipelineError, match=f"^{message}$"):
         list(in_order("it", tasks.always_killed, range(4)))
     assert list(in_order("it", tasks.square, range(3))) == [0, 1, 4]  # and others can go on
+
+
+def test_where_memory_runs_out_a_block_is_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKERS", "2")
+    task = partial(tasks.asks_for_much, tmp_path)
+    assert list(in_order("it", task, range(3))) == [0, 1, 2]
+    with pytest.raises(PipelineError, match=r"^it, block 3: its worker died 3 times, the last one out of memory$"):
+        list(in_order("it", task, range(4)))
 
 
 def test_a_block_that_fails_by_its_own_fault_is_not_tried_again(
@@ -186,6 +210,16 @@ def test_no_worker_is_left_behind(tmp_path: Path, by: signal.Signals) -> None:
     while any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in found):
         assert time.monotonic() < deadline, "a worker outlives its driver"
         time.sleep(0.1)
+
+
+def test_a_worker_that_is_starting_does_not_hear_ctrl_c() -> None:
+    crew = LocalCrew(1, 0)
+    try:
+        (child,) = workers()
+        child.send_signal(signal.SIGINT)
+        assert [kind for _, kind, _ in crew.events(30)] == ["ready"]
+    finally:
+        crew.close()
 
 
 def test_other_versions_are_named() -> None:

@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from pipeline.artifacts.judging import Member
-from pipeline.artifacts.replication import Family, Recipe, frames_of, replicate
+from pipeline.artifacts.replication import FOLDERS, Family, Recipe, frames_of, replicate, tidied
 from pipeline.artifacts.shards import Arrays, ShardStore
 from pipeline.defenses.autoencoder_ensemble import Architecture
 from pipeline.errors import PipelineError
@@ -134,6 +134,18 @@ def test_finished_replicates_are_kept_and_more_are_added(tmp_path: Path, monkeyp
     store.fill(3, compute)
     store.fill(5, compute)
     assert computed == [0, 1, 2, 3, 4]
+
+
+def test_what_killed_workers_have_left_is_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    mine, others = (FOLDERS / study / "images_0_killed" for study in ("mine", "mine_0"))
+    for folder in (mine, others):
+        folder.mkdir(parents=True)
+    with tidied("mine"):
+        assert not mine.exists()
+        mine.mkdir(parents=True)
+    assert not mine.exists()
+    assert others.exists()
 
 
 def tables(values: dict[str, list[float]], originals: int = 20) -> tuple[pd.DataFrame, pd.DataFrame]:
