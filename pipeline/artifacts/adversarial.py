@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.artifacts.files import canonical_json, replacing
-from pipeline.artifacts.storage import reading, write_attributes
+from pipeline.artifacts.storage import reading, write_attributes, writing
 from pipeline.errors import PipelineError
 from pipeline.pixels import unit_interval
 
@@ -140,7 +140,7 @@ def write_adversarial(
     """
     count = len(sources.labels)
     with replacing(path) as part:
-        with h5py.File(part, "w") as file:
+        with writing(part) as file:
             write_attributes(
                 file,
                 {
@@ -162,7 +162,7 @@ def write_adversarial(
             for rows, images, steps in blocks:
                 file["images"][rows] = images
                 file["steps"][rows] = steps
-        with h5py.File(part, "r+") as file:
+        with writing(part, "r+") as file:
             for rows in blocks_of(count, sources.originals.shape[1:]):
                 margin = measure_margins(file["images"][rows], sources.target_labels[rows])
                 file["margin"][rows] = margin

@@ -20,7 +20,8 @@ from pipeline.errors import PipelineError
 def replacing(path: Path) -> Iterator[Path]:
     """Write to the yielded `.part` path; it is flushed to disk and renamed to `path` on success.
 
-    On any exception the part is deleted and `path` is left as it was.
+    On any exception the part is deleted and `path` is left as it was. An OSError that names no file, or the part, names
+    `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = _part(path)
@@ -29,8 +30,10 @@ def replacing(path: Path) -> Iterator[Path]:
         with open(part, "rb+") as handle:
             os.fsync(handle.fileno())
         os.replace(part, path)
-    except BaseException:
+    except BaseException as error:
         part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno and error.filename in (None, str(part)):
+            error.filename = str(path)
         raise
 
 

@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.artifacts.files import replacing
-from pipeline.artifacts.storage import reading, write_attributes
+from pipeline.artifacts.storage import reading, write_attributes, writing
 
 SCHEMA, VERSION = "found", 1
 DATASETS = {
@@ -42,7 +41,7 @@ class Found:
 
 def write_found(path: Path, study: str, defense: str, found: Found) -> None:
     """Write the images; the file appears only when it is whole."""
-    with replacing(path) as part, h5py.File(part, "w") as file:
+    with replacing(path) as part, writing(part) as file:
         about = {"schema": SCHEMA, "schema_version": VERSION, "dataset": study, "defense": defense}
         write_attributes(file, about)
         for name in DATASETS:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.artifacts.files import replacing
-from pipeline.artifacts.storage import reading, write_attributes
+from pipeline.artifacts.storage import reading, write_attributes, writing
 from pipeline.errors import PipelineError
 
 SCHEMA, VERSION = "images", 1
@@ -65,7 +65,7 @@ def write_images(
 
     Raises PipelineError if a label has no class name or images and labels differ in number.
     """
-    with replacing(path) as part, h5py.File(part, "w") as file:
+    with replacing(path) as part, writing(part) as file:
         labels = {name: _write_split(file.create_group(name), name, splits[name]) for name in SPLITS}
         about = description() if callable(description) else description
         for name in SPLITS:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from pipeline.artifacts.files import canonical_json, replacing
 from pipeline.artifacts.statistics import write_frame
-from pipeline.artifacts.storage import write_attributes
+from pipeline.artifacts.storage import write_attributes, writing
 from pipeline.studies import Study
 
 SCHEMA, VERSION = "left_out", 1
@@ -24,7 +24,7 @@ def leave_out(reason: str, *paths: Path) -> None:
     """Write the reason at each path: a set (.h5), a table (.parquet), or a folder, which is emptied."""
     for path in paths:
         if path.suffix == ".h5":
-            with replacing(path) as part, h5py.File(part, "w") as file:
+            with replacing(path) as part, writing(part) as file:
                 write_attributes(file, {"schema": SCHEMA, "schema_version": VERSION, "reason": reason})
         elif path.suffix == ".parquet":
             write_frame(path, pd.DataFrame(), SCHEMA, {"reason": reason})

@@ -5,11 +5,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
-import h5py
 import numpy as np
 
 from pipeline.artifacts.files import replacing
-from pipeline.artifacts.storage import reading, write_attributes
+from pipeline.artifacts.storage import reading, write_attributes, writing
 
 VERSION = 1
 Picture = TypeVar("Picture")
@@ -19,7 +18,7 @@ def write_picture(path: Path, picture: Any) -> None:
     """Write them, of schema and order as their class says; the file appears only when it is whole."""
     values = {field.name: getattr(picture, field.name) for field in fields(picture)}
     names = {name: json.dumps(value) for name, value in values.items() if isinstance(value, tuple)}
-    with replacing(path) as part, h5py.File(part, "w") as file:
+    with replacing(path) as part, writing(part) as file:
         write_attributes(file, {"schema": _schema(type(picture)), "schema_version": VERSION, **names})
         for name, value in values.items():
             if name not in names:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pandas as pd
 import pyarrow
@@ -14,7 +13,7 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from pipeline.artifacts.files import canonical_json, replacing
-from pipeline.artifacts.storage import reading, write_attributes
+from pipeline.artifacts.storage import reading, write_attributes, writing
 from pipeline.errors import PipelineError
 
 VERSION = 1
@@ -59,7 +58,7 @@ def read_frame(path: Path, schema: str) -> tuple[pd.DataFrame, dict[str, Any]]:
 
 def write_mean_images(path: Path, images: MeanImages) -> None:
     """Write the averages, a dataset each."""
-    with replacing(path) as part, h5py.File(part, "w") as file:
+    with replacing(path) as part, writing(part) as file:
         write_attributes(file, {"schema": MEAN_IMAGES, "schema_version": VERSION})
         for name in MeanImages.__dataclass_fields__:
             file.create_dataset(name, data=getattr(images, name))

@@ -1,11 +1,12 @@
-"""HDF5 opened with its schema checked."""
+"""HDF5 opened with its schema checked, and written by files that appear whole."""
 
 import errno
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import h5py
 
@@ -16,6 +17,30 @@ def write_attributes(file: h5py.File, attributes: Mapping[str, Any]) -> None:
     """Root attributes in sorted order (the order is part of the file's bytes); str and int only."""
     for name in sorted(attributes):
         file.attrs[name] = attributes[name]
+
+
+# Bytes. HDF5 that finds no room for what it holds says so in many lines for each object, and crashes; so it gets some.
+ROOM = 16 << 20
+
+
+@contextmanager
+def writing(part: Path, mode: Literal["w", "r+"] = "w") -> Iterator[h5py.File]:
+    """An HDF5 file, new or again, open for writing: a part of `replacing`. OSError where the disk is full."""
+    if shutil.disk_usage(part.parent).free < ROOM:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    file = h5py.File(part, mode)
+    try:
+        yield file
+        file.flush()
+    except OSError as error:
+        if error.filename is None and error.errno:  # HDF5's own, of many lines
+            os.truncate(part, 0)  # makes room for what HDF5 still holds
+            with suppress(RuntimeError):
+                file.close()
+            raise OSError(error.errno, os.strerror(error.errno)) from None
+        raise
+    finally:
+        file.close()
 
 
 @contextmanager
