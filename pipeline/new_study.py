@@ -23,7 +23,7 @@ from pipeline.artifacts.raw.wanted import Images
 from pipeline.bringing import bring, look_at_classifier
 from pipeline.errors import PipelineError
 from pipeline.params import with_values
-from pipeline.proposal import longer, numbers, shape_for
+from pipeline.proposal import long_enough, longer, numbers, shape_for
 from pipeline.stages.command import command
 from pipeline.studies import ALL, PIPELINE, STUDIES, Study, checked_name
 from pipeline.trial import cost
@@ -155,6 +155,9 @@ def on_images(start: Study, text: str, name: str, images: str, brought: bool) ->
         key = f"defenses.{family}.learn.training.epochs"
         if start.has(key):
             values[key] = longer(start.value(key), sum(found.counts["train"]))
+        trials = f"defenses.{family}.learn.trials"
+        if start.has(f"{trials}.epochs"):
+            values[f"{trials}.epochs"] = long_enough(start.value(f"{trials}.originals"), values, len(found.class_names))
     few = {key for key, value in values.items() if key.endswith(".targets") and value != ALL}
     given = {key: value for key, value in values.items() if start.has(key) or key in few}
     text = with_values(text, {"images": {k: v for k, v in asdict(block).items() if v is not None}, **given})

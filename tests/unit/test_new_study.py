@@ -21,8 +21,8 @@ from pipeline.artifacts.raw.wanted import Images
 from pipeline.errors import PipelineError
 from pipeline.metrics.splits import validation_mask
 from pipeline.new_study import main, make_study
-from pipeline.params import with_values
-from pipeline.proposal import numbers, shape_for
+from pipeline.params import read_yaml, with_values
+from pipeline.proposal import long_enough, numbers, shape_for
 from pipeline.stages import prepare_images
 from pipeline.studies import Study
 from tests.raw import image_folder
@@ -379,6 +379,22 @@ def test_numbers_fit_the_classes(classes: int) -> None:
         assert found[key] * towards <= most
     assert found["threat.linf.epsilon"] == 0.3
     assert found["threat.l2.epsilon"] == 3
+
+
+@pytest.mark.parametrize(("classes", "each"), [(2, 40), (2, 20_000), (10, 600), (10, 6000), (100, 50)])
+def test_trials_of_a_restoration_update_its_weights_often_enough(classes: int, each: int) -> None:
+    """After 30 updates an autoencoder of MNIST restores nothing, and of equal trials a rule chooses anything."""
+    counts = {"train": [each] * classes, "test": [each // 4] * classes}
+    values = numbers((1, 28, 28), tuple(map(str, range(classes))), counts)
+    originals, towards = min(50, values["sources.train"]), classes - 1 if classes <= 20 else 3
+    batches = 2 * originals * towards / values["training.batch_size"]
+    assert 60 <= long_enough(50, values, classes) * batches < 60 + batches
+
+
+def test_the_demos_trials_do_too() -> None:
+    demo = read_yaml(ROOT / "studies/demo/params.yaml")
+    trials = demo["defenses"]["autoencoder_ensemble"]["learn"]["trials"]
+    assert trials["epochs"] * 2 * trials["originals"] * 9 / demo["training"]["batch_size"] >= 60
 
 
 def test_values_are_set_and_comments_kept() -> None:
