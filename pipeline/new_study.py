@@ -18,12 +18,12 @@ from typing import NamedTuple
 
 from pipeline.artifacts.files import replacing
 from pipeline.artifacts.images import Split
-from pipeline.artifacts.raw.survey import link, located, look
+from pipeline.artifacts.raw.survey import link, linked, located, look
 from pipeline.artifacts.raw.wanted import Images
 from pipeline.bringing import bring, look_at_classifier
 from pipeline.errors import PipelineError
 from pipeline.params import with_values
-from pipeline.proposal import longer, numbers, shape_for
+from pipeline.proposal import long_enough, longer, numbers, shape_for
 from pipeline.stages.command import command
 from pipeline.studies import ALL, PIPELINE, STUDIES, Study, checked_name
 from pipeline.trial import cost
@@ -33,6 +33,7 @@ COMMENT = (
 )
 SCHEMA = STUDIES / "params.schema.json"
 NAMED = 30  # classes that are told by name
+TAKEN = "index"  # by the page of all studies, reports/index.html
 
 
 def make_study(
@@ -52,6 +53,8 @@ def make_study(
     without the other.
     """
     folder = STUDIES / checked_name(name, "NAME")
+    if name == TAKEN:
+        raise PipelineError(f"NAME: expected another name, found {name!r}: reports/{name}.html is of all studies")
     if folder.exists():
         raise PipelineError(f"{folder}: expected a new name, found a study of that name")
     if (weights or mean or std) and not classifier:
@@ -110,7 +113,7 @@ def on_images(start: Study, text: str, name: str, images: str, brought: bool) ->
     brought : whether the classifier is.
     """
     source, target = located(images, name)
-    linked = link(source, target) if target else None
+    made = link(source, target) if target else None
     try:
         asked = copy(start)
         asked.params = {**start.params, "images": {"source": source}}
@@ -121,10 +124,10 @@ def on_images(start: Study, text: str, name: str, images: str, brought: bool) ->
         except PipelineError as error:
             raise PipelineError(f"{found.where}: {error}") from None
     except BaseException as error:
-        if linked:
-            linked.unlink()
-        if linked and isinstance(error, PipelineError):  # it names what the link led to
-            raise PipelineError(str(error).replace(str(linked), str(target))) from None
+        if made:
+            made.unlink()
+        if target and isinstance(error, PipelineError):  # it names what the link led to
+            raise PipelineError(str(error).replace(str(linked(source)), str(target))) from None
         raise
     channels, height, width = fit.shape
     counts = ", ".join(
@@ -140,8 +143,8 @@ def on_images(start: Study, text: str, name: str, images: str, brought: bool) ->
             f"{found.in_both} of {sum(found.counts['test'])} test images are training images too: the report will say "
             "so; above half of them prepare_images would refuse"
         )
-    if linked:
-        print(f"{linked}: a link to {target}")
+    if target:
+        print(f"{linked(source)}: a link to {target}")
     if fit.size:
         print(
             f"of {len(found.sizes)} size{'s' if len(found.sizes) > 1 else ''}, the largest {max(found.sizes)}: "
@@ -152,13 +155,16 @@ def on_images(start: Study, text: str, name: str, images: str, brought: bool) ->
         key = f"defenses.{family}.learn.training.epochs"
         if start.has(key):
             values[key] = longer(start.value(key), sum(found.counts["train"]))
+        trials = f"defenses.{family}.learn.trials"
+        if start.has(f"{trials}.epochs"):
+            values[f"{trials}.epochs"] = long_enough(start.value(f"{trials}.originals"), values, len(found.class_names))
     few = {key for key, value in values.items() if key.endswith(".targets") and value != ALL}
     given = {key: value for key, value in values.items() if start.has(key) or key in few}
     text = with_values(text, {"images": {k: v for k, v in asdict(block).items() if v is not None}, **given})
     text = re.sub(r"^(classifier:)", r"\n\1", text, flags=re.MULTILINE)
     text = re.sub(r"\A(# yaml.*\n)#.*\n", rf"\1{COMMENT}\n", text)
     some = found.validation(block) if brought else None
-    return text, Fitted(fit.shape, len(found.class_names), sum(found.counts["train"]), some, linked)
+    return text, Fitted(fit.shape, len(found.class_names), sum(found.counts["train"]), some, made)
 
 
 def refresh() -> None:

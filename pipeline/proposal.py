@@ -17,6 +17,7 @@ ATTACKED = {"train": 3000, "test": 1000}  # adversarial images: as many as the d
 # more then. Of so many classes figures show all pairs (`reporting/style.py`).
 MOST_CLASSES, TARGETS = 20, 3
 LOOKED_AT = 60_000  # training images over all epochs, within 8 to 40 of these
+UPDATES = 60  # of weights, in a short training of an autoencoder: after half as many it restores nothing
 CLASSIFIER = (32, 64, 128)  # one block per halving that the image has room for
 
 
@@ -118,6 +119,16 @@ def numbers(shape: tuple[int, int, int], names: tuple[str, ...], counts: Mapping
 def longer(epochs: int, images: int) -> int:
     """Epochs of a defense's training, so many on the demo's images: more, at most eight times, on fewer images."""
     return epochs * min(8, max(1, round(1400 / images)))
+
+
+def long_enough(originals: int, values: Mapping[str, Any], classes: int) -> int:
+    """Epochs of a short training on the paper's two sets of so many originals: UPDATES at least.
+
+    values : as `numbers` gives them.
+    """
+    towards = classes - 1 if values["sources.targets"] == ALL else values["sources.targets"]
+    updates: float = 2 * min(originals, values["sources.train"]) * towards / values["training.batch_size"]
+    return max(1, math.ceil(UPDATES / updates))
 
 
 def rounded(value: float) -> float:

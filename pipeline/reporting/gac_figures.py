@@ -226,5 +226,6 @@ def gain_against_lambda(trials: pd.DataFrame, used: Mapping[str, float], labels:
     axes[0, 0].set_ylabel("gain, points")
     axes[1, 0].set_ylabel("generator")
     axes[1, 0].legend(fontsize=7)
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=7)
+    columns = 2 * min(2, len(used))  # all in one line would be wider than one version's figure
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=columns, fontsize=7)
     return figure

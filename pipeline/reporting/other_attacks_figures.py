@@ -12,7 +12,7 @@ from pipeline.reporting.heatmaps import heatmap
 from pipeline.reporting.images import image_grid, magnitude_matrix, tile
 from pipeline.reporting.outcomes import PAPER_ATTACKS
 from pipeline.reporting.statistics import Statistics
-from pipeline.reporting.style import COLORS, LINES, MOST_CLASSES, new_figure, towards
+from pipeline.reporting.style import COLORS, LINES, MOST_CLASSES, new_figure, shortened, towards
 
 BUDGETS = {
     "linf": "epsilon: largest change of a pixel",
@@ -70,8 +70,9 @@ def averages(sets: Mapping[str, Statistics], class_names: tuple[str, ...]) -> Fi
         plot.imshow(picture if picture.shape[2] == 3 else picture[..., 0], cmap="gray", vmin=0, vmax=1)
         plot.set_title(f"{name} ({scale:.2g})", fontsize=9)
     names = class_names[: min([MOST_CLASSES, *(len(each.mean_perturbations) for each in sets.values())])]
-    figure.supylabel(f"original label, {names[0]} to {names[-1]}", fontsize=8)
-    figure.supxlabel(f"target label, {names[0]} to {names[-1]}", fontsize=8)
+    ends = f"{shortened(names[0])} to {shortened(names[-1])}"
+    figure.supylabel(f"original label, {ends}", fontsize=8)
+    figure.supxlabel(f"target label, {ends}", fontsize=8)
     return figure
 
 

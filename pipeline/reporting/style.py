@@ -30,6 +30,7 @@ matplotlib.rcParams.update(
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#000000")
 LINES = [(color, style) for style in ("-", "--", "-.", ":") for color in COLORS]  # one after the other, 32 in all
 SEQUENTIAL, DIVERGING = "viridis", "RdBu_r"
+ROOM = 40  # letters, of all ticks of an axis: half a page wide
 MOST_CLASSES = 20  # that a figure shows side by side and a reader can still tell apart
 
 
@@ -48,13 +49,14 @@ def as_png(figure: Figure) -> bytes:
 
 
 def shortened(name: str, most: int = 14) -> str:
-    """A class's name, its end left out where it is longer than a figure has room for."""
-    return name if len(name) <= most else f"{name[: most - 1]}…"
+    """A class's name, its end left out where it is longer than a figure has room for; a dollar begins no formula."""
+    return (name if len(name) <= most else f"{name[: most - 1]}…").replace("$", r"\$")
 
 
 def towards(label: str, target: str) -> str:
     """A pair as a column's title: "3 → 5", of long names the beginnings."""
-    return f"{label} → {target}" if max(len(label), len(target)) < 3 else f"{label[:5]}→{target[:5]}"
+    pair = f"{label} → {target}" if max(len(label), len(target)) < 3 else f"{label[:5]}→{target[:5]}"
+    return pair.replace("$", r"\$")
 
 
 def class_ticks(
@@ -81,8 +83,9 @@ def class_ticks(
 
 
 def label_ticks(axes: Axes, values: Iterable[float]) -> None:
-    """Ticks of a logarithmic x axis at exactly these values, written plainly."""
+    """Ticks of a logarithmic x axis at exactly these values, written plainly; tilted where they would meet."""
     ticks = sorted(values)
     words = [f"{value:g}" for value in ticks]
-    axes.set_xticks(ticks, words, fontsize=7, rotation=45 if len("".join(words)) > 30 else 0)
+    tilted: dict[str, Any] = {"rotation": 45, "ha": "right"} if sum(map(len, words)) > ROOM else {}
+    axes.set_xticks(ticks, words, fontsize=7, **tilted)
     axes.xaxis.set_minor_locator(NullLocator())

@@ -1,8 +1,8 @@
 """Write down what code each stage, attack and defense is made of, for the study's other stages to depend on.
 
-Reads:  the sources of the package; the study's own; images made elsewhere.
+Reads:  the sources of the package; the study's own; the weights that it brings; images made elsewhere.
 Writes: a JSON file per stage, attack and part of a defense: the checksum of every definition that it reaches, comments
-        and docstrings left out; the defenses' labels.
+        and docstrings left out, and of the weights, if it takes them; the defenses' labels.
 Params: other_attacks, defenses, adaptive: the keys in them, `method` and `learned`; replicates.defenses; what builds
         the classifier.
 """
@@ -18,7 +18,7 @@ from pipeline.code.reach import Code
 from pipeline.code.source import label
 from pipeline.code.substance import checksum
 from pipeline.errors import PipelineError
-from pipeline.own_files import builds_by_itself, imported, imported_checksum, installed, own_sources
+from pipeline.own_files import builds_by_itself, imported, imported_checksum, installed, own_sources, weights_file
 from pipeline.stages.command import run
 from pipeline.studies import KIND, Study
 
@@ -26,6 +26,7 @@ PACKAGE = Path("pipeline")
 OTHER_PAGES = ("index.html.j2", "pair.html.j2", "pair.j2", "results.md.j2")  # templates of pages that no study has
 NEW = "pipeline/training/classifier.py::new_classifier"
 MAKERS = {NEW, "pipeline/artifacts/checkpoint.py::load_classifier"}  # of a classifier, whatever its kind
+TAKER = "pipeline/artifacts/outside.py::take_classifier"  # of the weights that a study brings
 TEMPLATES = {"report": PACKAGE / "reporting/templates"}  # what a stage reads beside code
 
 
@@ -89,7 +90,8 @@ def _of_classifier(study: Study, code: Code, found: Mapping[str, str]) -> dict[s
         return code.reach(PACKAGE / f"models/{study.params['classifier'].get('kind', KIND)}.py", None)
     own = _beside(study, study.folder) if builds_by_itself(study) else {}
     said = {f"{study.where('classifier.build')}": checksum(f"{study.value('classifier.build')} {installed(study)}")}
-    return own | said | _of_retraining(study, found)
+    weights = {study.where("classifier.weights"): checksum_of(weights_file(study))} if TAKER in found else {}
+    return own | said | weights | _of_retraining(study, found)
 
 
 def _of_retraining(study: Study, found: Mapping[str, str]) -> dict[str, str]:

@@ -35,7 +35,7 @@ from pipeline.models.dropout import sampling
 from pipeline.models.inference import for_inference, predict
 from pipeline.models.outside import Outside, check_outside
 from pipeline.registry import own_module
-from pipeline.stages import check_params, train_classifier
+from pipeline.stages import check_params, fingerprint_code, train_classifier
 from pipeline.studies import Study
 from pipeline.training.classifier import ClassifierTraining
 from tests.root import ROOT
@@ -375,6 +375,20 @@ def test_its_files_are_looked_at_each_time(project: Project) -> None:
     assert after["files"]["studies/tiny/weights.pt"] != before["files"]["studies/tiny/weights.pt"]
     project.bring("torchvision.models:resnet18")
     assert check_params.words(Study("tiny"))["installed"].keys() == {"torchvision"}
+
+
+def test_other_weights_under_the_same_name_are_taken_anew(project: Project, tmp_path: Path) -> None:
+    """By the one stage that reads them; all others wait for what it writes."""
+    (tmp_path / "pipeline").symlink_to(ROOT / "pipeline")
+
+    def fingerprints() -> dict[Path, str]:
+        fingerprint_code.main(Study("tiny"))
+        return {path: path.read_text() for path in Path("data/code/tiny").rglob("*.json")}
+
+    before = fingerprints()
+    project.save({"last.weight": torch.zeros(3, 54)})
+    after = fingerprints()
+    assert {path.name for path in before if before[path] != after[path]} == {"train_classifier.json"}
 
 
 # --- whatever it is made of ------------------------------------------------------------------------------------------

@@ -567,6 +567,7 @@ def small_runs() -> dict[str, tuple[str, Callable[[], object], int]]:
 @pytest.mark.parametrize("name", list(small_runs()))
 def test_whatever_python_executes_is_reached(name: str) -> None:
     file, run, fewest = small_runs()[name]
+    run()  # what it imports the first time is looked for by our own finder too
     ran = executed(run)
     assert len(ran) >= fewest
     package = ROOT / "pipeline"

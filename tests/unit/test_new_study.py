@@ -1,5 +1,6 @@
 """`make study` on images of one's own: numbers that fit them, and nothing left where they are wrong."""
 
+import os
 import re
 import shutil
 import sys
@@ -20,8 +21,8 @@ from pipeline.artifacts.raw.wanted import Images
 from pipeline.errors import PipelineError
 from pipeline.metrics.splits import validation_mask
 from pipeline.new_study import main, make_study
-from pipeline.params import with_values
-from pipeline.proposal import numbers, shape_for
+from pipeline.params import read_yaml, with_values
+from pipeline.proposal import long_enough, numbers, shape_for
 from pipeline.stages import prepare_images
 from pipeline.studies import Study
 from tests.raw import image_folder
@@ -66,6 +67,15 @@ def test_a_folder_elsewhere_is_linked_and_looked_at(folder: Path, capsys: pytest
     assert "# images attacked towards every other class" in text  # comments are kept
     make_study("again", "mine", "mine")  # from another study, on images among the raw files
     assert Study("again").value("images") == study.value("images")
+
+
+def test_a_second_study_of_the_same_images_takes_the_link_of_the_first(folder: Path) -> None:
+    """By one name of the images both have one test split, and attack the same originals."""
+    (folder.parent / "again").symlink_to(folder.parent / "flowers")
+    make_study("first", images=str(folder.parent / "flowers"))
+    make_study("second", images=str(folder.parent / "again"))
+    assert Study("second").source == Study("first").source == "first"
+    assert [path.name for path in (folder / "data/raw").iterdir()] == ["first"]
 
 
 def test_an_npz_and_a_published_set_need_no_link(folder: Path) -> None:
@@ -253,6 +263,7 @@ def test_a_classifier_that_is_wrong_leaves_nothing(folder: Path, kind: str, monk
 MISUSED = {
     "a taken name": (["demo"], "studies/demo: expected a new name, found a study of that name"),
     "a slash": (["a/b"], "NAME: expected a name of the letters a-z, digits, _ and -, found 'a/b'"),
+    "the page of all": (["index", "--images", "../flowers"], "NAME: expected another name, found 'index'"),
     "no images": (["mine", "--images", "../gone"], "IMAGES: expected a source, or a path here or in data/raw"),
     "no function": (
         ["mine", "--images", "../flowers", "--classifier", "../our_nets.py:gone", "--weights", "../w.pt"],
@@ -293,7 +304,7 @@ def test_weights_want_a_classifier_and_that_images(folder: Path, given: str, wor
 
 
 @pytest.mark.parametrize(
-    "kind", ["gone", "broken", "few", "taken", "outside", "one class", "empty", "label", "npy", "small"]
+    "kind", ["gone", "broken", "few", "taken", "outside", "one class", "empty", "label", "npy", "small", "name"]
 )
 def test_what_is_wrong_leaves_nothing(folder: Path, kind: str) -> None:
     flowers = folder.parent / "flowers"
@@ -326,6 +337,9 @@ def test_what_is_wrong_leaves_nothing(folder: Path, kind: str) -> None:
     elif kind == "npy":
         images, words = str(flowers / "one.npy"), "one.npy: expected an .npz of arrays, found a single array|mine.npy"
         np.save(images, np.zeros((4, 8, 8), np.uint8))
+    elif kind == "name":
+        (flowers / "rose").rename(os.fsdecode(bytes(flowers) + b"/ros\xe9"))
+        words = r"flowers/ros\\udce9/000\.png': expected a name in UTF-8, found other bytes: rename it"
     elif kind == "small":
         image_folder(flowers.with_name("small"), {"a": 25, "b": 25}, RANDOM, 7, 20)
         images, words = str(flowers.with_name("small")), "expected images of 8x8 pixels at least, found 7x20: enlarge"
@@ -365,6 +379,22 @@ def test_numbers_fit_the_classes(classes: int) -> None:
         assert found[key] * towards <= most
     assert found["threat.linf.epsilon"] == 0.3
     assert found["threat.l2.epsilon"] == 3
+
+
+@pytest.mark.parametrize(("classes", "each"), [(2, 40), (2, 20_000), (10, 600), (10, 6000), (100, 50)])
+def test_trials_of_a_restoration_update_its_weights_often_enough(classes: int, each: int) -> None:
+    """After 30 updates an autoencoder of MNIST restores nothing, and of equal trials a rule chooses anything."""
+    counts = {"train": [each] * classes, "test": [each // 4] * classes}
+    values = numbers((1, 28, 28), tuple(map(str, range(classes))), counts)
+    originals, towards = min(50, values["sources.train"]), classes - 1 if classes <= 20 else 3
+    batches = 2 * originals * towards / values["training.batch_size"]
+    assert 60 <= long_enough(50, values, classes) * batches < 60 + batches
+
+
+def test_the_demos_trials_do_too() -> None:
+    demo = read_yaml(ROOT / "studies/demo/params.yaml")
+    trials = demo["defenses"]["autoencoder_ensemble"]["learn"]["trials"]
+    assert trials["epochs"] * 2 * trials["originals"] * 9 / demo["training"]["batch_size"] >= 60
 
 
 def test_values_are_set_and_comments_kept() -> None:

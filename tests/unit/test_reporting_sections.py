@@ -1,20 +1,26 @@
 """Which sections a report has, and that they stand studies of every shape."""
 
+import itertools
 import re
 
 import jinja2
 import matplotlib
 import pandas as pd
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from pipeline.reporting.adaptive import adaptive_section
 from pipeline.reporting.detection import detection_section
+from pipeline.reporting.gac_figures import gain_against_lambda
 from pipeline.reporting.other_attacks import other_attacks_section
 from pipeline.reporting.outcomes import overview_section
 from pipeline.reporting.page import render_page
+from pipeline.reporting.perturbation_figures import calibration
 from pipeline.reporting.perturbations import classifier_section
 from pipeline.reporting.report import sections
 from pipeline.reporting.section import Drawn, Section, draw, draw_all
+from pipeline.reporting.style import shortened, towards
 from tests.made_study import made_metrics, made_results, rate
 
 DROPOUT = {"dropout_ensemble": ["dropout_ensemble", "gaussian_noise_ensemble"]}
@@ -245,3 +251,40 @@ def test_words_of_verdict_are_defined_once() -> None:
     for null in ("does as well", "buy nothing", "buys nothing", "is not better", "makes no difference"):
         assert null not in text
     assert len(re.findall(r"no difference shown(?! *(,|\(n|,? *with the number))", text)) == 0
+
+
+@pytest.mark.parametrize("name", ["a$_{$b", "$x$ & <b>", "cost $5"])
+def test_a_dollar_in_a_classs_name_begins_no_formula(name: str) -> None:
+    metrics = made_metrics({**DROPOUT, **AUTOENCODER, **GAC}, METHODS)
+    assert len(drawn(metrics, class_names=(name, "b", "a class of a long name"))) > 5
+    for text in (shortened(name), towards(name, "b")):
+        assert text.replace(r"\$", "").count("$") == 0
+
+
+def overlapping(axes: Axes) -> bool:
+    """Whether two ticks of the x axis that are upright lie on one another."""
+    assert axes.figure is not None
+    FigureCanvasAgg(axes.figure).draw()  # type: ignore[no-untyped-call, arg-type]
+    boxes = [label.get_window_extent() for label in axes.get_xticklabels() if label.get_text()]
+    upright = not any(label.get_rotation() for label in axes.get_xticklabels())
+    return upright and any(one.x1 > other.x0 for one, other in itertools.pairwise(boxes))
+
+
+def test_ticks_of_many_step_sizes_do_not_meet() -> None:
+    """As many as `make study` proposes."""
+    sizes = pd.DataFrame({"step_size": [0.16 / 2**power for power in range(10)], "l2_mean": 1.0})
+    extras = pd.DataFrame({"extra_steps": [1, 2], "ratio": [1.2, 1.5]})
+    chosen = {"step_size": {"used": 0.04}, "extra_steps": {"used": 2, "paper_ratio": 1.56}}
+    assert not overlapping(calibration(chosen, sizes, extras).axes[0])
+
+
+@pytest.mark.parametrize("versions", [1, 2])
+def test_a_legend_of_the_lambdas_is_within_the_figure(versions: int) -> None:
+    names = [f"gac_{number}" for number in range(versions)]
+    row = {"status": "ok", "gain": 0.0, "gain_low": -0.1, "gain_high": 0.1, "clean_accuracy": 0.9}
+    more = {"control_clean_accuracy": 0.9, "perturbation_l2": 0.1, "fooled": 0.1}
+    trials = pd.DataFrame([{"defense": name, "lambda_": size, **row, **more} for name in names for size in (0.3, 3)])
+    figure = gain_against_lambda(trials, dict.fromkeys(names, 0.3), {name: name for name in names})
+    FigureCanvasAgg(figure).draw()  # type: ignore[no-untyped-call]
+    box, width = figure.legends[0].get_window_extent(), figure.get_window_extent().width
+    assert 0 <= box.x0 < box.x1 <= width

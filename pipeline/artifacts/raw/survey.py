@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -57,6 +57,7 @@ def look(images: Images, name: str, where: str, seed: int, keep: bool = False) -
 
     Raises PipelineError as their reader and `Checked` do, but not for images of several sizes or channels.
     """
+    _check_names(sources.files(sources.wanted(images, name, where, seed)))
     try:
         raw = sources.read(sources.wanted(images, name, where, seed))
     except MissingShare:
@@ -79,6 +80,15 @@ def look(images: Images, name: str, where: str, seed: int, keep: bool = False) -
         counts[split] = found.tolist()
     rows_kept = list(kept.rows.values())
     return Survey(raw.where, images, raw.class_names, counts, sizes, channels, twice.in_both, rows_kept)
+
+
+def _check_names(paths: Sequence[Path]) -> None:
+    """Raise PipelineError if a name is none in UTF-8: no checksum could be taken of it, and no stored file hold it."""
+    for path in paths:
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            raise PipelineError(f"{str(path)!a}: expected a name in UTF-8, found other bytes: rename it") from None
 
 
 class _Kept:
@@ -110,10 +120,10 @@ def _held_out(rows: Rows, name: str, seed: int) -> dict[int, int]:
 
 
 def located(text: str, name: str) -> tuple[str, Path | None]:
-    """`images.source` of what a person names, and the link to be made so that it lies among the raw files, if one is.
+    """`images.source` of what a person names, and what a link is to lead to so that it lies among the raw files.
 
     text : a source, or a path alone, from here or from the folder of all raw files; what lies there says its layout.
-    name : of the link.
+    name : of the link, if there is none that leads there.
 
     Raises PipelineError if there is nothing.
     """
@@ -128,12 +138,19 @@ def located(text: str, name: str) -> tuple[str, Path | None]:
     inside, root = Path(os.path.abspath(found)), Path(os.path.abspath(base()))
     if inside.is_relative_to(root) and inside != root:
         return f"{kind}:{inside.relative_to(root).as_posix()}", None
+    if known := [link for link in sorted(root.glob("*")) if link.is_symlink() and link.resolve() == found.resolve()]:
+        return f"{kind}:{known[0].name}", found.resolve()  # by one name two studies have the same originals
     return f"{kind}:{name}{found.suffix if found.is_file() else ''}", found.resolve()
+
+
+def linked(source: str) -> Path:
+    """Where the link of a source of one's own files is."""
+    return base() / source.partition(":")[2]
 
 
 def link(source: str, target: Path) -> Path | None:
     """Make what `located` says; the link, None if it is there. Raises PipelineError if something else is there."""
-    place = base() / source.partition(":")[2]
+    place = linked(source)
     if place.is_symlink() and place.resolve() == target:
         return None
     if place.exists() or place.is_symlink():
