@@ -320,6 +320,8 @@ def test_only_params_reads_yaml() -> None:
 SPEAKERS = {
     "defenses/autoencoder_ensemble.py": {"autoencoder_without_dropout"},  # a variant that it chooses for
     "defenses/dropout_ensemble.py": {"gaussian_noise_ensemble"},  # likewise
+    "defenses/shared/gac_samples.py": {"gac"},  # a name of its random numbers
+    "defenses/shared/gac_examination.py": {"gac"},  # likewise
     "metrics/restorations.py": {"gaussian_blur"},  # whose error is that of another number
     "metrics/gains.py": {"gac"},  # a role among its controls
     "metrics/adaptive.py": {"pgd"},  # rows of the adaptive attack's own

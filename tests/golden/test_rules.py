@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from pipeline.artifacts.choices import read_choices, write_choices
-from pipeline.defenses import autoencoder_ensemble, dropout_ensemble, gac
+from pipeline.defenses import autoencoder_ensemble, dropout_ensemble
+from pipeline.defenses.shared import gac_lambda
 from pipeline.metrics import calibration, gains
 from pipeline.metrics.choices import Choice
 
@@ -22,7 +23,7 @@ RULES = {
     "sigma of the noise": (dropout_ensemble.SIGMA_RULE, dropout_ensemble.SIGMA_REASON, None),
     "dropout": (autoencoder_ensemble.DROPOUT_RULE, autoencoder_ensemble.DROPOUT_REASON, autoencoder_ensemble.ALLOWANCE),
     "sigma of the blur": (autoencoder_ensemble.SIGMA_RULE, autoencoder_ensemble.SIGMA_REASON, None),
-    "lambda": (gac.LAMBDA_RULE, gac.LAMBDA_REASON, gains.ALLOWED_LOSS),
+    "lambda": (gac_lambda.LAMBDA_RULE, gac_lambda.LAMBDA_REASON, gains.ALLOWED_LOSS),
 }
 FROZEN = {
     "step_size": "9af617ac4092",
@@ -53,7 +54,7 @@ def test_every_choice_is_stored_with_its_rule_and_its_reason(tmp_path: Path) -> 
         "sigma of the noise": dropout_ensemble.choose_sigma([rate], [rate]),
         "dropout": autoencoder_ensemble.choose_dropout([dropout]),
         "sigma of the blur": autoencoder_ensemble.choose_blur({0.5: np.ones(3)}, np.ones(3)),
-        "lambda": gac.choose_lambda([]),
+        "lambda": gac_lambda.choose_lambda([]),
     }
     write_choices(tmp_path / "choices.json", made)
     for name, choice in read_choices(tmp_path / "choices.json").items():
