@@ -318,7 +318,7 @@ def test_only_params_reads_yaml() -> None:
 # --- no list of names --------------------------------------------------------------------------------------------
 # Who speaks of a defense or an attack by name beside its own file: what is said of it alone, and why.
 SPEAKERS = {
-    "defenses/autoencoder_ensemble.py": {"autoencoder_without_dropout"},  # a variant that it chooses for
+    "defenses/shared/restorations.py": {"autoencoder_without_dropout"},  # a variant of the ensemble beside it
     "defenses/dropout_ensemble.py": {"gaussian_noise_ensemble"},  # likewise
     "defenses/shared/gac_samples.py": {"gac"},  # a name of its random numbers
     "defenses/shared/gac_examination.py": {"gac"},  # likewise
