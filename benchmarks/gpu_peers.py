@@ -11,8 +11,8 @@ from benchmarks.gpu_inputs import WORKLOADS, pairs_of
 def peers(context: Context) -> dict[str, Any]:
     """The engine and the libraries under the same rule (benchmarks/generation.py), and the minimum-norm attacks."""
     try:
-        from benchmarks import common
-        from benchmarks import generation as others
+        from benchmarks import common, systems
+        from benchmarks.generation import measure, slowest
     except ImportError as error:
         return {"skipped": f"no peers here: {error}"}
     records: list[dict[str, Any]] = []
@@ -23,21 +23,21 @@ def peers(context: Context) -> dict[str, Any]:
         own = pairs_of(context, name, context.scale.peers)
         pairs = common.Pairs(own.model, own.originals, own.rows, own.targets)
         few = replace(pairs, rows=pairs.rows[:64], targets=pairs.targets[:64])
-        others.slowest(name, few)
-        steps_of[name] = steps = others.slowest(name, pairs)
-        runs = list(others.ours_on_the_rule(workload.same_rule))
+        slowest(name, few)
+        steps_of[name] = steps = slowest(name, pairs)
+        runs = list(systems.ours_on_the_rule(workload.same_rule))
         for size in context.scale.peer_batches:
-            for system, attack in others.descents(10, 1000.0, workload.same_rule, steps).items():
+            for system, attack in systems.descents(10, 1000.0, workload.same_rule, steps).items():
                 if not system.startswith("ART"):
                     rest = {"steps": steps, "length": workload.same_rule, "batch_size": size}
-                    runs.append(others.Run(system, partial(others.in_batches, size=size, attack=attack), rest))
-        walks = [others.Run("ours-minimum_norm", partial(others.ours_shortest, steps=16), {"steps": 16})]
-        walks += [others.walk("Foolbox DDN", 40, context.scale.peer_batches[-1])]
+                    runs.append(systems.Run(system, partial(systems.in_batches, size=size, attack=attack), rest))
+        walks = [systems.Run("ours-minimum_norm", partial(systems.ours_shortest, steps=16), {"steps": 16})]
+        walks += [systems.walk("Foolbox DDN", 40, context.scale.peer_batches[-1])]
         for comparison, several in (("same_rule", runs), ("walks", walks)):
             for run in several:
                 guarded(lambda r=run, f=few: r.attack(f))  # to warm up
                 found = guarded(
-                    lambda r=run, c=comparison, n=name, p=pairs: others.measure(r, p, c, n, 1)  # type: ignore[misc]
+                    lambda r=run, c=comparison, n=name, p=pairs: measure(r, p, c, n, 1)  # type: ignore[misc]
                 )
                 records.append({"comparison": comparison, "system": run.system, "dataset": name, **found})
                 save(context, "peers", {"records": records})
