@@ -16,7 +16,8 @@ from ruamel.yaml import YAML
 
 from pipeline.params import block_at, read_yaml
 from pipeline.schema import schema_text
-from pipeline.studies import INNER, PATHS
+from pipeline.studies import PATHS
+from pipeline.study_blocks import INNER
 from tests.root import ROOT
 
 PIPELINE = ROOT / "studies/pipeline.yaml"
