@@ -25,7 +25,7 @@ STAGES: dict[str, Any] = YAML(typ="safe").load(PIPELINE)["stages"]
 STUDIES = sorted(path.parent.name for path in (ROOT / "studies").glob("*/params.yaml"))
 PARAMS = {study: ROOT / f"studies/{study}/params.yaml" for study in STUDIES} | {"tiny": ROOT / "tests/tiny.yaml"}
 ROOMS = ("attacks", "models", "defenses", "training", "metrics")
-SHARED = {"__init__", "command", "sets", "families"}  # of stages/: no stages
+SHARED = {"__init__", "command", "sets", "families", "learned"}  # of stages/: no stages
 ROOT_STAGES = {"collect", "transfer", "index"}
 FIRST = ("check_params", "fingerprint_code")  # run in the study's folder
 
