@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, make_dataclass
 from typing import Annotated, Any, Literal
 
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from pipeline.defenses.protocol import Defense, Learned, Materials
@@ -18,7 +17,7 @@ from pipeline.defenses.shared.choices import settle
 from pipeline.defenses.shared.gac_examination import GENERATOR, examine
 from pipeline.defenses.shared.gac_lambda import LAMBDA_RULE, choose_lambda, try_lambdas
 from pipeline.defenses.shared.gac_samples import Contest, Share, names_of, open_contest, watched
-from pipeline.defenses.shared.kept import packed, unpacked
+from pipeline.defenses.shared.kept import Arrays, packed, unpacked
 from pipeline.defenses.undefended import undefended
 from pipeline.errors import PipelineError
 from pipeline.metrics.choices import Choice
@@ -41,7 +40,6 @@ gac = undefended
 
 Width = Annotated[int, Range(1, 16384)]
 Lambda = Annotated[float, Range(0, 10000)]
-Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from pipeline.defenses.shared.gac_samples import (
     right,
     rows_of,
 )
-from pipeline.defenses.shared.kept import packed, unpacked
+from pipeline.defenses.shared.kept import Arrays, packed, unpacked
 from pipeline.defenses.shared.pictures import Generated
 from pipeline.errors import PipelineError
 from pipeline.metrics.choices import Choice
@@ -38,8 +38,6 @@ from pipeline.training.gac import (
     generate,
     new_contestants,
 )
-
-Arrays = dict[str, NDArray[Any]]
 
 LAMBDA_RULE = (
     "the lambda of the largest gain over the control on minimal adversarial images of unseen originals, of those that "

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+Arrays = dict[str, NDArray[Any]]
+
 
 def packed(value: Any) -> NDArray[np.uint8]:
     """Anything that JSON knows, as bytes among arrays."""
