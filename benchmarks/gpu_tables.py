@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from benchmarks.tables import Record, markdown, measured, ours_is_faster, percent, rate
+from benchmarks.generation_tables import ours_is_faster
+from benchmarks.tables import Record, markdown, measured, percent, rate
 
 Results = Mapping[str, Record]  # by the part's name
 

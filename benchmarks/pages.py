@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
-from benchmarks import gpu_tables, tables, worker_tables
+from benchmarks import generation_tables, gpu_tables, start_up_tables, tables, worker_tables
 from benchmarks.in_short import in_short
 
 ROOT = Path(__file__).parents[1]
@@ -44,19 +44,19 @@ QUESTIONS = (
         "A small study from nothing, as `make demo` reproduces it after the installation; the same with commands that only copy finished outputs; "
         "and with nothing to do (`benchmarks/start_up.py`).",
         "start_up",
-        tables.start_up_table,
+        start_up_tables.start_up_table,
     ),
     Question(
         "Which stage of a small study takes how long?",
         "Seconds as the stages say themselves, once imported; each run is a process of its own, and imports its script first.",
         "start_up",
-        tables.stages_table,
+        start_up_tables.stages_table,
     ),
     Question(
         "Where do a whole study's core-seconds go, and what was saved?",
         "Processor time of each stage's command, at an earlier commit and now, in turns; a stage below one that wrote other bytes may write others for that reason alone (`benchmarks/core_seconds.py`).",
         "core_seconds",
-        tables.core_seconds_table,
+        start_up_tables.core_seconds_table,
     ),
     Question(
         "Is the engine faster than the attack libraries on the same rule?",
@@ -64,7 +64,7 @@ QUESTIONS = (
         "take the steps that 99.9 % success needs. They are given a frozen model with batch normalization folded, in channels_last, and their better batch, and so run near the "
         "ceiling too: what is left is the passes of the slowest image over the mean number of passes. Their versions: `requirements.txt`, `benchmarks/requirements.txt` (`benchmarks/generation.py`).",
         "generation",
-        tables.same_rule_table,
+        generation_tables.same_rule_table,
     ),
     Question(
         "And with every system at its best?",
@@ -72,14 +72,14 @@ QUESTIONS = (
         "*ours-normalized*, the same with steps of one length; *ours-minimum_norm*, a walk along the boundary to the nearest image. Each of our configurations that no other of ours beats in speed and length "
         "at once (what is in no row is beaten), and the fastest peer whose perturbations are no longer.",
         "generation",
-        partial(tables.best_table, ours_first=True),
+        partial(generation_tables.best_table, ours_first=True),
         "images/s against mean L2",
     ),
     Question(
         "And seen from the peers' side?",
         "Each configuration of a peer that no other peer's beats in both, and the fastest of ours whose perturbations are no longer.",
         "generation",
-        partial(tables.best_table, ours_first=False),
+        partial(generation_tables.best_table, ours_first=False),
     ),
     Question(
         "How near is the engine to what the device gives?",
@@ -215,7 +215,7 @@ QUESTIONS = (
     ),
 )
 FIGURES: dict[str, Callable[[Any], Figure]] = {
-    "generation": tables.generation_figure,
+    "generation": generation_tables.generation_figure,
     "scaling": tables.scaling_figure,
 }
 

@@ -18,8 +18,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks import gpu_parts
 from benchmarks.common import ROOT, about, options, write
+from benchmarks.gpu_context import SMALL, Context
+from benchmarks.gpu_generation import in_turns
+from benchmarks.gpu_inputs import WORKLOADS, images_of, read
 from pipeline.attacks.shared.adaptive import attack_defense
 from pipeline.attacks.shared.adaptive_settings import AdaptiveSettings
 from pipeline.attacks.shared.defended import Target
@@ -42,25 +44,23 @@ def main() -> None:
     work.mkdir(parents=True, exist_ok=True)
     sets, found = [], []
     for name, epochs in EPOCHS.items():
-        scale = replace(
-            gpu_parts.SMALL, train=20000, epochs=epochs, max_steps=None, originals=arguments.originals, seconds=0.5
-        )
-        context = gpu_parts.Context(work, work, scale, device, time.process_time)
+        scale = replace(SMALL, train=20000, epochs=epochs, max_steps=None, originals=arguments.originals, seconds=0.5)
+        context = Context(work, work, scale, device, time.process_time)
         if not (work / f"{name}_read.json").exists():
-            gpu_parts.read(context)
+            read(context)
         if "sets" in arguments.parts:
-            sets.append({**about(), "bfloat16": capabilities(), **gpu_parts.in_turns(context, name)})
+            sets.append({**about(), "bfloat16": capabilities(), **in_turns(context, name)})
             write("precision", sets)
         if "uses" in arguments.parts:
             found += uses(context, name)
             write("precision_uses", {**about(), "bfloat16": capabilities(), "records": found})
 
 
-def uses(context: gpu_parts.Context, name: str) -> Iterator[dict[str, Any]]:
+def uses(context: Context, name: str) -> Iterator[dict[str, Any]]:
     """A record per use: seconds of the process' own time in both precisions, in turns, and what came of it."""
-    workload = gpu_parts.WORKLOADS[name]
-    images, labels = (part[:6000] for part in gpu_parts.images_of(context, name, "train"))
-    test, truth = (torch.from_numpy(part[:2000]) for part in gpu_parts.images_of(context, name, "test"))
+    workload = WORKLOADS[name]
+    images, labels = (part[:6000] for part in images_of(context, name, "train"))
+    test, truth = (torch.from_numpy(part[:2000]) for part in images_of(context, name, "test"))
     division = divide(images, labels, np.arange(len(images)) % 10 == 0, context.device)
     training = {**workload.training, "epochs": 2}
 

@@ -39,8 +39,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks import gpu_parts
 from benchmarks.common import ROOT, about, options, peak_mib, seconds, still, untouched, write
+from benchmarks.gpu_context import SMALL, Context
+from benchmarks.gpu_inputs import WORKLOADS, fitted, images_of, read_one
 from pipeline import devices, mapper
 from pipeline.artifacts.adversarial import Identity, Sources
 from pipeline.artifacts.generation import Start, attack_block, block_of, make_set, start_from_images
@@ -71,17 +72,15 @@ class Work:
         WORK.mkdir(parents=True, exist_ok=True)
         devices.TABLE["cpu"] = dataclasses.replace(devices.TABLE["cpu"], block=rows)
         self.device = device = prepare_device()
-        scale = dataclasses.replace(gpu_parts.SMALL, train=20000, epochs=2)
-        context = gpu_parts.Context(WORK, WORK, scale, device)
+        scale = dataclasses.replace(SMALL, train=20000, epochs=2)
+        context = Context(WORK, WORK, scale, device)
         if not (WORK / f"{MNIST}_read.json").exists():
-            gpu_parts.read_one(context, MNIST)
-        self.workload = gpu_parts.WORKLOADS[MNIST]
-        self.model = for_inference(gpu_parts.fitted(context, MNIST, {})[0], device)
+            read_one(context, MNIST)
+        self.workload = WORKLOADS[MNIST]
+        self.model = for_inference(fitted(context, MNIST, {})[0], device)
         half = {"train": originals // 2, "test": originals - originals // 2}
         self.start = start_from_images(WORK / f"{MNIST}.h5", self.model, half, 0, MNIST, MNIST)
-        self.images, self.labels = (
-            torch.from_numpy(part[:attacked]) for part in gpu_parts.images_of(context, MNIST, "test")
-        )
+        self.images, self.labels = (torch.from_numpy(part[:attacked]) for part in images_of(context, MNIST, "test"))
         self.parameters = {"step_size": self.workload.step_size, "max_steps": 1000}
 
     def minimal(self) -> str:

@@ -25,7 +25,8 @@ from pipeline.errors import PipelineError
 from pipeline.params import with_values
 from pipeline.proposal import long_enough, longer, numbers, shape_for
 from pipeline.stages.command import command
-from pipeline.studies import ALL, PIPELINE, STUDIES, Study, checked_name
+from pipeline.studies import PIPELINE, STUDIES, Study
+from pipeline.study_blocks import ALL, checked_name
 from pipeline.trial import cost
 
 COMMENT = (

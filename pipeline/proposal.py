@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.artifacts.raw.wanted import SMALLEST
 from pipeline.errors import PipelineError
-from pipeline.studies import ALL
+from pipeline.study_blocks import ALL
 
 LARGEST = 96  # pixels a side; larger images are proposed to be resized to
 RESIZED = 64

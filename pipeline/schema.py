@@ -14,7 +14,7 @@ from pipeline.own_files import Elsewhere
 from pipeline.params import model_of
 from pipeline.registry import IMPORTED, classifier_kinds
 from pipeline.stages.choose_steps import AttackTrials
-from pipeline.studies import BLOCKS, Budgets
+from pipeline.study_blocks import BLOCKS, Budgets
 from pipeline.training.classifier import fit_classifier
 
 HERE = Path(__file__).parent

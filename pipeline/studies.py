@@ -1,24 +1,21 @@
 """A study: where its files lie, its params, its seed and its device. What every stage needs and none writes again."""
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import PipelineError
 from pipeline.params import AUTO, arguments_for, block_at, check_value, parameters_of, read_yaml
-from pipeline.ranges import Range
 from pipeline.registry import classifier_kinds
+from pipeline.study_blocks import BLOCKS, FAMILY, FORMATS, INNER, KIND, RESERVED, TRAINED, Budgets, checked_name
 
 if TYPE_CHECKING:
     import torch
 
 STUDIES = Path("studies")
 PIPELINE = STUDIES / "pipeline.yaml"
-NAME = re.compile(r"[a-z0-9_][a-z0-9_-]*")
 # Where each artifact lies; {study} and {key} are filled in. data/README.md says what is in it.
 PATHS = {
     "words": "studies/{study}/.words.json",
@@ -49,43 +46,6 @@ PATHS = {
     "figures": "reports/figures/{study}",
     "report": "reports/{study}.html",
 }
-# Every block of a params file, and whether a study may do without it.
-BLOCKS = (
-    "study", "seed", "images", "classifier", "training", "sources", "threat", "attack_trials", "attacks",
-    "other_sources", "other_attacks", "defenses", "adaptive", "replicates", "sizes",
-)  # fmt: skip
-IMAGES = ("source", "raw", "test_share", "class_names", "image_column", "label_column", "size", "channels")
-# What stands in those blocks that are not the parameters of one function, or keys of a person's choice.
-INNER = {
-    "images": IMAGES,
-    "classifier": (
-        "kind", "architecture", "training", "build", "arguments", "weights", "normalization", "retrain",
-    ),
-    "sources": ("train", "test", "targets"),
-    "threat": ("linf", "l2", "l0", "l1"),
-    "attacks": ("minimal", "extended"),
-    "other_sources": ("train", "test", "curve", "targets"),
-    "replicates": ("count", "sources", "defenses"),
-    "sizes": ("classifiers", "training", "originals", "targets"),
-}  # fmt: skip
-TRAINED = ("kind", "architecture", "training")  # of classifier, where the study trains it
-KIND = "cnn"  # of classifier, where a study names none: the paper's
-# Names of files that no attack and no defense may take.
-RESERVED = ("minimal", "extended", "classifier")
-# Of a defense's block; the last three are always there, for each has stages that depend on it alone.
-FAMILY = ("method", "examine", "learn", "predict", "variants")
-# Values of `images.source` that say how files are laid out, not which images they are.
-FORMATS = ("idx", "parquet", "folder", "npz")
-ALL = "all"  # of `targets`: every other class
-Epsilon = Annotated[float, Range(0, 100000, low_open=True)]
-
-
-@dataclass(frozen=True)
-class Budgets:
-    """The threat model in one norm: the stated budget, and the budgets of curves."""
-
-    epsilon: Epsilon
-    epsilons: tuple[Epsilon, ...]
 
 
 class Study:
@@ -327,10 +287,3 @@ class Study:
         from pipeline.devices import prepare_device
 
         return prepare_device()
-
-
-def checked_name(name: str, what: str) -> str:
-    """The name of a study, attack or defense. Raises PipelineError if it isn't made of a-z, 0-9, _ and -."""
-    if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise PipelineError(f"{what}: expected a name of the letters a-z, digits, _ and -, found {name!r}")
-    return name

@@ -3,7 +3,8 @@
 import time
 from collections.abc import Sequence
 
-from pipeline.studies import ALL, Study
+from pipeline.studies import Study
+from pipeline.study_blocks import ALL
 
 SECONDS = 2.0  # of the trial
 # Passes that stages make, about: of the minimal attack per image, of attacks on the whole defenses per original. Of 8x8

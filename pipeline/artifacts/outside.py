@@ -21,7 +21,8 @@ from pipeline.models.outside import Outside
 from pipeline.params import arguments_for, block_at, read_yaml
 from pipeline.ranges import Range
 from pipeline.registry import is_own, own_module
-from pipeline.studies import STUDIES, checked_name
+from pipeline.studies import STUDIES
+from pipeline.study_blocks import checked_name
 
 SHOWN = 3  # keys that a message names
 WRAPPERS = ("module.", "_orig_mod.")  # prefixes that DataParallel and torch.compile give every key

@@ -20,7 +20,8 @@ from pipeline.artifacts.tensors import writing_tensors
 from pipeline.errors import PipelineError
 from pipeline.models.outside import Outside
 from pipeline.registry import own_module
-from pipeline.studies import STUDIES, checked_name
+from pipeline.studies import STUDIES
+from pipeline.study_blocks import checked_name
 
 Model = TypeVar("Model", bound=nn.Module)
 DEFENSES = "pipeline.defenses."

@@ -17,4 +17,5 @@ draws random numbers. Returns the logits of every pass, float (n, passes, k). Ho
 they differ from one another, is the same for all defenses: `metrics/votes.py`.
 
 A family is a defense and its variants: they share what it has learned. `protocol.py` tells all of it in types.
+What defenses share is in `shared/`, and there too the trials and the examination of one whose file would be too long.
 """

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.metrics.detection import SCORES, detection
+from pipeline.metrics.detection import SCORES
 from pipeline.metrics.intervals import RESAMPLES, difference_with_interval, mean_with_interval
+from pipeline.metrics.roc import detection
 
 ZERO_GRADIENTS = 0.1  # share of images from which on the tripwire is raised
 SURE = 0.05  # exact p of a McNemar test below which a difference raises a wire

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.metrics.adaptive import SURE
-from pipeline.metrics.detection import FALSE_POSITIVE_RATES
+from pipeline.metrics.roc import FALSE_POSITIVE_RATES
 from pipeline.reporting import adaptive_figures as figures
 from pipeline.reporting.formats import NORMS, area, budget, flat, length_of, percent, points, rate
 from pipeline.reporting.names import label, label_of, one_training, with_trainings

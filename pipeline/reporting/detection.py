@@ -6,7 +6,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pipeline.metrics.detection import FALSE_POSITIVE_RATES, NEGATIVES
+from pipeline.metrics.detection import NEGATIVES
+from pipeline.metrics.roc import FALSE_POSITIVE_RATES
 from pipeline.reporting.formats import area, percent
 from pipeline.reporting.names import label, transferred
 from pipeline.reporting.outcomes import PAPER_ATTACKS, names_of_heads

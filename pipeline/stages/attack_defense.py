@@ -25,8 +25,9 @@ from pipeline.artifacts.found import Found, write_found
 from pipeline.artifacts.images import read_split
 from pipeline.artifacts.left_out import leave_out, reason_left_out
 from pipeline.artifacts.statistics import write_frame
-from pipeline.attacks.shared.adaptive import Attempt, attack_defense
+from pipeline.attacks.shared.adaptive import attack_defense
 from pipeline.attacks.shared.adaptive_settings import AdaptiveSettings, attacks_of
+from pipeline.attacks.shared.attempts import Attempt
 from pipeline.attacks.shared.defended import Target, check_gradients, multiply_adds
 from pipeline.attacks.shared.runs import each_block
 from pipeline.devices import batching

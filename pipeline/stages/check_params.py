@@ -19,7 +19,8 @@ from pipeline.errors import PipelineError
 from pipeline.own_files import imported, imported_checksum, installed, own_files
 from pipeline.registry import IMPORTED, has_file
 from pipeline.stages.command import command
-from pipeline.studies import Study, checked_name
+from pipeline.studies import Study
+from pipeline.study_blocks import checked_name
 
 WORDS = ("method", "learned")
 TAKEN = ("kind", "build", "retrain")  # of classifier: what code is run

@@ -20,7 +20,8 @@ from pipeline.code.substance import checksum
 from pipeline.errors import PipelineError
 from pipeline.own_files import builds_by_itself, imported, imported_checksum, installed, own_sources, weights_file
 from pipeline.stages.command import run
-from pipeline.studies import KIND, Study
+from pipeline.studies import Study
+from pipeline.study_blocks import KIND
 
 PACKAGE = Path("pipeline")
 OTHER_PAGES = ("index.html.j2", "pair.html.j2", "pair.j2", "results.md.j2")  # templates of pages that no study has

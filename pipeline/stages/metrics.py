@@ -10,7 +10,6 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.artifacts.choices import read_choices
 from pipeline.artifacts.code import read_labels
 from pipeline.artifacts.curves import read_curves
 from pipeline.artifacts.evaluations import read_evaluation
@@ -23,13 +22,9 @@ from pipeline.errors import PipelineError
 from pipeline.machine import describe_machine
 from pipeline.mapper import in_order
 from pipeline.metrics.adaptive import over_undefended, summarize_adaptive
-from pipeline.metrics.calibration import PAPER_RATIO
 from pipeline.metrics.comparisons import compare_family
 from pipeline.metrics.detection import NEEDED, area_gain, detect_named
-from pipeline.metrics.gac_summary import gains_on, summarize_gac
-from pipeline.metrics.gains import CONTROLS
 from pipeline.metrics.replicates import summarize_replicates
-from pipeline.metrics.restorations import BLUR, NOTHING, summarize_restorations
 from pipeline.metrics.splits import VALIDATION
 from pipeline.metrics.summary import (
     l2_ratio,
@@ -40,9 +35,9 @@ from pipeline.metrics.summary import (
 )
 from pipeline.metrics.trainings import first_training
 from pipeline.metrics.transfer import summarize_sizes
-from pipeline.params import AUTO, stated_at
 from pipeline.progress import bar
 from pipeline.stages.command import run
+from pipeline.stages.learned import choices_of, gains_of, learning_of, precisions, restorations_of
 from pipeline.studies import Study
 
 PROTOCOL = 3  # raised when what a figure means changes
@@ -72,13 +67,13 @@ def main(study: Study) -> None:
             everything[name] = frame
             described = {"arguments": about["arguments"], "trained": about["role"] is not None}
             defenses[name] = described | summarize_evaluation(frame)
-    choices = _choices(study, attacks, {name: about["arguments"] for name, (_, about) in evaluations.items()})
+    choices = choices_of(study, attacks, {name: about["arguments"] for name, (_, about) in evaluations.items()})
     abouts = {name: about for name, (_, about) in evaluations.items()}
     comparisons: dict[str, Any] = {}
     primary = {family: abouts[family]["primary"] for family in study.families}
     for family, names in study.families.items():
         comparisons |= compare_family({name: abouts[name]["role"] for name in names}, everything, primary[family])
-    gac = _gains(study, defenses, choices, comparisons)
+    gac = gains_of(study, defenses, choices, comparisons)
     metrics = {
         "run": {
             "study": study.name,
@@ -101,11 +96,11 @@ def main(study: Study) -> None:
         "attacks": attacks,
         "choices": choices,
         "defenses": defenses,
-        **_learning(study, choices),
+        **learning_of(study, choices),
         "gac": gac,
         "comparisons": comparisons,
         "primary": primary,
-        "restorations": _restorations(study, choices),
+        "restorations": restorations_of(study, choices),
         "sizes": {"models": {}, "transfer": {}} if "sizes" in left_out["parts"] else _sizes(study.path("sizes")),
         "replicates": {} if "replicates" in left_out["parts"] else _replicates(study.path("replicates"), primary),
         "detection": nested_detection(scores, ("defense", "score", "attack", "negatives")),
@@ -128,12 +123,6 @@ def _attacks(study: Study) -> dict[str, Any]:
             other: l2_ratio(examples[name], examples[other]) for other in YARDSTICKS if other in attacks
         }
     return attacks
-
-
-def precisions(study: Study) -> dict[str, Any]:
-    """In which precision families are trained, of those that say so themselves: of the others `training` does."""
-    keys = {family: f"defenses.{family}.learn.training.precision" for family in study.families}
-    return {f"training of {family}": {"precision": study.value(key)} for family, key in keys.items() if study.has(key)}
 
 
 def _detect(study: Study, evaluations: dict[str, pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -171,124 +160,9 @@ def _detect(study: Study, evaluations: dict[str, pd.DataFrame]) -> tuple[pd.Data
     return whole["scores"], whole["chosen"]
 
 
-def _choices(study: Study, attacks: dict[str, Any], arguments: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """choices.<family>.<parameter>: what the rule says, what was used, whether it hangs on one or two images."""
-
-    def entry(choice: Any, used: Any) -> dict[str, Any]:
-        told = {name: getattr(choice, name) for name in ("rule", "narrow", "reason")}
-        return {"by_rule": choice.value, "used": used, **told}
-
-    found: dict[str, Any] = {"attacks": {}}
-    used = {"step_size": attacks["minimal"]["params"], "extra_steps": attacks["extended"]["params"]}
-    for name, choice in read_choices(study.path("attack_choices")).items():
-        found["attacks"][name] = entry(choice, used[name][name])
-    for family in study.families:
-        records = read_choices(study.path("learning", family) / "choices.json")
-        for name, choice in records.items():
-            variant, _, parameter = name.rpartition(".")
-            if variant and variant not in study.families[family]:  # chosen for one that was taken out since
-                continue
-            given = arguments[variant or family].get(parameter)
-            if given is None:  # a number that was learned with
-                given = stated_at(study.value(f"defenses.{family}.learn"), parameter)
-                given = choice.value if given in (AUTO, None) else given
-            found.setdefault(family, {})[name] = entry(choice, given)
-    return found
-
-
-def _gains(
-    study: Study, defenses: dict[str, Any], choices: dict[str, Any], comparisons: dict[str, Any]
-) -> dict[str, Any]:
-    """What a defense that was trained beside its controls gains over them."""
-    gains = {}
-    for family in study.families:
-        folder = study.path("examination", family)
-        if not (folder / "robustness.csv").is_file():
-            continue
-        statuses = read_curves(study.path("learning", family) / "trainings.csv", ("seed", "status"))
-        learn = study.value(f"defenses.{family}.learn")
-        kind = "hidden" if learn["version"] == "vanilla" else "channels"
-        gains[family] = {
-            "settings": {
-                "share": learn["share"],
-                "generator": {kind: learn["generator_widths"]},
-                "classifier": {kind: learn["classifier_widths"]},
-                "training": learn["training"],
-            },
-            "lambda": choices.get(family, {}).get("lambda_"),
-            **summarize_gac(
-                read_curves(folder / "accuracies.csv", ("seed", "model", "attack", "part", "accuracy", "gain")),
-                read_curves(folder / "robustness.csv", ("seed", "model", "original_row", "l2")),
-                statuses[statuses["status"] != "ok"],
-            ),
-        }
-        variants = study.value(f"defenses.{family}.variants")
-        controls = {
-            block["learned"]: comparisons[f"{family}_minus_{name}"]
-            for name, block in variants.items()
-            if block.get("learned") in CONTROLS
-        }
-        gains[family]["gain_on"] = gains_on(controls)
-        for attack in gains[family]["gain"].keys() - {"clean"}:  # which is of the whole split there
-            gains[family]["gain"][attack] |= gains[family]["gain_on"][attack]
-        if gains[family]["lambda"]:
-            defenses[family]["lambda"] = gains[family]["lambda"]["used"]
-        for over, key in (("over_control", "gain"), ("over_noise_control", "gain_over_noise")):
-            found = gains[family]["gain"]
-            defenses[family][key] = {attack: found[attack][over] for attack in found if over in found[attack]}
-    return gains
-
-
-def _restorations(study: Study, choices: dict[str, Any]) -> dict[str, Any]:
-    """reconstruction_error.<method>.<kind>, of the blur at the sigma used; blur_sigma: {by_rule, used}."""
-    found: dict[str, Any] = {"reconstruction_error": {}}
-    for family in study.families:
-        path = study.path("learning", family) / "errors.csv"
-        if path.is_file():
-            blur = choices.get(family, {}).get(f"{BLUR}.sigma")
-            table = read_curves(path, ("method", "sigma", "kind", "reconstruction_error"))
-            # Every such family has an autoencoder without dropout; only one that is its variant has that name.
-            own = table[table["method"].isin([NOTHING, family, *study.value(f"defenses.{family}.variants")])]
-            found["reconstruction_error"] |= summarize_restorations(own.to_dict("records"), blur and blur["used"])
-            if blur:
-                found["blur_sigma"] = blur
-    return found
-
-
 def _sizes(folder: Path) -> dict[str, Any]:
     schemas = {"sizes": "sizes", "examples": "size_examples", "transfer": "transfer"}
     return summarize_sizes(*(read_frame(folder / f"{name}.parquet", schemas[name])[0] for name in schemas))
-
-
-def _learning(study: Study, choices: dict[str, Any]) -> dict[str, Any]:
-    """What was learned with (`trainings` of other networks, `robust` of adversaries), and what was chosen."""
-    found: dict[str, Any] = {
-        "calibration": {**choices["attacks"]},
-        "defense_trials": {},
-        "autoencoder_trials": {},
-        "trainings": {},
-        "robust": {},
-    }
-    found["calibration"]["extra_steps"] = {**choices["attacks"]["extra_steps"], "paper_ratio": PAPER_RATIO}
-    for family in study.families:
-        learn = study.value(f"defenses.{family}.learn")
-        for name, choice in choices.get(family, {}).items():
-            variant, _, parameter = name.rpartition(".")
-            if parameter == "dropout":
-                found["autoencoder_trials"][family] = choice
-            elif parameter != "lambda_":
-                found["defense_trials"][variant or family] = choice
-        training = {**study.value("training"), **learn.get("training", {})}
-        if "architecture" in learn:
-            dropout = choices.get(family, {}).get("dropout", {}).get("used", learn["architecture"].get("dropout"))
-            architecture = {**learn["architecture"], "dropout": dropout}
-            sets = ["minimal", "extended"]
-            found["trainings"][family] = {"sets": sets, "architecture": architecture, "training": training}
-        if "adversary" in learn:
-            budget = study.threat(learn["adversary"]["norm"]).epsilon
-            adversary = {"epsilon": budget, "trades": 0, **learn["adversary"]}
-            found["robust"][family] = {"adversary": adversary, "training": training}
-    return found
 
 
 def _replicates(folder: Path, primary: dict[str, Any]) -> dict[str, Any]:

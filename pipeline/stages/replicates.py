@@ -24,7 +24,8 @@ from pipeline.ranges import Range
 from pipeline.stages.command import run
 from pipeline.stages.families import members_of, settled_arguments
 from pipeline.stages.sets import chosen_arguments, source_counts, target_count
-from pipeline.studies import KIND, Study
+from pipeline.studies import Study
+from pipeline.study_blocks import KIND
 from pipeline.training.classifier import fit_classifier
 
 SCHEMAS = {"judged": "replicated_evaluation", "examples": "replicated_examples"}

@@ -16,7 +16,8 @@ from pipeline.errors import PipelineError
 from pipeline.metrics.sources import every_target, some_targets, turns
 from pipeline.randomness import derive_seed
 from pipeline.ranges import Range
-from pipeline.studies import ALL, Study
+from pipeline.studies import Study
+from pipeline.study_blocks import ALL
 
 
 def chosen_arguments(study: Study, key: str) -> dict[str, Any]:

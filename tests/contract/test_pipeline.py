@@ -16,7 +16,8 @@ from ruamel.yaml import YAML
 
 from pipeline.params import block_at, read_yaml
 from pipeline.schema import schema_text
-from pipeline.studies import INNER, PATHS
+from pipeline.studies import PATHS
+from pipeline.study_blocks import INNER
 from tests.root import ROOT
 
 PIPELINE = ROOT / "studies/pipeline.yaml"
@@ -24,7 +25,7 @@ STAGES: dict[str, Any] = YAML(typ="safe").load(PIPELINE)["stages"]
 STUDIES = sorted(path.parent.name for path in (ROOT / "studies").glob("*/params.yaml"))
 PARAMS = {study: ROOT / f"studies/{study}/params.yaml" for study in STUDIES} | {"tiny": ROOT / "tests/tiny.yaml"}
 ROOMS = ("attacks", "models", "defenses", "training", "metrics")
-SHARED = {"__init__", "command", "sets", "families"}  # of stages/: no stages
+SHARED = {"__init__", "command", "sets", "families", "learned"}  # of stages/: no stages
 ROOT_STAGES = {"collect", "transfer", "index"}
 FIRST = ("check_params", "fingerprint_code")  # run in the study's folder
 
@@ -318,8 +319,10 @@ def test_only_params_reads_yaml() -> None:
 # --- no list of names --------------------------------------------------------------------------------------------
 # Who speaks of a defense or an attack by name beside its own file: what is said of it alone, and why.
 SPEAKERS = {
-    "defenses/autoencoder_ensemble.py": {"autoencoder_without_dropout"},  # a variant that it chooses for
+    "defenses/shared/restorations.py": {"autoencoder_without_dropout"},  # a variant of the ensemble beside it
     "defenses/dropout_ensemble.py": {"gaussian_noise_ensemble"},  # likewise
+    "defenses/shared/gac_samples.py": {"gac"},  # a name of its random numbers
+    "defenses/shared/gac_examination.py": {"gac"},  # likewise
     "metrics/restorations.py": {"gaussian_blur"},  # whose error is that of another number
     "metrics/gains.py": {"gac"},  # a role among its controls
     "metrics/adaptive.py": {"pgd"},  # rows of the adaptive attack's own

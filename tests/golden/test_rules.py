@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from pipeline.artifacts.choices import read_choices, write_choices
-from pipeline.defenses import autoencoder_ensemble, dropout_ensemble, gac
+from pipeline.defenses import dropout_ensemble
+from pipeline.defenses.shared import autoencoder_trials, gac_lambda, restorations
 from pipeline.metrics import calibration, gains
 from pipeline.metrics.choices import Choice
 
@@ -20,9 +21,9 @@ RULES = {
     "extra_steps": (calibration.EXTRA_RULE, calibration.EXTRA_REASON, calibration.PAPER_RATIO),
     "rate": (dropout_ensemble.RATE_RULE, dropout_ensemble.RATE_REASON, dropout_ensemble.ALLOWED_LOSS),
     "sigma of the noise": (dropout_ensemble.SIGMA_RULE, dropout_ensemble.SIGMA_REASON, None),
-    "dropout": (autoencoder_ensemble.DROPOUT_RULE, autoencoder_ensemble.DROPOUT_REASON, autoencoder_ensemble.ALLOWANCE),
-    "sigma of the blur": (autoencoder_ensemble.SIGMA_RULE, autoencoder_ensemble.SIGMA_REASON, None),
-    "lambda": (gac.LAMBDA_RULE, gac.LAMBDA_REASON, gains.ALLOWED_LOSS),
+    "dropout": (autoencoder_trials.DROPOUT_RULE, autoencoder_trials.DROPOUT_REASON, autoencoder_trials.ALLOWANCE),
+    "sigma of the blur": (restorations.SIGMA_RULE, restorations.SIGMA_REASON, None),
+    "lambda": (gac_lambda.LAMBDA_RULE, gac_lambda.LAMBDA_REASON, gains.ALLOWED_LOSS),
 }
 FROZEN = {
     "step_size": "9af617ac4092",
@@ -45,15 +46,15 @@ def test_a_rule_is_as_it_was_frozen(name: str) -> None:
 
 def test_every_choice_is_stored_with_its_rule_and_its_reason(tmp_path: Path) -> None:
     rate = dropout_ensemble.DefenseTrial("a", 0.1, 100, 900, 1.0, 0.5, 0.5)
-    dropout = autoencoder_ensemble.AutoencoderTrial("a", "base", 0.1, 0, 0, 10, 1, 10, 1, *[0.5] * 5)
+    dropout = autoencoder_trials.AutoencoderTrial("a", "base", 0.1, 0, 0, 10, 1, 10, 1, *[0.5] * 5)
     made: dict[str, Choice] = {
         "step_size": calibration.choose_step_size([calibration.StepSizeTrial(0.1, 1, 1, 1)]),
         "extra_steps": calibration.choose_extra_steps([calibration.ExtraStepsTrial(1, 1, 1)]),
         "rate": dropout_ensemble.choose_rate([rate]),
         "sigma of the noise": dropout_ensemble.choose_sigma([rate], [rate]),
-        "dropout": autoencoder_ensemble.choose_dropout([dropout]),
-        "sigma of the blur": autoencoder_ensemble.choose_blur({0.5: np.ones(3)}, np.ones(3)),
-        "lambda": gac.choose_lambda([]),
+        "dropout": autoencoder_trials.choose_dropout([dropout]),
+        "sigma of the blur": restorations.choose_blur({0.5: np.ones(3)}, np.ones(3)),
+        "lambda": gac_lambda.choose_lambda([]),
     }
     write_choices(tmp_path / "choices.json", made)
     for name, choice in read_choices(tmp_path / "choices.json").items():

@@ -15,17 +15,18 @@ from torch import Tensor, nn
 
 from pipeline.artifacts.pairs import open_pairs
 from pipeline.defenses import autoencoder_ensemble as defense
-from pipeline.defenses.autoencoder_ensemble import (
+from pipeline.defenses.autoencoder_ensemble import autoencoder_ensemble
+from pipeline.defenses.autoencoder_without_dropout import autoencoder_without_dropout
+from pipeline.defenses.gaussian_blur import blur, gaussian_blur
+from pipeline.defenses.shared import restorations
+from pipeline.defenses.shared.autoencoder_trials import (
     Architecture,
     AutoencoderTrial,
     Trials,
-    autoencoder_ensemble,
-    choose_blur,
     choose_dropout,
     variations,
 )
-from pipeline.defenses.autoencoder_without_dropout import autoencoder_without_dropout
-from pipeline.defenses.gaussian_blur import blur, gaussian_blur
+from pipeline.defenses.shared.restorations import choose_blur, examine
 from pipeline.errors import PipelineError
 from pipeline.metrics.comparisons import compare_evaluations
 from pipeline.metrics.restorations import summarize_restorations
@@ -483,7 +484,7 @@ def test_a_family_learns_and_is_examined(tmp_path: Path, monkeypatch: pytest.Mon
     each = [squares[rows.original_row == number].mean() for number in range(len(rows.originals))]
     assert errors["nothing", 0, "minimal"].reconstruction_error == pytest.approx(float(np.mean(each)), rel=1e-5)
 
-    examined = defense.examine(study.materials("toy"), learned)
+    examined = examine(study.materials("toy"), learned)
     picture = examined.pictures["restored"]
     assert (picture.kinds, picture.methods) == (("clean", "minimal", "extended"), ("toy", "gaussian_blur"))
     assert picture.labels.tolist() == [0, 1, 2]
@@ -497,7 +498,7 @@ def test_a_family_learns_and_is_examined(tmp_path: Path, monkeypatch: pytest.Mon
         blur(torch.from_numpy(picture.inputs[1]), learned.choices["gaussian_blur.sigma"].value),
         atol=1e-6,
     )
-    given = defense.examine(study.materials("toy"), learned, sigma=0.0).pictures["restored"]
+    given = examine(study.materials("toy"), learned, sigma=0.0).pictures["restored"]
     np.testing.assert_array_equal(given.restored[1], given.inputs)
 
 
@@ -508,7 +509,7 @@ def test_a_number_for_dropout_is_used_and_auto_needs_trials(tmp_path: Path) -> N
     learned = defense.learn(study.materials("toy"), **{**block, "architecture": number})
     assert learned.models[""].architecture["dropout"] == 0.4
     assert learned.choices == {}
-    assert defense.examine(study.materials("toy"), learned).pictures["restored"].methods == ("toy",)
+    assert examine(study.materials("toy"), learned).pictures["restored"].methods == ("toy",)
     with pytest.raises(PipelineError, match=r"toy\.learn\.architecture\.dropout: auto, but there are no trials"):
         defense.learn(study.materials("toy"), **block)
 
@@ -518,7 +519,7 @@ def test_of_images_towards_other_classes_none_are_shown(tmp_path: Path) -> None:
     with h5py.File(study.sets["extended"], "r+") as file:
         file["is_adversarial"][:] = file["target_labels"][:] != (file["labels"][:] + 1) % 3
     with pytest.raises(PipelineError, match="toy: expected test images that minimal and extended fooled, found none"):
-        defense._shown(study.materials("toy"))
+        restorations._shown(study.materials("toy"))
 
 
 def test_defenses_are_compared_image_by_image() -> None:

@@ -8,18 +8,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from pipeline.errors import PipelineError
-from pipeline.metrics.detection import (
-    CELL,
-    RESAMPLES,
-    Detector,
-    _drawn,
-    area_gain,
-    detect,
-    detection,
-    measure,
-    resampled,
-    thinned,
-)
+from pipeline.metrics.detection import area_gain, detect
+from pipeline.metrics.roc import CELL, RESAMPLES, Detector, _drawn, detection, measure, resampled, thinned
 from pipeline.metrics.sources import one_row_per_original
 
 

@@ -16,8 +16,11 @@ from torch.nn import functional
 from pipeline.artifacts.learning import load_learned, write_learned
 from pipeline.attacks.shared.comparison import needed_against
 from pipeline.defenses import gac as defense
-from pipeline.defenses.gac import choose_lambda, mean_curves, pack_training, unpack_training
+from pipeline.defenses.gac import mean_curves, pack_training, unpack_training
 from pipeline.defenses.protocol import Learned
+from pipeline.defenses.shared import gac_lambda
+from pipeline.defenses.shared.gac_examination import examine
+from pipeline.defenses.shared.gac_lambda import choose_lambda
 from pipeline.errors import PipelineError
 from pipeline.metrics.gac_summary import gains_on, summarize_gac
 from pipeline.metrics.gains import MEAN, Accuracy, GacTrial, compare_accuracy, find_changes
@@ -235,7 +238,8 @@ def failing(monkeypatch: pytest.MonkeyPatch, spoiled: Callable[[dict[str, Any], 
                 contestants.generator.layers[-2].bias.fill_(torch.nan)
         return real(contestants, *arguments, **settings)
 
-    monkeypatch.setattr(defense, "fit_gac", fit)
+    for trained in (defense, gac_lambda):
+        monkeypatch.setattr(trained, "fit_gac", fit)
     return runs
 
 
@@ -260,7 +264,7 @@ def test_a_family_learns_and_is_examined(study: Study, version: str) -> None:
     paths = study.folder / "a.safetensors", study.folder / "a"
     write_learned(paths[0], study.folder / "a.csv", paths[1], learned)
     found = [
-        defense.examine(study.materials("gac_toy"), part, share=0.5, originals=2)
+        examine(study.materials("gac_toy"), part, share=0.5, originals=2)
         for part in (load_learned(*paths), Learned(trainings=learned.trainings))
     ]
     accuracies = found[0].tables["accuracies"]

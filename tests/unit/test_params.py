@@ -30,7 +30,8 @@ from pipeline.stages.attack_defense import settings_of
 from pipeline.stages.choose_steps import AttackTrials
 from pipeline.stages.replicates import count_of
 from pipeline.stages.sets import source_counts
-from pipeline.studies import INNER, Study
+from pipeline.studies import Study
+from pipeline.study_blocks import INNER
 from pipeline.training.classifier import fit_classifier
 from tests.root import ROOT
 

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.attacks.autoattack import autoattack
-from pipeline.attacks.shared.adaptive import Attempt, attack_defense
+from pipeline.attacks.shared.adaptive import attack_defense
 from pipeline.attacks.shared.adaptive_settings import AdaptiveSettings, attacks_of
+from pipeline.attacks.shared.attempts import Attempt
 from pipeline.attacks.shared.balls import BALLS
 from pipeline.attacks.shared.defended import Target
 from pipeline.attacks.shared.goals import Evasion, Goal

@@ -13,7 +13,7 @@ from scipy import stats
 from pipeline.artifacts.judging import Member
 from pipeline.artifacts.replication import FOLDERS, Family, Recipe, frames_of, replicate, tidied
 from pipeline.artifacts.shards import Arrays, ShardStore
-from pipeline.defenses.autoencoder_ensemble import Architecture
+from pipeline.defenses.shared.autoencoder_trials import Architecture
 from pipeline.errors import PipelineError
 from pipeline.mapper import Advance
 from pipeline.metrics.replicates import spread, summarize_replicates

@@ -7,7 +7,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from benchmarks.start_up import copy_tree, only_copy, stage_times
-from benchmarks.tables import stages_table, start_up_table
+from benchmarks.start_up_tables import stages_table, start_up_table
 
 PIPELINE = """\
 stages:

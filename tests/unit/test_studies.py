@@ -16,10 +16,11 @@ from ruamel.yaml import YAML
 from pipeline.errors import PipelineError
 from pipeline.new_study import make_study
 from pipeline.stages.check_params import words
-from pipeline.stages.metrics import precisions
+from pipeline.stages.learned import precisions
 from pipeline.stages.prepare_images import read_raw
 from pipeline.stages.sets import target_count
-from pipeline.studies import BLOCKS, INNER, Study
+from pipeline.studies import Study
+from pipeline.study_blocks import BLOCKS, INNER
 from tests.root import ROOT
 
 START = "demo"

@@ -16,6 +16,7 @@ from pipeline.artifacts.statistics import write_frame
 from pipeline.defenses import autoencoder_ensemble
 from pipeline.defenses.dropout_ensemble import dropout_ensemble
 from pipeline.defenses.protocol import load_defense
+from pipeline.defenses.shared import autoencoder_trials
 from pipeline.defenses.undefended import undefended
 from pipeline.errors import PipelineError
 from pipeline.metrics.comparisons import compare_family, holm
@@ -59,15 +60,16 @@ def test_a_trial_of_the_autoencoder_is_no_judged_training(study: Study, monkeypa
         starts.append((draws.initial_seed(), next(model.parameters()).detach().clone()))
         return fit_autoencoder(model, classifier, pairs, held_out, draws, *rest, **how)
 
-    monkeypatch.setattr(autoencoder_ensemble, "fit_autoencoder", fit)
+    for trained in (autoencoder_ensemble, autoencoder_trials):
+        monkeypatch.setattr(trained, "fit_autoencoder", fit)
     materials = study.materials("mine")
     training = AutoencoderTraining(
         epochs=1, patience=1, batch_size=64, learning_rate=1e-3, clean_share=0.0, classifier_weight=0.0, flip=False
     )
-    trials = autoencoder_ensemble.Trials(originals=1000, epochs=1, passes=(1,), dropout=(0.1,))
+    trials = autoencoder_trials.Trials(originals=1000, epochs=1, passes=(1,), dropout=(0.1,))
     autoencoder_ensemble.learn(
         materials,
-        architecture=autoencoder_ensemble.Architecture(channels=(4,), residual=False, dropout=0.1),
+        architecture=autoencoder_trials.Architecture(channels=(4,), residual=False, dropout=0.1),
         training=training,
         trials=trials,
     )

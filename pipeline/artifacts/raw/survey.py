@@ -17,7 +17,7 @@ from pipeline.errors import PipelineError
 from pipeline.metrics.splits import validation_mask
 from pipeline.progress import each
 from pipeline.randomness import derive_seed
-from pipeline.studies import FORMATS
+from pipeline.study_blocks import FORMATS
 
 SHARE = 0.2  # of a test split, of images that come without one
 # Of the validation images that are kept to be shown to a classifier: how many, and how many bytes, unless they are few.

@@ -9,9 +9,8 @@ No lucky draw decides: an image leaves a search only where it is surely wrong, a
 fresh draws, not by those that it was found by; of the strongest image of all attacks by fresh ones once more.
 """
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -19,9 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.attacks.shared.adaptive_settings import DOUBLINGS, AdaptiveSettings, Chosen, attacks_of
+from pipeline.attacks.shared.attempts import SURELY, Attempt, Each, Judge, counted
 from pipeline.attacks.shared.budgets import fooled_within
 from pipeline.attacks.shared.defended import Target, as_it_is
-from pipeline.attacks.shared.runs import Run, Submission, attacked, attacked_fixed, voted
+from pipeline.attacks.shared.runs import Run, attacked, attacked_fixed
 from pipeline.errors import PipelineError
 from pipeline.models.inference import to_unit_interval
 
@@ -29,56 +29,6 @@ STRETCHES = (1.05, 1.1, 1.2, 1.35, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0)
 CONVERGED = 0.01  # of robust accuracy: a doubling that moves it by less is the last
 ROUNDING = 1e-6  # of a norm, as a share: x + d - x is not d
 LEAST = 1e-3  # of a budget, as a share, and of [0, 1]: what leaves either by more is no rounding
-SURELY = 3.0  # standard deviations of a vote's lead within which chance may have decided it
-VOTED = 16  # images of a block at least, where only votes are wanted
-WORTHWHILE = 64  # passes at once that a CPU is as fast with as with many, but for the smallest of networks
-IN_DOUBT = 10  # times the scored draws that then decide
-
-Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """What one attack made of some of the originals, and how the defense votes on it.
-
-    attack : "none"; "pgd", the ascent; "pgd_doubled", "pgd_doubled_twice"; "quiet"; "shortest"; "transfer"; the name of
-    another one; "fixed", made against the defense with its random numbers fixed and judged on that; "worst", the
-    strongest image of all at the budget.
-    rows : int64 (m,), which originals, ascending. images : float (m, c, h, w). predicted : int64 (m,), the vote of the
-    scored draws, of more where chance may have decided it. broken : bool (m,), that it is not the label.
-    label_share : float (m,), share of the passes that vote for the label.
-    resubmitted : int64 (m,) of "worst", how many of the resubmissions to a randomized defense were wrong; else None.
-    scores : of "none" and "quiet" what the defense's own passes say, as many as it makes when it is used; see
-    `summarize_passes`.
-    """
-
-    attack: str
-    epsilon: float | None
-    rows: Tensor
-    images: Tensor
-    predicted: Tensor
-    broken: Tensor
-    label_share: Tensor
-    resubmitted: Tensor | None = None
-    scores: Mapping[str, Tensor] = field(default_factory=dict)
-
-    def updated(self, other: "Attempt") -> "Attempt":
-        """This attempt with another's images where these are broken, or fewer passes vote for the label."""
-        at = torch.searchsorted(self.rows, other.rows)
-        mine = self.broken[at]
-        better = (other.broken & ~mine) | ((other.broken == mine) & (other.label_share < self.label_share[at]))
-        at = at[better]
-        found = replace(self, **{name: getattr(self, name).clone() for name in _BY_ROW})
-        for name in _BY_ROW:
-            getattr(found, name)[at] = getattr(other, name)[better]
-        return found
-
-    def at(self, kept: Tensor) -> "Attempt":
-        """The rows at a mask or index of shape (m,)."""
-        return replace(self, rows=self.rows[kept], **{name: getattr(self, name)[kept] for name in _BY_ROW})
-
-
-_BY_ROW = ("images", "predicted", "broken", "label_share")
 
 
 def attack_defense(
@@ -129,11 +79,13 @@ class _Attacker:
         self.left_out = settings.described(*images.shape[2:])["left_out"]
         self.target, self.labels, self.settings = target, labels, settings
         self.originals = to_unit_interval(images, target.learned)
-        self.batch_size, self.least_blocks, self.advance, self.each = batch_size, blocks, advance, each
+        self.advance, self.each = advance, each
+        self.judge = Judge(target, labels, settings, batch_size, advance, each, blocks)
 
     def attempts(self, undefended: nn.Module | None) -> Iterator[Attempt]:
         settings, budget = self.settings, self.settings.budget
-        clean = self.judged("none", None, torch.arange(len(self.labels), device=self.labels.device), self.originals)
+        every = torch.arange(len(self.labels), device=self.labels.device)
+        clean = self.judge.judged("none", None, every, self.originals)
         yield clean
         right = clean.rows[~clean.broken]
         worst = clean
@@ -153,13 +105,13 @@ class _Attacker:
                 for attempt in self.outside(few, undefended):
                     worst = worst.updated(attempt)
                     yield attempt
-        again = self.judged("worst", budget, worst.rows, worst.images)
+        again = self.judge.judged("worst", budget, worst.rows, worst.images)
         # One that was wrong without an attack has not been attacked, and stays wrong.
         predicted = torch.where(clean.broken, clean.predicted, again.predicted)
         worst = replace(again, predicted=predicted, broken=clean.broken | again.broken)
         if self.target.randomized:
             yield self.fixed()
-            worst = self.resubmitted(worst)
+            worst = self.judge.resubmitted(worst)
         yield worst
 
     def at_epsilons(self, right: Tensor) -> Iterator[Attempt]:
@@ -200,14 +152,14 @@ class _Attacker:
     def shortest(self, rows: Tensor) -> Attempt:
         """The nearest images, each stretched away from its original until the vote is wrong, if ever."""
         nearest = self.run(self.attacks.shortest, ("shortest",), rows, self.target)
-        found = self.judged("shortest", None, rows, nearest)
+        found = self.judge.judged("shortest", None, rows, nearest)
         for stretch in STRETCHES:
             open_ = (~found.broken).nonzero()[:, 0]
             if not len(open_):
                 break
             start = self.originals[rows[open_]]
             farther = (start + stretch * (nearest[open_] - start)).clamp(0, 1)
-            tried = self.judged("shortest", None, rows[open_], farther, of=f"{stretch:g}")
+            tried = self.judge.judged("shortest", None, rows[open_], farther, of=f"{stretch:g}")
             found = found.updated(tried.at(tried.broken))
         return found
 
@@ -219,7 +171,7 @@ class _Attacker:
         for name, chosen in self.attacks.others.items():
             if name not in self.left_out:
                 found = self.run(chosen, (name,), rows, self.target)
-                yield self.judged(name, self.settings.budget, rows, found)
+                yield self.judge.judged(name, self.settings.budget, rows, found)
 
     def fixed(self) -> Attempt:
         """The ascent at the budget against the defense as deployed, its random numbers known and fixed."""
@@ -231,7 +183,7 @@ class _Attacker:
                 self.target, ascent, parameters, self.originals[part], self.labels[part], passes, ("fixed", block),
                 precision=self.settings.precision,
             )
-            for block, part in enumerate(self.blocks(rows, passes))
+            for block, part in enumerate(self.judge.blocks(rows, passes))
         ]  # fmt: skip
         parts = list(self.each(partial(attacked_fixed, restarts=self.settings.restarts), runs))
         images, predicted = (torch.cat(part) for part in zip(*parts, strict=True))
@@ -239,16 +191,6 @@ class _Attacker:
         self.advance("fixed", len(rows))
         broken = predicted != self.labels
         return Attempt("fixed", epsilon, rows, images, predicted, broken, 1 - broken.float())
-
-    def resubmitted(self, worst: Attempt) -> Attempt:
-        """Each strongest image submitted so many times to the defense as deployed."""
-        labels = self.labels[worst.rows]
-        wrong, share = torch.zeros_like(labels), torch.zeros(len(labels), device=labels.device)
-        for time in range(self.settings.resubmissions):
-            votes = self.votes(self.target.passes, ("resubmitted", time), worst.images)
-            wrong += votes["predicted"] != labels
-            share += votes["votes"].gather(1, labels[:, None])[:, 0] / self.target.passes
-        return replace(worst, resubmitted=wrong, label_share=share / self.settings.resubmissions)
 
     def ascend(
         self,
@@ -271,14 +213,14 @@ class _Attacker:
             if restart == restarts - 1 and restart == 0:
                 best = found
                 break
-            votes = self.votes(self.settings.scored_draws, ("search", *names), found)
-            predicted, _, lead = _counted(votes, self.labels[rows[left]])
+            votes = self.judge.votes(self.settings.scored_draws, ("search", *names), found)
+            predicted, _, lead = counted(votes, self.labels[rows[left]])
             better = lead < leads[left]
             best[left[better]], leads[left[better]] = found[better], lead[better]
             left = left[lead >= -SURELY if self.target.randomized else predicted == self.labels[rows[left]]]
             if not len(left):
                 break
-        return self.judged(name, epsilon, rows, best)
+        return self.judge.judged(name, epsilon, rows, best)
 
     def run(
         self,
@@ -299,7 +241,7 @@ class _Attacker:
                 of, chosen, parameters, self.originals[at], self.labels[at], passes, (*names, block), restart, quiet,
                 precision=self.settings.precision,
             )
-            for block, at in enumerate(self.blocks(rows, passes))
+            for block, at in enumerate(self.judge.blocks(rows, passes))
         ]  # fmt: skip
         found = torch.cat(list(self.each(attacked, runs)))
         if chosen.bound:
@@ -315,32 +257,6 @@ class _Attacker:
                 f"originals, found some at {farthest:.3g}, from {found.min():.3g} to {found.max():.3g}"
             )
 
-    def judged(self, attack: str, epsilon: float | None, rows: Tensor, found: Tensor, of: str = "") -> Attempt:
-        """The vote on what was found; where chance may have decided it, IN_DOUBT times as many fresh draws do."""
-        draws, labels, names = self.settings.scored_draws, self.labels[rows], (attack, str(epsilon), of)
-        predicted, share, lead = _counted(self.votes(draws, ("score", *names), found), labels)
-        doubtful = (lead.abs() <= SURELY).nonzero()[:, 0]
-        if self.target.randomized and len(doubtful):
-            more = self.votes(IN_DOUBT * draws, ("doubt", *names), found[doubtful])
-            predicted[doubtful], share[doubtful], _ = _counted(more, labels[doubtful])
-        scores = self.votes(self.target.passes, ("detect", *names), found) if attack in ("none", "quiet") else {}
-        self.advance(attack if epsilon is None else f"{attack} {epsilon:g}", len(rows))
-        return Attempt(attack, epsilon, rows, found, predicted, predicted != labels, share, scores=scores)
-
-    def votes(self, passes: int, names: tuple[str | int, ...], images: Tensor) -> dict[str, Tensor]:
-        """What the defense's passes say of images (m, c, h, w), block by block."""
-        # Of more passes than fill a batch at once, a block need not be one image.
-        blocks = self.blocks(images, passes, least=VOTED)
-        runs = [Submission(self.target, passes, (*names, block), part) for block, part in enumerate(blocks)]
-        parts = list(self.each(voted, runs))
-        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-
-    def blocks(self, rows: Tensor, passes: int, least: int = 1) -> Sequence[Tensor]:
-        """Rows in blocks of a batch at most, all as large: none keeps the others waiting."""
-        size = max(self.batch_size // passes, min(least, self.batch_size), 1)
-        wanted = min(self.least_blocks, len(rows) * passes // WORTHWHILE, len(rows))
-        return rows.tensor_split(max(math.ceil(len(rows) / size), wanted))
-
     def within(self, attempt: Attempt, epsilon: float) -> Tensor:
         """Which images lie within epsilon of their originals, bool (m,)."""
         return self.lengths(attempt.images, attempt.rows) <= epsilon * (1 + ROUNDING)
@@ -349,14 +265,3 @@ class _Attacker:
         """How far images are from their originals in the norm, (m,)."""
         moved = (images - self.originals[rows]).flatten(1)
         return moved.abs().amax(1) if self.settings.norm == "linf" else moved.norm(dim=1)
-
-
-def _counted(votes: Mapping[str, Tensor], labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The voted class, the label's share of the votes, and its lead over the best other class in standard deviations.
-
-    A difference of two counts of n votes deviates by at most the root of n.
-    """
-    counts = votes["votes"]
-    draws, own = counts.sum(1), counts.gather(1, labels[:, None])[:, 0]
-    other = counts.scatter(1, labels[:, None], -1).amax(1)
-    return votes["predicted"].clone(), own / draws, (own - other) / draws.sqrt()

@@ -1,0 +1,51 @@
+"""Tables of benchmarks/README.md on what stages take, and DVC beside them."""
+
+from benchmarks.tables import Record, markdown, measured
+
+DEAREST = 10  # stages that have a row of their own
+
+
+def start_up_table(result: Record) -> str:
+    """Markdown: what a study and its parts take, beside what they are to take at most."""
+    rows = [["what", "seconds", "at most"]]
+    rows.append([f"{result['study']} from nothing, {result['entries']} stages", f"{result['seconds']:g}", "180"])
+    lock = f"DVC's own part of it: commands that only copy finished outputs; lock of {result['lock_kib']} KiB"
+    rows.append([lock, f"{result['dvc_seconds']:g}", "30"])
+    rows.append([f"{result['study']} once more, nothing to do", f"{result['no_op_seconds']:g}", ""])
+    for name, seconds in result["no_op"].items():
+        most = {"everything": "5", "digits": "3"}.get(name, "")
+        rows.append([f"{name}, nothing to do", f"{seconds:g}", most])
+    for row in rows[1:]:
+        if row[2] and float(row[1]) > float(row[2]):
+            row[2] += ": missed"
+    return measured(result) + markdown(rows)
+
+
+def stages_table(result: Record) -> str:
+    """Markdown: what each stage took, as it says itself, and what importing its script takes."""
+    took = {entry["stage"]: entry for entry in result["stages"]}
+    rows = [["stage", "runs", "seconds in all", "peak memory", "import, s", "with PyTorch"]]
+    imported = {entry["stage"]: entry for entry in result["imports"]}
+    for name in [*took, *(name for name in imported if name not in took)]:
+        cells = ["", "", ""]
+        if name in took:
+            entry = took[name]
+            cells = [str(entry["runs"]), f"{entry['seconds']:g}", f"{entry['peak_memory_mib']:,} MiB"]
+        if name in imported:
+            cells += [f"{imported[name]['seconds']:g}", "yes" if imported[name]["torch"] else "no"]
+        rows.append([name, *cells, *[""] * (5 - len(cells))])
+    return measured(result, f"{result['study']} from nothing") + markdown(rows)
+
+
+def core_seconds_table(result: Record) -> str:
+    """Markdown: the DEAREST stages, then the others, then all, at an earlier commit and now."""
+    stages = sorted(result["stages"], key=lambda stage: -stage["before"])
+    parts = [(stage["stage"], [stage]) for stage in stages[:DEAREST]]
+    parts += [(f"the other {len(stages) - DEAREST}", stages[DEAREST:])] if len(stages) > DEAREST else []
+    rows = [["stage", "before, core-seconds", "now", "of before", "writes the same bytes"]]
+    for name, some in [*parts, ("all", stages)]:
+        before, now = (sum(stage[when] for stage in some) for when in ("before", "now"))
+        same = sum(stage["same_bytes"] for stage in some)
+        words = f"{same} of {len(some)}" if len(some) > 1 else "yes" if same else "no"
+        rows.append([name, f"{before:,.0f}", f"{now:,.0f}", f"{100 * now / before:.0f} %", words])
+    return measured(result, f"{result['study']}, before: {result['before']}") + markdown(rows)
