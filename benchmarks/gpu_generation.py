@@ -141,7 +141,7 @@ def make_set(
     def seen(module: nn.Module, inputs: object, output: Tensor) -> None:
         passes["asked" if low and module is model else "climbed"] += len(output)
 
-    def attack_block(index: int) -> dict[str, NDArray[Any]]:
+    def attack_block(index: int, advance: object = None) -> dict[str, NDArray[Any]]:
         rows = blocks[index]
         with context.timing(times, "read_and_move"):
             if start:
