@@ -32,7 +32,7 @@ def write_raw(folder: Path) -> None:
 def test_its_parts_end_without_an_error(tmp_path: Path) -> None:
     write_raw(tmp_path / "raw")
     out = tmp_path / "out"
-    parts = ["generation_mnist", "precision_mnist"]
+    parts = ["generation_mnist"]
     environment = {
         **os.environ, "PYTHON": sys.executable, "OUT": str(out), "DATASETS_DIR": str(tmp_path / "raw"),
         "OMP_NUM_THREADS": "1",
