@@ -2,9 +2,9 @@
 
     python -m benchmarks.adversarial_training [--study cifar10] [--configurations few_steps trades_20] [--images 1000]
 
-Trains the study's network from scratch by its block `adversarial_training`, once a configuration of `CONFIGURATIONS`
-(what it changes in the block), and measures it on held-out training images: accuracy without attack, and under PGD at
-the budget (20 steps, 2 restarts) of the first `images`. Up to hours of one core a configuration. Adds each to
+Lets the study's block `adversarial_training` learn, once a configuration of `CONFIGURATIONS` (what it changes in the
+block), and measures the network on held-out training images: accuracy without attack, and under PGD at the budget
+(20 steps, 2 restarts) of the first `images`. Digits take some 10 s of one core a configuration. Adds each to
 benchmarks/results/adversarial_training.json, with the processor time of its training.
 """
 
@@ -13,27 +13,25 @@ import json
 import time
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from benchmarks.common import RESULTS, about, options, write
-from pipeline.artifacts.images import read_description, read_split
 from pipeline.attacks.pgd import pgd
 from pipeline.attacks.shared.goals import Goal
-from pipeline.defenses.adversarial_training import Adversary
+from pipeline.defenses.adversarial_training import AdversarySettings
 from pipeline.defenses.protocol import load_defense
-from pipeline.devices import choose_device, keep_freed_memory
-from pipeline.metrics.splits import validation_mask
-from pipeline.models.inference import to_unit_interval
+from pipeline.devices import keep_freed_memory
+from pipeline.models.inference import predict, to_unit_interval
 from pipeline.models.modes import frozen
 from pipeline.randomness import generator
-from pipeline.stages.families import learning_arguments
+from pipeline.stages.families import learning_arguments, materials_of
 from pipeline.studies import Study
-from pipeline.training.classifier import divide, fit_classifier, new_classifier
 
 FAMILY, BATCH = "adversarial_training", 250
 FEW = {"steps": 3, "relative_step_size": 0.5}
 CONFIGURATIONS: dict[str, dict[str, dict[str, Any]]] = {
-    "as it is": {},
+    "as_it_is": {},
     "few_steps": {"adversary": FEW},
     "few_steps_averaged": {"adversary": FEW, "training": {"averaging": 0.999}},
     "few_steps_20": {"adversary": FEW, "training": {"epochs": 20, "averaging": 0.999}},
@@ -44,7 +42,7 @@ CONFIGURATIONS: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 
-def robust_accuracy(model: nn.Module, images: Tensor, labels: Tensor, adversary: Adversary) -> float:
+def robust_accuracy(model: nn.Module, images: Tensor, labels: Tensor, adversary: AdversarySettings) -> float:
     """Of uint8 images, under PGD at the adversary's budget."""
     right = 0
     draws = generator(images.device, 0, "benchmark", "validation")
@@ -59,38 +57,31 @@ def robust_accuracy(model: nn.Module, images: Tensor, labels: Tensor, adversary:
 
 
 def measure(study: Study, changes: dict[str, dict[str, Any]], count: int) -> dict[str, Any]:
-    device = choose_device()
-    path = study.path("images")
-    split, classes = read_split(path, "train"), len(read_description(path).class_names)
-    division = divide(split.images, split.labels, validation_mask(split.labels, study.seed, study.source), device)
-    block = learning_arguments(study, FAMILY, load_defense(FAMILY))
-    adversary = dataclasses.replace(block["adversary"], **changes.get("adversary", {}))
-    training = dataclasses.replace(block["training"], **changes.get("training", {}))
-    architecture = {**study.arguments(study.kind, "classifier.architecture"), "dropout": 0.0}
-    names = study.seed, study.source, FAMILY
-    model = new_classifier(division.images, classes, names, study.kind, **architecture)
-    objective = Adversary(generator(device, *names, "adversary"), **vars(adversary))
-    some, labels = division.validation_images[:count], division.validation_labels[:count]
-    started, epochs = time.process_time(), []
-    for epoch in fit_classifier(
-        model, *division, generator(device, *names, "training"), objective=objective, **vars(training)
-    ):
-        epochs.append(epoch)
-        print(vars(epoch), round(time.process_time() - started), flush=True)
+    materials, defense = materials_of(study, FAMILY), load_defense(FAMILY)
+    block = {
+        name: dataclasses.replace(settings, **changes.get(name, {}))
+        for name, settings in learning_arguments(study, FAMILY, defense).items()
+    }
+    assert defense.learn is not None
+    started = time.process_time()
+    model = defense.learn(materials, **block).models[""].eval()
     spent = time.process_time() - started
-    some, labels = division.validation_images[:count], division.validation_labels[:count].long()
+    images, labels = (
+        torch.from_numpy(values[materials.held_out][:count]).to(materials.device) for values in materials.split("train")
+    )
     return {
-        "adversary": vars(adversary),
-        "training": vars(training),
+        **{name: vars(settings) for name, settings in block.items()},
         "core_seconds": round(spent),
-        "accuracy": round(epochs[-1].accuracy, 4),
-        "robust_accuracy": round(robust_accuracy(model, some, labels, objective), 4),
-        "images": len(some),
+        "images": len(images),
+        "accuracy": round((predict(model, images, BATCH).argmax(1) == labels).float().mean().item(), 4),
+        "robust_accuracy": round(robust_accuracy(model, images, labels.long(), block["adversary"]), 4),
     }
 
 
 def main() -> None:
     arguments = options(__doc__, study="cifar10", configurations=list(CONFIGURATIONS), images=1000)
+    if unknown := set(arguments.configurations) - set(CONFIGURATIONS):
+        raise SystemExit(f"--configurations: expected {', '.join(CONFIGURATIONS)}, found {', '.join(sorted(unknown))}")
     keep_freed_memory()
     study = Study(arguments.study)
     for name in arguments.configurations:
