@@ -53,6 +53,12 @@ QUESTIONS = (
         start_up_tables.stages_table,
     ),
     Question(
+        "What does a whole study cost, and which stages keep the cores busy?",
+        "Of each stage the last complete run; cores busy: core-seconds over seconds and workers, of stages of a minute or more; the peak is of the stage's own process (`benchmarks/stage_costs.py`).",
+        "stage_costs",
+        start_up_tables.stage_costs_table,
+    ),
+    Question(
         "Where do a whole study's core-seconds go, and what was saved?",
         "Processor time of each stage's command, at an earlier commit and now, in turns; a stage below one that wrote other bytes may write others for that reason alone (`benchmarks/core_seconds.py`).",
         "core_seconds",

@@ -67,10 +67,10 @@ def copy_tree(root: Path, folder: Path) -> None:
 
 
 def stage_times(path: Path) -> list[dict[str, Any]]:
-    """From the lines that stages leave (name, words, seconds, MiB): by name how often, seconds in all, highest peak."""
+    """From the lines that stages leave: by name how often, seconds in all, highest peak."""
     stages: dict[str, dict[str, Any]] = {}
     with open(path, encoding="utf-8", newline="") as lines:
-        for name, _, seconds, peak in csv.reader(lines):
+        for name, _, seconds, peak, *_ in csv.reader(lines):
             entry = stages.setdefault(name, {"stage": name, "runs": 0, "seconds": 0.0, "peak_memory_mib": 0})
             entry["runs"] += 1
             entry["seconds"] = round(entry["seconds"] + float(seconds), 1)

@@ -1,8 +1,11 @@
 """Tables of benchmarks/README.md on what stages take, and DVC beside them."""
 
+from collections.abc import Sequence
+
 from benchmarks.tables import Record, markdown, measured
 
 DEAREST = 10  # stages that have a row of their own
+LONG = 60  # seconds: shorter stages are mostly imports
 
 
 def start_up_table(result: Record) -> str:
@@ -49,3 +52,20 @@ def core_seconds_table(result: Record) -> str:
         words = f"{same} of {len(some)}" if len(some) > 1 else "yes" if same else "no"
         rows.append([name, f"{before:,.0f}", f"{now:,.0f}", f"{100 * now / before:.0f} %", words])
     return measured(result, f"{result['study']}, before: {result['before']}") + markdown(rows)
+
+
+def stage_costs_table(results: Sequence[Record]) -> str:
+    """Markdown: of each study what its stages took, and how busy they kept their workers' cores."""
+    rows = [["study", "stage", "runs", "seconds", "core-seconds", "cores busy", "peak memory"]]
+    for result in results:
+        stages = result["stages"]
+        total = {key: sum(stage[key] for stage in stages) for key in ("runs", "seconds", "core_seconds")}
+        peak = max(stage["peak_mib"] for stage in stages)
+        for entry in [*stages, {"stage": "all", "peak_mib": peak, "workers": stages[0]["workers"], **total}]:
+            busy = ""
+            if entry["seconds"] >= LONG and entry["workers"].isdigit():
+                busy = f"{100 * entry['core_seconds'] / entry['seconds'] / int(entry['workers']):.0f} %"
+            numbers = [f"{entry[key]:,.0f}" for key in ("seconds", "core_seconds")]
+            rows.append([result["study"], entry["stage"], str(entry["runs"]), *numbers, busy])
+            rows[-1].append(f"{entry['peak_mib']:,} MiB")
+    return measured(results[0]) + markdown(rows)

@@ -41,6 +41,8 @@ PATHS = {
     "other_evaluation": "data/other_evaluations/{study}/{key}",
     "adaptive": "data/adaptive/{study}/{key}",
     "replicates": "data/replicates/{study}",
+    "devices": "data/devices/{study}",
+    "device": "data/devices/{study}/{key}.json",
     "detection": "data/detection/{study}",
     "metrics": "reports/metrics/{study}.json",
     "figures": "reports/figures/{study}",

@@ -71,3 +71,13 @@ def transferred(metrics: Metrics, names: Iterable[str]) -> list[str]:
     """The labels of those that are another classifier than the attacked one: their figures are transfer."""
     entries = metrics["defenses"]
     return [label(metrics, name) for name in names if entries[name].get("minimal", {}).get("setting") == "transfer"]
+
+
+def by_device(metrics: Metrics) -> dict[str, list[str]]:
+    """By device in words the stages that ran on it, those of all attacks or defenses once; none of earlier metrics."""
+    found: dict[str, list[str]] = {}
+    for stage, device in metrics["run"].get("devices", {}).items():
+        name = stage.split("-", 1)[0]
+        if name not in found.setdefault(device, []):
+            found[device].append(name)
+    return found

@@ -9,7 +9,7 @@ import pandas as pd
 from pipeline.reporting import perturbation_figures as figures
 from pipeline.reporting.formats import flat, in_words, points, rate
 from pipeline.reporting.images import magnitude_matrix, matrix_figure
-from pipeline.reporting.names import label
+from pipeline.reporting.names import by_device, label
 from pipeline.reporting.paper_numbers import EXAMPLES_PER_DATASET, reported
 from pipeline.reporting.section import Section
 from pipeline.reporting.statistics import Statistics, table_1_rows
@@ -24,6 +24,7 @@ def classifier_section(metrics: Mapping[str, Any], curves: pd.DataFrame) -> Sect
         "classifier",
         {
             "run": metrics["run"],
+            "devices": [[f"computed on {name}", ", ".join(stages)] for name, stages in by_device(metrics).items()],
             "images": images_in_words(metrics["images"]) if "images" in metrics else [],
             "classifier": metrics["classifier"],
             "left_out": left_out(metrics),

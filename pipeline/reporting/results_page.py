@@ -15,7 +15,7 @@ from pipeline.reporting.earlier_analysis import EARLIER
 from pipeline.reporting.formats import budget, number, percent, points
 from pipeline.reporting.gac import gains_everywhere
 from pipeline.reporting.gac_figures import MODELS
-from pipeline.reporting.names import families, families_of, label, label_of, of_earlier_protocol
+from pipeline.reporting.names import by_device, families, families_of, label, label_of, of_earlier_protocol
 from pipeline.reporting.other_attacks import distances, yardsticks
 from pipeline.reporting.outcomes import PAPER_ATTACKS, attacks_on
 from pipeline.reporting.pairs import pair_tables
@@ -62,7 +62,7 @@ def study_results(metrics: Metrics) -> dict[str, Any]:
     adaptive = metrics["adaptive"]
     return {
         "earlier": of_earlier_protocol(metrics),
-        "device": metrics["run"]["device"],
+        "device": " and ".join(by_device(metrics)) or metrics["run"]["device"],
         "lossy": "lossy" in metrics["run"]["source"],
         "structure": metrics["attacks"]["minimal"]["class_correlation_mean"],
         "one_table": one_table(metrics) if adaptive else [],

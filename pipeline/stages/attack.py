@@ -85,4 +85,4 @@ def bring(study: Study, key: str) -> None:
 
 
 if __name__ == "__main__":
-    run(main, __doc__, key="attack")
+    run(main, __doc__, key="attack", computes=True)

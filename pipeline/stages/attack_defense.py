@@ -180,4 +180,4 @@ def _same(one: nn.Module, other: nn.Module) -> bool:
 
 
 if __name__ == "__main__":
-    run(main, __doc__, key="defense")
+    run(main, __doc__, key="defense", computes=True)

@@ -1,4 +1,4 @@
-"""What every stage script shares: its words on the command line, its one-line errors, its running time."""
+"""What every stage script shares: its words on the command line, its one-line errors, what it took and on what."""
 
 import argparse
 import resource
@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.artifacts.files import locked
+from pipeline.artifacts.ran_on import write_device
 from pipeline.errors import PipelineError
 from pipeline.mapper import wanted
 from pipeline.registry import serve_own_files
@@ -17,12 +18,13 @@ WORK = Path(".work")
 TIMES = WORK / "stage_times.csv"
 
 
-def run(main: Callable[..., None], doc: str | None, key: str = "") -> None:
+def run(main: Callable[..., None], doc: str | None, key: str = "", computes: bool = False) -> None:
     """Parse `<study> [<key>]`, call `main(study)` or `main(study, key)`, and turn what a user can mend into one line.
 
     A second process of the same stage and words waits until the first is done.
 
     key : what the second word names ("attack", "defense"); left out, there is none.
+    computes : whether the stage computes with PyTorch; it then writes down on which device.
     """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", help="name of the study: a folder of studies/")
@@ -38,6 +40,8 @@ def run(main: Callable[..., None], doc: str | None, key: str = "") -> None:
         label = [Path(sys.argv[0]).stem, study.name, *keys]
         with locked(WORK / f"{'-'.join(label).replace('/', '_')}.lock", " ".join(label)):
             main(study, *keys)
+            if computes:
+                _record_device(study, "-".join([label[0], *keys]))
 
     command(work, words.debug, [words.study, *keys])
 
@@ -48,7 +52,7 @@ def command(main: Callable[[], None], debug: bool, labels: list[str]) -> None:
     for stream in (sys.stdout, sys.stderr):  # a locale of another encoding is no reason to fail
         stream.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
     try:
-        wanted()  # what is wrong with the environment, before any work
+        workers = wanted()  # what is wrong with the environment, before any work
         main()
     except PipelineError as error:
         _fail(str(error), debug)
@@ -58,15 +62,24 @@ def command(main: Callable[[], None], debug: bool, labels: list[str]) -> None:
         print("interrupted: nothing was written; run the same command to go on", file=sys.stderr)
         sys.exit(130)
     seconds = time.perf_counter() - started
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    own, others = (resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    core_seconds = sum(used.ru_utime + used.ru_stime for used in (own, others))  # of local workers too, not of Ray's
+    peak = own.ru_maxrss / 1024
     name = Path(sys.argv[0]).stem
     print(f"{name}: {seconds:.1f} s, peak memory {peak:.0f} MiB", file=sys.stderr)
     try:
         WORK.mkdir(exist_ok=True)
         with open(TIMES, "a", encoding="utf-8") as log:
-            log.write(f"{name},{' '.join(labels)},{seconds:.1f},{peak:.0f}\n")
+            took = f"{seconds:.1f},{peak:.0f},{core_seconds:.1f},{workers.workers or 'auto'}"
+            log.write(f"{name},{' '.join(labels)},{took}\n")
     except OSError as error:  # what was asked for is done
         print(f"{TIMES}: not written: {error.strerror or error}", file=sys.stderr)
+
+
+def _record_device(study: Study, stage: str) -> None:
+    from pipeline.devices import describe_device
+
+    write_device(study.path("device", stage), describe_device(study.device))
 
 
 def _fail(message: str, debug: bool) -> None:

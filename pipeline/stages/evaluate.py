@@ -51,4 +51,4 @@ def main(study: Study, key: str) -> None:
 
 
 if __name__ == "__main__":
-    run(main, __doc__, key="defense")
+    run(main, __doc__, key="defense", computes=True)

@@ -54,4 +54,4 @@ def _shape(sets: Iterable[Path]) -> tuple[int, ...]:
 
 
 if __name__ == "__main__":
-    run(main, __doc__, key="defense")
+    run(main, __doc__, key="defense", computes=True)

@@ -17,6 +17,7 @@ from pipeline.artifacts.facts import read_facts
 from pipeline.artifacts.images import read_description, read_summary
 from pipeline.artifacts.left_out import what_applies
 from pipeline.artifacts.metrics import write_metrics
+from pipeline.artifacts.ran_on import read_devices
 from pipeline.artifacts.statistics import read_frame, write_frame
 from pipeline.errors import PipelineError
 from pipeline.machine import describe_machine
@@ -80,6 +81,7 @@ def main(study: Study) -> None:
             "dataset": study.source,
             "protocol": PROTOCOL,
             "device": describe_machine(),
+            "devices": read_devices(study.path("devices"), {*study.families, *study.other_attacks}),
             "source": description.source,
             "source_checksum": description.source_checksum,
         },

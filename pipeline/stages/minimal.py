@@ -28,4 +28,4 @@ def main(study: Study) -> None:
 
 
 if __name__ == "__main__":
-    run(main, __doc__)
+    run(main, __doc__, computes=True)

@@ -116,4 +116,4 @@ def _families(study: Study) -> list[Family]:
 
 
 if __name__ == "__main__":
-    run(main, __doc__)
+    run(main, __doc__, computes=True)

@@ -156,4 +156,4 @@ def _transfer(
 
 
 if __name__ == "__main__":
-    run(main, __doc__)
+    run(main, __doc__, computes=True)

@@ -67,4 +67,4 @@ def take(study: Study) -> tuple[nn.Module, str]:
 
 
 if __name__ == "__main__":
-    run(main, __doc__)
+    run(main, __doc__, computes=True)

@@ -33,6 +33,9 @@ def test_the_report_is_whole_and_offline(finished: Finished) -> None:
     assert metrics["attacks"]["minimal"]["examples"] == 100 * 9
     assert metrics["attacks"]["minimal"]["success_rate"]["value"] >= 0.99
     assert metrics["run"]["study"] == "tiny"
+    assert {"train_classifier", "minimal", "attack-fgsm", "learn-dropout_ensemble"} <= set(metrics["run"]["devices"])
+    for device in set(metrics["run"]["devices"].values()):
+        assert f"computed on {device}" in page
     assert metrics["families"]["dropout_ensemble"] == ["dropout_ensemble", "gaussian_noise_ensemble"]
     assert set(metrics["labels"]) == set(metrics["defenses"]) == set(metrics["adaptive"])
 

@@ -31,6 +31,14 @@ def full() -> dict:
     return made_metrics(FAMILIES, {"gac_vanilla": "gac"})
 
 
+def test_the_page_says_on_which_device_what_was_computed() -> None:
+    metrics = full()
+    metrics["run"]["devices"] = {"minimal": "a card", "learn-mine": "a core", "learn-other": "a core"}
+    assert "Measured on a card and a core." in results_page({"new": metrics})
+    metrics["run"]["devices"] = {"minimal": "a card"}
+    assert "Measured on a card." in results_page({"new": metrics})
+
+
 def test_studies_of_the_earlier_protocol_are_marked_and_others_not() -> None:
     page = render_index({"new": full(), "old": earlier()})
     assert page.count("of the earlier protocol (commit 668a015)") == 1

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
+from benchmarks.stage_costs import costs
 from benchmarks.start_up import copy_tree, only_copy, stage_times
-from benchmarks.start_up_tables import stages_table, start_up_table
+from benchmarks.start_up_tables import stage_costs_table, stages_table, start_up_table
 
 PIPELINE = """\
 stages:
@@ -72,7 +73,9 @@ def test_a_copy_holds_what_git_knows_and_no_lock(tmp_path: Path) -> None:
 
 
 def test_runs_of_a_stage_are_added_up_and_shown_beside_its_import(tmp_path: Path) -> None:
-    (tmp_path / "times.csv").write_text("learn,demo a,1.5,300\nlearn,demo b,2.0,200\nreport,demo,3.0,400\n")
+    (tmp_path / "times.csv").write_text(
+        "learn,demo a,1.5,300,1.4,1\nlearn,demo b,2.0,200,2.0,1\nreport,demo,3.0,400,3.0,1\n"
+    )
     stages = stage_times(tmp_path / "times.csv")
     assert stages == [
         {"stage": "learn", "runs": 2, "seconds": 3.5, "peak_memory_mib": 300},
@@ -103,3 +106,22 @@ def test_runs_of_a_stage_are_added_up_and_shown_beside_its_import(tmp_path: Path
     assert table.startswith("*CPU, PyTorch 2, DVC 3, Python 3.11.*")
     assert "| digits, nothing to do | 2.1 | 3 |" in table
     assert "| everything, nothing to do | 4 | 5 |" in table
+
+
+def test_of_each_stage_the_last_run_counts_and_its_cores_are_those_of_its_workers(tmp_path: Path) -> None:
+    lines = (
+        "learn,mine a,9.0,500,9.0,1",
+        "learn,mine a,100.0,300,150.0,2",
+        "learn,mine b,100.0,200,170.0,2",
+        "learn,other a,7.0,300,7.0,2",
+        "metrics,mine,2.0,400,1.5,2",
+        "report,mine,3.0,400",  # as it was written before core-seconds were
+    )
+    (tmp_path / "times.csv").write_text("\n".join(lines) + "\n")
+    stages = costs(tmp_path / "times.csv", "mine")
+    table = stage_costs_table([{"device": "CPU", "torch": "2", "study": "mine", "stages": stages}])
+    assert [row.split(" | ") for row in table.splitlines()[4:]] == [
+        ["| mine", "learn", "2", "200", "320", "80 %", "300 MiB |"],
+        ["| mine", "metrics", "1", "2", "2", "", "400 MiB |"],
+        ["| mine", "all", "3", "202", "322", "80 %", "400 MiB |"],
+    ]

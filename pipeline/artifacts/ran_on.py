@@ -1,0 +1,27 @@
+"""`data/devices/<study>/`: which device each stage that computes with PyTorch ran on, a file per stage and key."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+from pipeline.artifacts.files import canonical_json, read_json, replacing
+
+
+def write_device(path: Path, device: str) -> None:
+    """The device in words: a GPU's name, or the CPU's and its threads."""
+    with replacing(path) as part:
+        part.write_text(canonical_json({"device": device}) + "\n", encoding="utf-8")
+
+
+def read_devices(folder: Path, keys: Collection[str]) -> dict[str, str]:
+    """By stage, or stage and key with a hyphen between them, the device in words.
+
+    keys : of the study's defenses and attacks; the file of one that was taken out is still there.
+
+    Raises PipelineError if a file is no JSON.
+    """
+    stages = {file.stem: file for file in sorted(folder.glob("*.json"))}
+    return {
+        stage: read_json(file, "the device that a stage ran on")["device"]
+        for stage, file in stages.items()
+        if "-" not in stage or stage.split("-", 1)[1] in keys
+    }
