@@ -68,7 +68,7 @@ QUESTIONS = (
         "Is the engine faster than the attack libraries on the same rule?",
         "Steps of one length along the normalized gradient of the target's log-probability. Ours stops each image at its first success; torchattacks, Foolbox and ART "
         "take the steps that 99.9 % success needs. They are given a frozen model with batch normalization folded, in channels_last, and their better batch, and so run near the "
-        "ceiling too: what is left is the passes of the slowest image over the mean number of passes. Their versions: `requirements.txt`, `benchmarks/requirements.txt` (`benchmarks/generation.py`).",
+        "ceiling too: what is left is the passes of the slowest image over the mean number of passes. Their versions: `requirements.txt`, `benchmarks/requirements.txt`. Studies may have been measured on different machines of one name: compare ratios, not rates, between them (`benchmarks/generation.py`).",
         "generation",
         generation_tables.same_rule_table,
     ),
