@@ -48,7 +48,7 @@ def run(main: Callable[..., None], doc: str | None, key: str = "", computes: boo
 
 def command(main: Callable[[], None], debug: bool, labels: list[str]) -> None:
     """Call `main`; errors that a user can mend are one line on standard error and exit code 1."""
-    started = time.perf_counter()
+    started, before = time.perf_counter(), _core_seconds()
     for stream in (sys.stdout, sys.stderr):  # a locale of another encoding is no reason to fail
         stream.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
     try:
@@ -62,9 +62,8 @@ def command(main: Callable[[], None], debug: bool, labels: list[str]) -> None:
         print("interrupted: nothing was written; run the same command to go on", file=sys.stderr)
         sys.exit(130)
     seconds = time.perf_counter() - started
-    own, others = (resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    core_seconds = sum(used.ru_utime + used.ru_stime for used in (own, others))  # of local workers too, not of Ray's
-    peak = own.ru_maxrss / 1024
+    core_seconds = _core_seconds() - before
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     name = Path(sys.argv[0]).stem
     print(f"{name}: {seconds:.1f} s, peak memory {peak:.0f} MiB", file=sys.stderr)
     try:
@@ -74,6 +73,12 @@ def command(main: Callable[[], None], debug: bool, labels: list[str]) -> None:
             log.write(f"{name},{' '.join(labels)},{took}\n")
     except OSError as error:  # what was asked for is done
         print(f"{TIMES}: not written: {error.strerror or error}", file=sys.stderr)
+
+
+def _core_seconds() -> float:
+    """Processor time of this process and its local workers; of a Ray cluster's not."""
+    used = [resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 def _record_device(study: Study, stage: str) -> None:
