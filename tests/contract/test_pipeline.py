@@ -104,7 +104,18 @@ def test_every_path_is_one_of_the_studies_module() -> None:
     # The two named sets stand in the pipeline by name, as do their statistics.
     known = {path.replace("/minimal", "/{key}").replace("/extended", "/{key}") for path in known}
     declared = {path.replace("/minimal", "/{key}").replace("/extended", "/{key}") for path in PATHS.values()}
+    known = {re.sub(r"^data/devices/\{study\}/.*(?=\.json$)", "data/devices/{study}/{key}", path) for path in known}
     assert known - {".words.json"} <= declared
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_that_computes_writes_down_its_device(name: str) -> None:
+    source = (ROOT / f"pipeline/stages/{name}.py").read_text(encoding="utf-8")
+    declared = {path for path in outs(name) if path.startswith("data/devices/")}
+    key = "-${key}" if "foreach" in STAGES[name] else ""
+    assert declared == ({f"data/devices/${{study}}/{name}{key}.json"} if "computes=True" in source else set())
+    if "study.device" in source:
+        assert declared
 
 
 def test_a_stage_reads_only_what_stages_above_it_write() -> None:
