@@ -23,3 +23,10 @@ class Choice:
     tried: Sequence[Mapping[str, Any]]
     narrow: bool = False
     reason: str = ""
+
+    def end(self, parameter: str) -> str | None:
+        """ "smallest" or "largest" if the value is at that end of what was tried of the parameter; further might do better."""
+        tried = {row[parameter] for row in self.tried if isinstance(row.get(parameter), int | float)}
+        if self.value is None or len(tried) < 2:
+            return None
+        return {min(tried): "smallest", max(tried): "largest"}.get(self.value)

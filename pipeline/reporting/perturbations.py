@@ -85,6 +85,8 @@ def choices(metrics: Mapping[str, Any]) -> list[list[str]]:
         for name, choice in found.items():
             variant, _, parameter = name.rpartition(".")
             by_rule = "none meets it" if choice["by_rule"] is None else f"{choice['by_rule']:g}"
+            if choice.get("end"):
+                by_rule += f", the {choice['end']} tried"
             rows.append(
                 [
                     f"{label(metrics, variant or family)}: {parameter.strip('_').replace('_', ' ')}",

@@ -5,6 +5,7 @@ from typing import Any
 from pipeline.artifacts.choices import read_choices
 from pipeline.artifacts.curves import read_curves
 from pipeline.metrics.calibration import PAPER_RATIO
+from pipeline.metrics.choices import Choice
 from pipeline.metrics.gac_summary import gains_on, summarize_gac
 from pipeline.metrics.gains import CONTROLS
 from pipeline.metrics.restorations import BLUR, NOTHING, summarize_restorations
@@ -21,14 +22,14 @@ def precisions(study: Study) -> dict[str, Any]:
 def choices_of(study: Study, attacks: dict[str, Any], arguments: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """choices.<family>.<parameter>: what the rule says, what was used, whether it hangs on one or two images."""
 
-    def entry(choice: Any, used: Any) -> dict[str, Any]:
+    def entry(choice: Choice, used: Any, parameter: str) -> dict[str, Any]:
         told = {name: getattr(choice, name) for name in ("rule", "narrow", "reason")}
-        return {"by_rule": choice.value, "used": used, **told}
+        return {"by_rule": choice.value, "used": used, "end": choice.end(parameter), **told}
 
     found: dict[str, Any] = {"attacks": {}}
     used = {"step_size": attacks["minimal"]["params"], "extra_steps": attacks["extended"]["params"]}
     for name, choice in read_choices(study.path("attack_choices")).items():
-        found["attacks"][name] = entry(choice, used[name][name])
+        found["attacks"][name] = entry(choice, used[name][name], name)
     for family in study.families:
         records = read_choices(study.path("learning", family) / "choices.json")
         for name, choice in records.items():
@@ -39,7 +40,7 @@ def choices_of(study: Study, attacks: dict[str, Any], arguments: dict[str, dict[
             if given is None:  # a number that was learned with
                 given = stated_at(study.value(f"defenses.{family}.learn"), parameter)
                 given = choice.value if given in (AUTO, None) else given
-            found.setdefault(family, {})[name] = entry(choice, given)
+            found.setdefault(family, {})[name] = entry(choice, given, parameter)
     return found
 
 

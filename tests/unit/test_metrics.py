@@ -1,5 +1,6 @@
 """Norms, running statistics, structure and intervals, against NumPy and hand-made cases."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -17,6 +18,7 @@ from pipeline.metrics.calibration import (
     choose_extra_steps,
     choose_step_size,
 )
+from pipeline.metrics.choices import Choice
 from pipeline.metrics.noise import add_noise_of_norm
 from pipeline.metrics.norms import example_statistics
 from pipeline.metrics.perturbations import Block, PerturbationMeasurement
@@ -220,3 +222,18 @@ def test_summary_of_sizes_nests_by_model_and_pair() -> None:
     assert summary["models"]["b"]["success_rate"] == 0.5
     assert summary["models"]["b"]["steps_mean"] == 1
     assert summary["transfer"]["minimal"]["a"]["b"]["target"] == {"value": 0.5, "low": 0.1, "high": 0.9}
+
+
+@pytest.mark.parametrize(
+    ("value", "tried", "end"),
+    [
+        (0.4, (0.1, 0.2, 0.4), "largest"),
+        (0.1, (0.4, 0.1, 0.2), "smallest"),
+        (0.2, (0.1, 0.2, 0.4), None),
+        (0.2, (0.2, 0.2), None),
+        (None, (0.1, 0.2), None),
+    ],
+)
+def test_a_choice_at_an_end_of_what_was_tried_says_so(value: float | None, tried: Sequence[float], end: str) -> None:
+    rows = [{"rate": rate, "recovered": 0.5} for rate in tried] + [{"rate": "auto"}]
+    assert Choice(value, "the most", rows).end("rate") == end
