@@ -25,7 +25,7 @@ class Choice:
     reason: str = ""
 
     def end(self, parameter: str) -> str | None:
-        """ "smallest" or "largest" if the value is at that end of what was tried of the parameter; further might do better."""
+        """Whether the value is the "smallest" or "largest" of what was tried of the parameter; None in between."""
         tried = {row[parameter] for row in self.tried if isinstance(row.get(parameter), int | float)}
         if self.value is None or len(tried) < 2:
             return None
