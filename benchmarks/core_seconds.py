@@ -4,8 +4,9 @@
 
 Copies the files of git, and those of the earlier commit, to two temporary folders, and there runs every stage's command
 in DVC's order, both folders in turns, without DVC. Of each command the processor time of its process and of those that
-it starts: other work on the machine disturbs it little. Then the files that each stage wrote are compared, byte by
-byte; a stage below one that wrote others may write others for that reason alone. Digits takes half an hour of one core.
+it starts: other work on the machine disturbs it little. Then the files that each stage wrote at the earlier commit are
+compared with today's, byte by byte; a stage below one that wrote others may write others for that reason alone. Digits
+takes half an hour of one core.
 Writes benchmarks/results/core_seconds.json.
 """
 
@@ -76,7 +77,8 @@ def measured(now: Path, before: Path, study: str) -> list[dict[str, Any]]:
     for name, command in commands(now, study):
         (here, paths), (there, paths_before) = stages[name], stages_before[name]
         taken_before, taken = core_seconds(there, earlier[name]), core_seconds(here, command)
-        same = contents(now, paths) == contents(before, paths_before)
+        found, found_before = contents(now, paths), contents(before, paths_before)
+        same = all(found.get(file) == bytes_before for file, bytes_before in found_before.items())
         records.append({"stage": name, "before": taken_before, "now": taken, "same_bytes": same})
         print(f"{name}: {taken_before} s before, {taken} s now, {'the same' if same else 'other'} bytes", flush=True)
     return records
