@@ -1,6 +1,5 @@
 """Generation on a device, end to end: from raw images to sets on disk, in float32 and in bfloat16."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 
 from benchmarks.gpu_ceiling import bare_rate
 from benchmarks.gpu_context import Context, save
-from benchmarks.gpu_inputs import WORKLOADS, fitted, images_of
+from benchmarks.gpu_inputs import WORKLOADS, fitted, images_of, read_in
 from pipeline.artifacts.adversarial import Identity, Sources, open_adversarial, write_adversarial
 from pipeline.attacks.extended import attack as extended
 from pipeline.attacks.minimal import attack as minimal
@@ -29,7 +28,7 @@ def generation(context: Context, name: str) -> dict[str, Any]:
     """From raw images to a minimal and an extended set on disk, as the stages do it."""
     device, workload, times = context.device, WORKLOADS[name], {}
     settings = batching(device)
-    read_in = json.loads((context.work / f"{name}_read.json").read_text())
+    raw = read_in(context, name)
     model, about = fitted(context, name, times)
     model = for_inference(model, device)
     with context.timing(times, "select"):
@@ -48,7 +47,7 @@ def generation(context: Context, name: str) -> dict[str, Any]:
     made = sum(record["images"] for record in records.values())
     spent = sum(record["seconds"]["all"] for record in records.values())
     return {
-        "dataset": name, "read": read_in, "classifier": about, "batching": described(context),
+        "dataset": name, "read": raw, "classifier": about, "batching": described(context),
         "seconds": {key: round(value, 2) for key, value in times.items()},
         "bare_passes_per_second": round(bare), "sets": records,
         "images_generated_and_stored": made, "seconds_generating_and_storing": round(spent, 2),

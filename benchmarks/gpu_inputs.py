@@ -3,6 +3,7 @@
 import json
 import os
 import time
+import traceback
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from benchmarks.gpu_context import Context
 from pipeline.devices import batching
+from pipeline.errors import PipelineError
 from pipeline.metrics.sources import every_target
 from pipeline.metrics.splits import validation_mask
 from pipeline.models.cnn import Classifier
@@ -51,9 +53,14 @@ WORKLOADS = {
 
 
 def read(context: Context) -> None:
-    """Raw images of all datasets to arrays in WORK, with the seconds that took."""
+    """Raw images of all datasets to arrays in WORK, with the seconds that took; of one that is not there, why."""
     for name in WORKLOADS:
-        read_one(context, name)
+        try:
+            read_one(context, name)
+        except Exception as error:  # the other's are read all the same
+            traceback.print_exc()
+            why = f"{name}: expected raw images in DATASETS_DIR, found none that can be read: {error}"
+            (context.work / f"{name}_unread.txt").write_text(why)
 
 
 def read_one(context: Context, name: str) -> None:
@@ -85,6 +92,15 @@ def read_one(context: Context, name: str) -> None:
     (context.work / f"{name}_read.json").write_text(json.dumps(about))
 
 
+def read_in(context: Context, name: str) -> dict[str, Any]:
+    """Where raw images came from, and the seconds. Raises PipelineError with the reason if there are none."""
+    done, failed = context.work / f"{name}_read.json", context.work / f"{name}_unread.txt"
+    if not done.exists():
+        raise PipelineError(failed.read_text() if failed.exists() else f"{name}: raw images were not read in time")
+    about: dict[str, Any] = json.loads(done.read_text())
+    return about
+
+
 def images_of(context: Context, name: str, split: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     images, labels = (np.load(context.work / f"{name}_{split}_{kind}.npy") for kind in ("images", "labels"))
     count = context.scale.train
@@ -92,7 +108,8 @@ def images_of(context: Context, name: str, split: str) -> tuple[NDArray[np.uint8
 
 
 def fitted(context: Context, name: str, times: dict[str, float]) -> tuple[Classifier, dict[str, Any]]:
-    """The dataset's classifier, trained, or as a part before left it."""
+    """The dataset's classifier, trained, or as a part before left it. Raises PipelineError without raw images."""
+    read_in(context, name)
     device, workload = context.device, WORKLOADS[name]
     images, labels = images_of(context, name, "train")
     path = context.work / f"{name}.pt"

@@ -104,7 +104,7 @@ class Runner:
             name = self.running()
             if name != current:
                 if current:
-                    self.say(f"{current}: {time.monotonic() - begun:.1f} s")
+                    self.ended(current, begun)
                 begun, current = time.monotonic(), name
             limit = LIMITS.get(current, 60)
             if time.monotonic() - begun > limit or self.left() <= 0:
@@ -112,18 +112,33 @@ class Runner:
                 process.wait()
                 given_up = f"given up after {time.monotonic() - begun:.0f} s"
         if current:
-            self.say(f"{current}: {time.monotonic() - begun:.1f} s")
+            self.ended(current, begun)
         missing = [part for part in parts if not (self.out / f"{part}.json").exists()]
         stopped = self.running() or (missing[0] if missing else "")
         if stopped in missing:
             self.fail(stopped, given_up or f"the process broke, return code {process.returncode}; see log.txt")
         return [part for part in missing if not (self.out / f"{part}.json").exists()]
 
+    def ended(self, part: str, begun: float) -> None:
+        """Say how long a part took, and what it failed of."""
+        path = self.out / f"{part}.json"
+        error = json.loads(path.read_text()).get("error") if path.exists() else None
+        self.say(f"{part}: {time.monotonic() - begun:.1f} s" + (f", failed: {error}" if error else ""))
+
     def running(self) -> str:
         try:
             return (self.work / "running").read_text()
         except OSError:
             return ""
+
+
+def folder(given: str, small: bool) -> Path:
+    """Where results go: as given, else among the committed ones, which are a GPU's, or beside them."""
+    if given:
+        return Path(given)
+    code = "import sys, torch; sys.exit(not torch.cuda.is_available())"
+    on_card = not small and subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    return Path("benchmarks/results/gpu" if on_card else ".work/gpu")
 
 
 def main() -> None:
@@ -137,7 +152,7 @@ def main() -> None:
     unknown = set(parts) - {"tests", *LIMITS}
     if unknown:
         parser.error(f"unknown parts: {', '.join(sorted(unknown))}")
-    out = Path(os.environ.get("OUT", "benchmarks/results/gpu"))
+    out = folder(os.environ.get("OUT", ""), arguments.small)
     out.mkdir(parents=True, exist_ok=True)
     for part in parts:
         (out / f"{part}.json").unlink(missing_ok=True)

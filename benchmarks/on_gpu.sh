@@ -7,13 +7,12 @@
 # (Parquet, which needs pyarrow and Pillow; or cifar10.npz with train_images, train_labels, test_images, test_labels).
 # The peers (torchattacks, Foolbox) are those installed, or wheels of theirs in the folder WHEELS; where there are none
 # their part says so. Results: JSON files and a log in OUT, by default benchmarks/results/gpu. Without a GPU everything
-# runs smaller, on the CPU.
+# runs smaller, on the CPU, and by default into .work/gpu: the committed results are a GPU's.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
-export DATASETS_DIR=${DATASETS_DIR:-data/raw} OUT=${OUT:-benchmarks/results/gpu} PYTHONUNBUFFERED=1
+export DATASETS_DIR=${DATASETS_DIR:-data/raw} PYTHONUNBUFFERED=1
 export PYTHONPATH=.${PYTHONPATH:+:$PYTHONPATH}
-mkdir -p "$OUT"
 if compgen -G "${WHEELS:-/nowhere}/*.whl" >/dev/null; then
   site=$(mktemp -d)
   trap 'rm -rf "$site"' EXIT

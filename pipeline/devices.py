@@ -12,6 +12,7 @@ The GPU's comes from an H100 (benchmarks/results/gpu), float32, forward and back
 
 import ctypes
 import math
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -83,14 +84,24 @@ def check_bfloat16(device: torch.device) -> None:
         able, wanted = torch.cuda.is_bf16_supported(including_emulation=False), "a GPU with bfloat16 (Ampere or newer)"
     else:
         found = torch.cpu.get_capabilities()
-        able, wanted = found.get("amx_bf16") or found.get("avx512_bf16"), "a CPU with AMX or AVX512-BF16, or a GPU"
+        # What the CPU has, oneDNN may have been told not to use (ONEDNN_MAX_CPU_ISA): it then takes ten times as long.
+        able = (found.get("amx_bf16") or found.get("avx512_bf16")) and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        wanted = "a CPU with AMX or AVX512-BF16, not shut off by ONEDNN_MAX_CPU_ISA, or a GPU"
     if not able:
         raise PipelineError(f"precision: bfloat16: expected {wanted}, found {describe_device(device)}; use float32")
 
 
 def numerics(device: torch.device) -> dict[str, str]:
-    """All that the bytes of a result depend on beside inputs, parameters and code."""
-    return {"kind": device.type, "device": describe_device(device), "torch": torch.__version__}
+    """All that the bytes of a result depend on beside inputs, parameters and code.
+
+    instructions : of a CPU what it has, for one name may stand for several CPUs, and what it was limited to.
+    """
+    about = {"kind": device.type, "device": describe_device(device), "torch": torch.__version__}
+    if device.type == "cpu":
+        has = [name for name, there in sorted(torch.cpu.get_capabilities().items()) if there is True]
+        limits = [torch.backends.cpu.get_cpu_capability(), os.environ.get("ONEDNN_MAX_CPU_ISA", "")]
+        about["instructions"] = " ".join([*has, *limits])
+    return about
 
 
 def batching(device: torch.device, shape: Sequence[int] = ()) -> Batching:

@@ -15,15 +15,15 @@ LOWERED = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 Model = TypeVar("Model", bound=nn.Module)
 
 
-def lowered(model: Model) -> Model:
+def lowered(model: Model, order: torch.memory_format = torch.channels_last) -> Model:
     """A copy whose convolutions and linear layers have their weights in bfloat16, to be called inside `computing_in`.
 
-    In channels_last, which bfloat16 wants on a GPU too; not of somebody's own model, whose `forward` may take a view,
-    which that order of memory does not allow.
+    order : of memory, by default the one that bfloat16 wants on a GPU too; not of somebody's own model, whose `forward`
+    may take a view, which channels_last does not allow.
     """
     found = copy.deepcopy(model)
     taken = any(isinstance(module, Outside) for module in model.modules())
-    order = torch.preserve_format if taken else torch.channels_last
+    order = torch.preserve_format if taken else order
     for module in found.modules():
         if isinstance(module, LOWERED):
             module.to(torch.bfloat16, memory_format=order)  # type: ignore[call-overload]

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.datasets import load_digits
 
+from benchmarks.on_gpu import folder
 from tests.root import ROOT
 
 
@@ -31,6 +32,7 @@ def write_raw(folder: Path) -> None:
 
 def test_its_parts_end_without_an_error(tmp_path: Path) -> None:
     write_raw(tmp_path / "raw")
+    (tmp_path / "raw/cifar10/cifar10.npz").unlink()
     out = tmp_path / "out"
     parts = ["generation_mnist"]
     environment = {
@@ -38,12 +40,20 @@ def test_its_parts_end_without_an_error(tmp_path: Path) -> None:
         "OMP_NUM_THREADS": "1",
     }  # fmt: skip
     done = subprocess.run(
-        ["benchmarks/on_gpu.sh", "--small", "--parts", ",".join(parts)], cwd=ROOT, env=environment,
-        capture_output=True, text=True, check=False,
+        ["benchmarks/on_gpu.sh", "--small", "--parts", ",".join([*parts, "generation_cifar10"])], cwd=ROOT,
+        env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     for part in parts:
         record = json.loads((out / f"{part}.json").read_text())
         assert "error" not in record, record["traceback"]
+    why = json.loads((out / "generation_cifar10.json").read_text())["error"]
+    assert why.startswith("PipelineError: cifar10: expected raw images in DATASETS_DIR, found none that can be read: ")
+    assert f" s, failed: {why}\n" in done.stdout
     made = json.loads((out / "generation_mnist.json").read_text())["sets"]
     assert all(found["success_rate"] > 0.9 for found in made.values()), made
+
+
+def test_a_small_run_leaves_the_committed_results(tmp_path: Path) -> None:
+    assert folder("", small=True) == Path(".work/gpu")
+    assert folder(str(tmp_path), small=True) == tmp_path

@@ -1,5 +1,9 @@
 """Gradients in bfloat16: as good images, every decision in float32, refused where the device has none."""
 
+import os
+import subprocess
+import sys
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,11 +20,13 @@ from pipeline.attacks.shared.goals import Goal
 from pipeline.attacks.shared.precision import for_gradients, reached
 from pipeline.attacks.shared.runs import voted
 from pipeline.defenses.dropout_ensemble import dropout_ensemble
-from pipeline.devices import check_bfloat16
+from pipeline.devices import TABLE, check_bfloat16
 from pipeline.errors import PipelineError
 from pipeline.metrics.outcomes import margins
 from pipeline.models.cnn import Classifier
+from pipeline.models.inference import for_inference, to_unit_interval
 from pipeline.training.classifier import divide, fit_classifier, new_classifier
+from tests.root import ROOT
 
 CPU = torch.device("cpu")
 
@@ -117,6 +123,28 @@ def test_a_cpu_without_it_is_refused(monkeypatch: pytest.MonkeyPatch, network: C
         for_gradients(network, "bfloat16")
 
 
+def test_a_cpu_that_may_not_use_it_is_refused() -> None:
+    code = "import torch; from pipeline.devices import check_bfloat16 as check; check(torch.device('cpu'))"
+    limited = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=limited, capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1].startswith("pipeline.errors.PipelineError: precision: bfloat16: expected ")
+
+
+@needs_bfloat16
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+def test_fixed_numbers_give_the_masks_that_the_judge_draws(
+    order: torch.memory_format, pairs: tuple[Tensor, Goal], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where float32 has another order of memory than bfloat16, as on a GPU: masks are drawn in that order."""
+    monkeypatch.setitem(TABLE, "cpu", replace(TABLE["cpu"], memory_format=order))
+    network = for_inference(Classifier((1, 8, 8), 10, channels=(8, 16), dropout=0.2), CPU)
+    random = lambda *names: torch.Generator().manual_seed(5)  # noqa: E731
+    target = Target(dropout_ensemble, network, {"rate": 0.5}, random, randomized=True, passes=4)
+    images = to_unit_interval(pairs[0], network)
+    one, two = (target.model(4, "x", fixed=True, precision=low)(images) for low in ("float32", "bfloat16"))
+    assert 0 < (one - two).norm() < 0.03 * one.norm()  # by other masks about as large
+
+
 @pytest.mark.parametrize(
     ("slots", "unfinished", "kept"), [(1024, 513, 1024), (1024, 512, 512), (1024, 3, 4), (1000, 1, 1), (1024, 0, 0)]
 )
@@ -150,7 +178,6 @@ def test_a_whole_defense_is_attacked_in_bfloat16_and_judged_in_float32(network: 
     images = torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     random = lambda *names: torch.Generator().manual_seed(5)  # noqa: E731
     target = Target(dropout_ensemble, network, {"rate": 0.3}, random, randomized=True, passes=4)
-    # Dropout draws other masks in bfloat16: compared without.
     bare = Target(as_it_is, network, {}, random)
     plain, low = (bare.model(1, "some", precision=precision) for precision in ("float32", "bfloat16"))
     one, two = plain(images), low(images)

@@ -59,7 +59,10 @@ class Defended(nn.Module):
         super().__init__()
         self.precision = precision
         self.state = generator.get_state() if fixed else None
-        self.learned = target.learned if precision == "float32" else lowered(target.learned)
+        self.learned = target.learned
+        if precision != "float32":
+            # Masks are drawn in the order of memory: with fixed numbers those of the model that judges.
+            self.learned = lowered(target.learned, torch.preserve_format if fixed else torch.channels_last)
         self.defense, self.generator = target.defense, generator
         self.arguments = {**target.arguments, "passes": draws} if target.randomized else dict(target.arguments)
         self.draws = draws if target.randomized else 1
