@@ -36,6 +36,7 @@ class Runner:
         self.started = time.monotonic()
         self.deadline = self.started + seconds
         self.small, self.training = small, training
+        self.failed: list[str] = []
         self.log = open(out / "log.txt", "a", buffering=1)  # noqa: SIM115
 
     def say(self, text: str) -> None:
@@ -53,6 +54,7 @@ class Runner:
         return subprocess.Popen(command, stdout=self.log, stderr=subprocess.STDOUT)
 
     def fail(self, part: str, why: str) -> None:
+        self.failed.append(part)
         self.say(f"{part}: {why}")
         so_far = self.work / f"{part}.partial.json"
         record = json.loads(so_far.read_text()) if so_far.exists() else {"part": part}
@@ -84,6 +86,8 @@ class Runner:
         }  # fmt: skip
         (self.out / "tests.json").write_text(json.dumps(record, indent=1) + "\n")
         self.say(f"tests: {record['summary']}")
+        if done.returncode:
+            self.failed.append("tests")
 
     def parts(self, parts: Sequence[str]) -> None:
         remaining = list(parts)
@@ -123,6 +127,8 @@ class Runner:
         """Say how long a part took, and what it failed of."""
         path = self.out / f"{part}.json"
         error = json.loads(path.read_text()).get("error") if path.exists() else None
+        if error:
+            self.failed.append(part)
         self.say(f"{part}: {time.monotonic() - begun:.1f} s" + (f", failed: {error}" if error else ""))
 
     def running(self) -> str:
@@ -171,6 +177,9 @@ def main() -> None:
         runner.parts([part for part in LIMITS if part in parts])
     finally:
         shutil.rmtree(work, ignore_errors=True)
+    if runner.failed:
+        runner.say(f"done; failed: {', '.join(runner.failed)}")
+        sys.exit(1)
     runner.say("done")
 
 

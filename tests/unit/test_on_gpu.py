@@ -43,7 +43,8 @@ def test_its_parts_end_without_an_error(tmp_path: Path) -> None:
         ["benchmarks/on_gpu.sh", "--small", "--parts", ",".join([*parts, "generation_cifar10"])], cwd=ROOT,
         env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 1, done.stderr
+    assert done.stdout.endswith("done; failed: generation_cifar10\n")
     for part in parts:
         record = json.loads((out / f"{part}.json").read_text())
         assert "error" not in record, record["traceback"]
