@@ -218,6 +218,8 @@ def test_the_demo_gives_all_artifacts_but_those_left_out(tmp_path: Path) -> None
         declared = [out if isinstance(out, str) else next(iter(out)) for out in body["outs"] + body.get("metrics", [])]
         for key in params[stage["foreach"][2:-1]] if "foreach" in stage else [""]:
             for out in declared if name != "check_params" else ():
+                if out.startswith("data/devices/"):  # written by a stage's command, not by its main
+                    continue
                 path = home / body.get("wdir", "") / out.replace("${study}", "demo").replace("${key}", key)
                 assert path.exists(), path
                 if reason := reason_left_out(path):
