@@ -112,7 +112,7 @@ def test_a_shard_is_not_taken_for_one_of_another_device(monkeypatch: pytest.Monk
     finally:
         torch.set_num_threads(threads)
     with monkeypatch.context() as patch:  # of one name, but limited
-        patch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+        patch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41")  # CI sets AVX2 itself
         folders.add(ShardStore([], {}).folder)
     assert len(folders) == 7
 
