@@ -5,6 +5,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from pipeline.artifacts.files import locked
@@ -76,9 +77,16 @@ def command(main: Callable[[], None], debug: bool, labels: list[str]) -> None:
 
 
 def _core_seconds() -> float:
-    """Processor time of this process and its local workers; of a Ray cluster's not."""
-    used = [resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(each.ru_utime + each.ru_stime for each in used)
+    """Processor time of this process and its local workers, also of those still alive; of a Ray cluster's not."""
+    import psutil  # here: what runs no stage needs none
+
+    ended = [resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    seconds = sum(used.ru_utime + used.ru_stime for used in ended)
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            used = child.cpu_times()
+            seconds += used.user + used.system
+    return seconds
 
 
 def _record_device(study: Study, stage: str) -> None:

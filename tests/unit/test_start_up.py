@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -9,6 +10,7 @@ from ruamel.yaml import YAML
 from benchmarks.stage_costs import costs
 from benchmarks.start_up import copy_tree, only_copy, stage_times
 from benchmarks.start_up_tables import stage_costs_table, stages_table, start_up_table
+from pipeline.stages.command import _core_seconds
 
 PIPELINE = """\
 stages:
@@ -125,3 +127,15 @@ def test_of_each_stage_the_last_run_counts_and_its_cores_are_those_of_its_worker
         ["| mine", "metrics", "1", "2", "2", "", "400 MiB |"],
         ["| mine", "all", "3", "202", "322", "80 %", "400 MiB |"],
     ]
+
+
+def test_core_seconds_of_workers_count_while_they_wait_for_more_work() -> None:
+    code = "import time\nwhile time.process_time() < 0.5: pass\nprint('done', flush=True)\ninput()"
+    before = _core_seconds()
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
+        assert worker.stdin
+        assert worker.stdout
+        worker.stdout.readline()
+        alive = _core_seconds() - before
+        worker.stdin.write(b"\n")
+    assert 0.4 < alive <= _core_seconds() - before + 0.02
