@@ -38,6 +38,7 @@ from pipeline.registry import own_module
 from pipeline.stages import check_params, fingerprint_code, train_classifier
 from pipeline.studies import Study
 from pipeline.training.classifier import ClassifierTraining
+from tests.capabilities import needs_bfloat16
 from tests.root import ROOT
 from tests.study import NAMES, TRAINING, bands
 
@@ -455,12 +456,17 @@ def test_without_any_dropout_the_ensemble_is_left_out(project: Project) -> None:
         check_drops(project.take(), torch.zeros(1, 1, 8, 8, dtype=torch.uint8))
 
 
-def test_it_can_be_attacked_and_lowered(project: Project) -> None:
+def test_it_can_be_attacked(project: Project) -> None:
     model, some = project.take(), images()
     goal = Goal((project.module(some.clone()).argmax(1) + 1) % 3)
     arguments = {"allowed_fraction": 0.5, "positions_per_step": 4}
     found, _ = run_attack(jsma, model, some, torch.arange(40), goal, 16, **arguments)
     assert (predict(model, found, 16).argmax(1) == goal.labels).float().mean() > 0.5
+
+
+@needs_bfloat16
+def test_it_can_be_lowered(project: Project) -> None:
+    model, some = project.take(), images()
     lowered = Lowered(model)(some)
     assert lowered.dtype == torch.float32
     torch.testing.assert_close(lowered, model(some), rtol=0.1, atol=0.1)

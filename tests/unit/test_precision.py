@@ -20,26 +20,16 @@ from pipeline.attacks.shared.goals import Goal
 from pipeline.attacks.shared.precision import for_gradients, reached
 from pipeline.attacks.shared.runs import voted
 from pipeline.defenses.dropout_ensemble import dropout_ensemble
-from pipeline.devices import TABLE, check_bfloat16
+from pipeline.devices import TABLE
 from pipeline.errors import PipelineError
 from pipeline.metrics.outcomes import margins
 from pipeline.models.cnn import Classifier
 from pipeline.models.inference import for_inference, to_unit_interval
 from pipeline.training.classifier import divide, fit_classifier, new_classifier
+from tests.capabilities import needs_bfloat16
 from tests.root import ROOT
 
 CPU = torch.device("cpu")
-
-
-def able() -> bool:
-    try:
-        check_bfloat16(CPU)
-    except PipelineError:
-        return False
-    return True
-
-
-needs_bfloat16 = pytest.mark.skipif(not able(), reason="this CPU has neither AMX nor AVX512-BF16")
 
 
 @pytest.fixture
