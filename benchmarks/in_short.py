@@ -4,10 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Any
 
-from benchmarks.tables import Record
+from benchmarks.tables import LOW, Record
 from pipeline.reporting.formats import percent
-
-LOW = "ours-normalized, bfloat16"  # benchmarks/systems.py's, which takes seconds to import
 
 
 def in_short(results: Mapping[str, Any]) -> str:
@@ -19,12 +17,12 @@ def _answers(results: Mapping[str, Any]) -> Iterator[str]:
     if "generation" in results:
         ratios = _by_dataset("study", _same_rule(results["generation"]), _over_the_fastest)
         yield f"On the same rule the engine is {ratios} times as fast as the fastest attack library."
-        low = [r for r in _same_rule(results["generation"]) if r["system"] == LOW]
-        if low:
-            studies = {record["study"] for record in low}
-            there = [record for record in _same_rule(results["generation"]) if record["study"] in studies]
+        same_rule = _same_rule(results["generation"])
+        studies = {record["study"] for record in same_rule if record["system"] == LOW}
+        if studies:
+            there = (record for record in same_rule if record["study"] in studies)
             ratios = _by_dataset("study", there, lambda some: _over_the_fastest(some, LOW))
-            yield f"With gradients in bfloat16, decisions in float32, it is {ratios} times as fast as that."
+            yield f"With gradients in bfloat16 it is {ratios} times as fast as that library, which has float32."
     if "ceiling" in results:
         shares = _by_dataset("study", results["ceiling"]["engine"], lambda some: _share(some[0]["share_of_ceiling"]))
         yield f"It makes {shares} of the passes that the CPU gives at best."

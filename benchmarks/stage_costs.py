@@ -13,12 +13,19 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import RESULTS, about, options, write
+import torch
+
+from benchmarks.common import RESULTS, options, write
+from pipeline.artifacts.ran_on import read_devices
 from pipeline.stages.command import TIMES
+from pipeline.studies import Study
 
 
 def costs(path: Path, study: str) -> list[dict[str, Any]]:
-    """A record per stage: runs (one a key), seconds, core-seconds and highest peak memory of them, and workers."""
+    """A record per stage: runs (one a key), seconds, core-seconds and highest peak memory of them.
+
+    available : core-seconds that its workers could have spent; None if a run had as many as there were (`auto`).
+    """
     last: dict[str, list[str]] = {}
     with open(path, encoding="utf-8", newline="") as lines:
         for name, labels, *numbers in csv.reader(lines):
@@ -26,12 +33,14 @@ def costs(path: Path, study: str) -> list[dict[str, Any]]:
                 last[f"{name} {labels}"] = [name, *numbers]
     stages: dict[str, dict[str, Any]] = {}
     for name, seconds, peak, core_seconds, workers in last.values():
-        entry = stages.setdefault(name, {"stage": name, "runs": 0, "seconds": 0.0, "core_seconds": 0.0, "peak_mib": 0})
+        new = {"stage": name, "runs": 0, "seconds": 0.0, "core_seconds": 0.0, "available": 0.0, "peak_mib": 0}
+        entry = stages.setdefault(name, new)
         entry["runs"] += 1
         entry["seconds"] = round(entry["seconds"] + float(seconds), 1)
         entry["core_seconds"] = round(entry["core_seconds"] + float(core_seconds), 1)
         entry["peak_mib"] = max(entry["peak_mib"], round(float(peak)))
-        entry["workers"] = workers
+        known = workers.isdigit() and entry["available"] is not None
+        entry["available"] = round(entry["available"] + float(seconds) * int(workers), 1) if known else None
     return list(stages.values())
 
 
@@ -43,7 +52,10 @@ def main() -> None:
     file = RESULTS / "stage_costs.json"
     found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
     others = [record for record in found if record["study"] != arguments.study]
-    write("stage_costs", [*others, {**about(), "study": arguments.study, "stages": stages}])
+    study = Study(arguments.study)
+    devices = read_devices(study.path("devices"), {*study.families, *study.other_attacks})
+    about = {"device": " and ".join(dict.fromkeys(devices.values())), "torch": torch.__version__}
+    write("stage_costs", [*others, {**about, "study": study.name, "stages": stages}])
 
 
 if __name__ == "__main__":

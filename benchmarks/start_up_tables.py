@@ -60,11 +60,13 @@ def stage_costs_table(results: Sequence[Record]) -> str:
     for result in results:
         stages = result["stages"]
         total = {key: sum(stage[key] for stage in stages) for key in ("runs", "seconds", "core_seconds")}
-        peak = max(stage["peak_mib"] for stage in stages)
-        for entry in [*stages, {"stage": "all", "peak_mib": peak, "workers": stages[0]["workers"], **total}]:
+        known = all(stage["available"] is not None for stage in stages)
+        total["available"] = sum(stage["available"] for stage in stages) if known else None
+        total["peak_mib"] = max(stage["peak_mib"] for stage in stages)
+        for entry in [*stages, {"stage": "all", **total}]:
             busy = ""
-            if entry["seconds"] >= LONG and entry["workers"].isdigit():
-                busy = f"{100 * entry['core_seconds'] / entry['seconds'] / int(entry['workers']):.0f} %"
+            if entry["seconds"] >= LONG and entry["available"]:
+                busy = f"{100 * entry['core_seconds'] / entry['available']:.0f} %"
             numbers = [f"{entry[key]:,.0f}" for key in ("seconds", "core_seconds")]
             rows.append([result["study"], entry["stage"], str(entry["runs"]), *numbers, busy])
             rows[-1].append(f"{entry['peak_mib']:,} MiB")

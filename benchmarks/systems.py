@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import log_softmax
 
 from benchmarks.common import Pairs
+from benchmarks.tables import LOW
 from pipeline.attacks import minimal, minimum_norm
 from pipeline.attacks.shared.balls import L2
 from pipeline.attacks.shared.engine import run_attack
@@ -28,7 +29,6 @@ from pipeline.devices import batching, check_bfloat16, choose_device
 from pipeline.errors import PipelineError
 from pipeline.models.modes import frozen
 
-LOW = "ours-normalized, bfloat16"
 # Of one step of the same rule; radii, step lengths and numbers of steps that the systems are tried with.
 SAME_RULE = {"digits": 0.05, "mnist": 0.1, "cifar10": 0.03}
 TRIED: dict[str, dict[str, list[float]]] = {

@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from benchmarks.on_gpu import folder
+from tests.capabilities import able
 from tests.root import ROOT
 
 
@@ -34,7 +35,7 @@ def test_its_parts_end_without_an_error(tmp_path: Path) -> None:
     write_raw(tmp_path / "raw")
     (tmp_path / "raw/cifar10/cifar10.npz").unlink()
     out = tmp_path / "out"
-    parts = ["generation_mnist"]
+    parts = ["generation_mnist", *(["precision_mnist"] if able() else [])]
     environment = {
         **os.environ, "PYTHON": sys.executable, "OUT": str(out), "DATASETS_DIR": str(tmp_path / "raw"),
         "OMP_NUM_THREADS": "1",

@@ -114,7 +114,7 @@ def test_of_each_stage_the_last_run_counts_and_its_cores_are_those_of_its_worker
     lines = (
         "learn,mine a,9.0,500,9.0,1",
         "learn,mine a,100.0,300,150.0,2",
-        "learn,mine b,100.0,200,170.0,2",
+        "learn,mine b,200.0,200,130.0,1",
         "learn,other a,7.0,300,7.0,2",
         "metrics,mine,2.0,400,1.5,2",
         "report,mine,3.0,400",  # as it was written before core-seconds were
@@ -123,10 +123,13 @@ def test_of_each_stage_the_last_run_counts_and_its_cores_are_those_of_its_worker
     stages = costs(tmp_path / "times.csv", "mine")
     table = stage_costs_table([{"device": "CPU", "torch": "2", "study": "mine", "stages": stages}])
     assert [row.split(" | ") for row in table.splitlines()[4:]] == [
-        ["| mine", "learn", "2", "200", "320", "80 %", "300 MiB |"],
+        ["| mine", "learn", "2", "300", "280", "70 %", "300 MiB |"],
         ["| mine", "metrics", "1", "2", "2", "", "400 MiB |"],
-        ["| mine", "all", "3", "202", "322", "80 %", "400 MiB |"],
+        ["| mine", "all", "3", "302", "282", "70 %", "400 MiB |"],
     ]
+    with open(tmp_path / "times.csv", "a") as log:
+        log.write("learn,mine c,100.0,300,150.0,auto\n")
+    assert costs(tmp_path / "times.csv", "mine")[0]["available"] is None
 
 
 def test_core_seconds_of_workers_count_while_they_wait_for_more_work() -> None:
