@@ -36,7 +36,6 @@ class Runner:
         self.started = time.monotonic()
         self.deadline = self.started + seconds
         self.small, self.training = small, training
-        self.failed: list[str] = []
         self.log = open(out / "log.txt", "a", buffering=1)  # noqa: SIM115
 
     def say(self, text: str) -> None:
@@ -54,7 +53,6 @@ class Runner:
         return subprocess.Popen(command, stdout=self.log, stderr=subprocess.STDOUT)
 
     def fail(self, part: str, why: str) -> None:
-        self.failed.append(part)
         self.say(f"{part}: {why}")
         so_far = self.work / f"{part}.partial.json"
         record = json.loads(so_far.read_text()) if so_far.exists() else {"part": part}
@@ -86,8 +84,6 @@ class Runner:
         }  # fmt: skip
         (self.out / "tests.json").write_text(json.dumps(record, indent=1) + "\n")
         self.say(f"tests: {record['summary']}")
-        if done.returncode:
-            self.failed.append("tests")
 
     def parts(self, parts: Sequence[str]) -> None:
         remaining = list(parts)
@@ -108,7 +104,7 @@ class Runner:
             name = self.running()
             if name != current:
                 if current:
-                    self.ended(current, begun)
+                    self.say(f"{current}: {time.monotonic() - begun:.1f} s")
                 begun, current = time.monotonic(), name
             limit = LIMITS.get(current, 60)
             if time.monotonic() - begun > limit or self.left() <= 0:
@@ -116,26 +112,28 @@ class Runner:
                 process.wait()
                 given_up = f"given up after {time.monotonic() - begun:.0f} s"
         if current:
-            self.ended(current, begun)
+            self.say(f"{current}: {time.monotonic() - begun:.1f} s")
         missing = [part for part in parts if not (self.out / f"{part}.json").exists()]
         stopped = self.running() or (missing[0] if missing else "")
         if stopped in missing:
             self.fail(stopped, given_up or f"the process broke, return code {process.returncode}; see log.txt")
         return [part for part in missing if not (self.out / f"{part}.json").exists()]
 
-    def ended(self, part: str, begun: float) -> None:
-        """Say how long a part took, and what it failed of."""
-        path = self.out / f"{part}.json"
-        error = json.loads(path.read_text()).get("error") if path.exists() else None
-        if error:
-            self.failed.append(part)
-        self.say(f"{part}: {time.monotonic() - begun:.1f} s" + (f", failed: {error}" if error else ""))
-
     def running(self) -> str:
         try:
             return (self.work / "running").read_text()
         except OSError:
             return ""
+
+
+def failures(out: Path, parts: Sequence[str]) -> dict[str, str]:
+    """Of the parts that left an error, or tests that failed, what they say."""
+    found = {}
+    for part in parts:
+        record = json.loads((out / f"{part}.json").read_text())
+        if why := record.get("error") or (record.get("returncode") and record["summary"]):
+            found[part] = why
+    return found
 
 
 def folder(given: str, small: bool) -> Path:
@@ -177,10 +175,11 @@ def main() -> None:
         runner.parts([part for part in LIMITS if part in parts])
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    if runner.failed:
-        runner.say(f"done; failed: {', '.join(runner.failed)}")
-        sys.exit(1)
+    failed = failures(out, parts)
+    for part, why in failed.items():
+        runner.say(f"{part} failed: {why}")
     runner.say("done")
+    sys.exit(1 if failed else 0)
 
 
 if __name__ == "__main__":
