@@ -4,6 +4,9 @@ from collections.abc import Collection
 from pathlib import Path
 
 from pipeline.artifacts.files import canonical_json, read_json, replacing
+from pipeline.errors import PipelineError
+
+WHAT = "the device that a stage ran on"
 
 
 def write_device(path: Path, device: str) -> None:
@@ -17,11 +20,14 @@ def read_devices(folder: Path, keys: Collection[str]) -> dict[str, str]:
 
     keys : of the study's defenses and attacks; the file of one that was taken out is still there.
 
-    Raises PipelineError if a file is no JSON.
+    Raises PipelineError if a file is not one of these.
     """
-    stages = {file.stem: file for file in sorted(folder.glob("*.json"))}
-    return {
-        stage: read_json(file, "the device that a stage ran on")["device"]
-        for stage, file in stages.items()
-        if "-" not in stage or stage.split("-", 1)[1] in keys
-    }
+    found = {}
+    for file in sorted(folder.glob("*.json")):
+        if "-" in file.stem and file.stem.split("-", 1)[1] not in keys:
+            continue
+        record = read_json(file, WHAT)
+        if not isinstance(record, dict) or not isinstance(record.get("device"), str):
+            raise PipelineError(f"{file}: expected {WHAT}, found {record!r}: remove it and run dvc repro")
+        found[file.stem] = record["device"]
+    return found

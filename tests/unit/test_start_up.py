@@ -5,11 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from ruamel.yaml import YAML
 
 from benchmarks.stage_costs import costs
 from benchmarks.start_up import copy_tree, only_copy, stage_times
 from benchmarks.start_up_tables import stage_costs_table, stages_table, start_up_table
+from pipeline.artifacts.ran_on import read_devices, write_device
+from pipeline.errors import PipelineError
 from pipeline.stages.command import _core_seconds
 
 PIPELINE = """\
@@ -142,3 +145,13 @@ def test_core_seconds_of_workers_count_while_they_wait_for_more_work() -> None:
         alive = _core_seconds() - before
         worker.stdin.write(b"\n")
     assert 0.4 < alive <= _core_seconds() - before + 0.02
+
+
+def test_devices_are_read_of_the_studys_own_stages_and_other_files_are_named(tmp_path: Path) -> None:
+    for stage in ("minimal", "learn-mine", "learn-taken_out"):
+        write_device(tmp_path / f"{stage}.json", "a card")
+    assert read_devices(tmp_path, {"mine"}) == {"minimal": "a card", "learn-mine": "a card"}
+    for text in ('{"dev', '{"other": 1}', "[]"):
+        (tmp_path / "minimal.json").write_text(text)
+        with pytest.raises(PipelineError, match=r"minimal\.json: expected"):
+            read_devices(tmp_path, {"mine"})
