@@ -1,6 +1,7 @@
 """What longer adversarial training buys, and what TRADES or averaged weights do: on validation images, nothing else.
 
     python -m benchmarks.adversarial_training [--study cifar10] [--configurations few_steps trades_20] [--images 1000]
+        [--precision bfloat16]
 
 Lets the study's block `adversarial_training` learn, once a configuration of `CONFIGURATIONS` (what it changes in the
 block), and measures the network on held-out training images: accuracy without attack, and under PGD at the budget
@@ -56,8 +57,9 @@ def robust_accuracy(model: nn.Module, images: Tensor, labels: Tensor, adversary:
     return right / len(images)
 
 
-def measure(study: Study, changes: dict[str, dict[str, Any]], count: int) -> dict[str, Any]:
+def measure(study: Study, changes: dict[str, dict[str, Any]], count: int, precision: str) -> dict[str, Any]:
     materials, defense = materials_of(study, FAMILY), load_defense(FAMILY)
+    changes = {**changes, "training": {"precision": precision, **changes.get("training", {})}}
     block = {
         name: dataclasses.replace(settings, **changes.get(name, {}))
         for name, settings in learning_arguments(study, FAMILY, defense).items()
@@ -79,13 +81,13 @@ def measure(study: Study, changes: dict[str, dict[str, Any]], count: int) -> dic
 
 
 def main() -> None:
-    arguments = options(__doc__, study="cifar10", configurations=list(CONFIGURATIONS), images=1000)
+    arguments = options(__doc__, study="cifar10", configurations=list(CONFIGURATIONS), images=1000, precision="float32")
     if unknown := set(arguments.configurations) - set(CONFIGURATIONS):
         raise SystemExit(f"--configurations: expected {', '.join(CONFIGURATIONS)}, found {', '.join(sorted(unknown))}")
     keep_freed_memory()
     study = Study(arguments.study)
     for name in arguments.configurations:
-        found = measure(study, CONFIGURATIONS[name], arguments.images)
+        found = measure(study, CONFIGURATIONS[name], arguments.images, arguments.precision)
         print(name, found, flush=True)
         path = RESULTS / "adversarial_training.json"  # read here: another process may have added to it
         record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
