@@ -19,6 +19,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -103,12 +104,18 @@ def _mapped(
 
 
 def _packed(what: str, task: tuple[bool, tuple[Path, ...], Task]) -> bytes | None:
-    """The task as it travels; None, with a line that says so, where it cannot: a classifier of somebody's own code."""
+    """The task as it travels; None, with a line that says so once, where it cannot: a classifier of somebody's code."""
     try:
         return pickle.dumps(task, pickle.HIGHEST_PROTOCOL)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
-        print(f"{what}: without workers, for it cannot be sent to them: {error}", file=sys.stderr)
+        _say(f"{what}: without workers, for it cannot be sent to them: {error}")
         return None
+
+
+@cache
+def _say(line: str) -> None:
+    """On standard error, once: a training asks for its workers at each batch."""
+    print(line, file=sys.stderr)
 
 
 @dataclass

@@ -7,6 +7,7 @@ Trained, it predicts in one pass.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Literal
 
 import torch
@@ -17,11 +18,16 @@ from pipeline.attacks.shared.ascent import score_gradients
 from pipeline.attacks.shared.balls import BALLS
 from pipeline.defenses.protocol import Defense, Learned, Materials
 from pipeline.defenses.undefended import undefended
+from pipeline.mapper import Advance, in_order
+from pipeline.models.dropout import Switched
 from pipeline.models.modes import frozen
+from pipeline.models.precision import Precision, computing_in
 from pipeline.ranges import Range
 from pipeline.training.classifier import ClassifierTraining, divide, fit_classifier, new_classifier
 
 adversarial_training = undefended
+# Images that are attacked together on a CPU: a batch's parts go to the workers. Fixed, for their number changes bytes.
+PART = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,15 +72,39 @@ class Adversary(AdversarySettings):
 
         Against the model in evaluation mode, as it is used.
         """
-        ball = BALLS[self.norm]
+        starts = (images + BALLS[self.norm].random(images, radius, self.generator)).clamp_(0, 1)
+        precision: Precision = "bfloat16" if torch.is_autocast_enabled(images.device.type) else "float32"
+        # A GPU is best filled; and masks that a network draws here come from one generator.
+        whole = images.device.type != "cpu" or any(isinstance(m, Switched) and m.rate != 0 for m in model.modules())
+        size = len(images) if whole else PART
+        length = self.relative_step_size * radius
+        parts = zip(*(values.split(size) for values in (images, labels, starts)), strict=True)
+        # Clones: a part that is sent would take its whole batch along.
+        blocks = ((radius, length, *map(torch.clone, part)) for part in parts)
         with frozen(model):
-            loss = _divergence(model, images) if self.trades else _cross_entropy(labels)
-            current = (images + ball.random(images, radius, self.generator)).clamp_(0, 1)
-            for _ in range(self.steps):
-                _, gradients = score_gradients(model, current, loss)
-                moved = current + self.relative_step_size * radius * ball.direction(gradients)
-                current = (images + ball.project(moved - images, radius)).clamp_(0, 1)
-        return current
+            task = partial(_climb, model, self.norm, self.steps, bool(self.trades), precision)
+            return torch.cat(list(in_order("adversarial images", task, blocks)))
+
+
+def _climb(
+    model: nn.Module,
+    norm: Literal["linf", "l2"],
+    steps: int,
+    trades: bool,
+    precision: Precision,
+    block: tuple[float, float, Tensor, Tensor, Tensor],
+    advance: Advance,
+) -> Tensor:
+    """A task of the mapper: up the loss, step by step. block: radius, length of a step, images, labels, starts."""
+    radius, length, images, labels, current = block
+    ball = BALLS[norm]
+    with computing_in(precision, images.device):
+        loss = _divergence(model, images) if trades else _cross_entropy(labels)
+        for _ in range(steps):
+            _, gradients = score_gradients(model, current, loss)
+            moved = current + length * ball.direction(gradients)
+            current = (images + ball.project(moved - images, radius)).clamp_(0, 1)
+    return current
 
 
 def _cross_entropy(labels: Tensor) -> Callable[[Tensor], Tensor]:

@@ -102,6 +102,16 @@ def test_workers_give_the_same_in_the_same_order_with_one_thread_each(monkeypatc
     assert not workers()
 
 
+def test_what_cannot_be_sent_is_done_here_and_says_so_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORKERS", "2")
+    for _ in range(2):
+        assert list(in_order("a local one", lambda number, advance: -number, range(3))) == [0, -1, -2]
+    assert capsys.readouterr().err.count("a local one: without workers, for it cannot be sent to them: ") == 1
+    assert not workers()
+
+
 def test_few_blocks_are_in_flight_and_results_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORKERS", "2")
     made: list[int] = []

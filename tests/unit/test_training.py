@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pipeline import mapper
 from pipeline.artifacts.checkpoint import load_classifier
 from pipeline.artifacts.weights import save_model
 from pipeline.defenses import adversarial_training
@@ -14,11 +15,19 @@ from pipeline.defenses.dropout_ensemble import dropout_ensemble
 from pipeline.errors import PipelineError
 from pipeline.models.cnn import Classifier
 from pipeline.models.inference import depth_and_width, for_inference, predict, to_unit_interval, unit_interval
+from pipeline.models.precision import Precision
 from pipeline.models.resnet import Block, ResNet
 from pipeline.randomness import derive_seed, generator, seeded_initialization
 from pipeline.registry import classifier_kinds
 from pipeline.training.augmentation import shift_and_flip
-from pipeline.training.classifier import ClassifierTraining, channel_statistics, fit_classifier, new_classifier
+from pipeline.training.classifier import (
+    ClassifierTraining,
+    Division,
+    channel_statistics,
+    fit_classifier,
+    new_classifier,
+)
+from tests.capabilities import needs_bfloat16
 from tests.study import TRAINING, Study
 
 SETTINGS = {
@@ -219,3 +228,28 @@ def test_without_trades_the_adversary_looks_at_no_clean_scores() -> None:
         )
         adversary.attack(model, images.float() / 255, labels, 0.5)
         assert len(passes) == expected
+
+
+@pytest.mark.parametrize(
+    ("precision", "trades"), [("float32", 6.0), pytest.param("bfloat16", 0.0, marks=needs_bfloat16)]
+)
+def test_a_training_on_adversarial_images_is_the_same_with_workers(
+    precision: Precision, trades: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its batches have parts, which are attacked by whoever is there; the last one has a part alone."""
+    part = adversarial_training.PART
+    images, labels = bars(3 * part + 5)
+    division = Division(images, labels, images[:20], labels[:20])
+    training = {**SETTINGS, "epochs": 2, "batch_size": 2 * part, "averaging": 0.9, "precision": precision}
+    found = []
+    for number in ("", "2"):
+        monkeypatch.setenv("WORKERS", number)
+        adversary = adversarial_training.Adversary(
+            torch.Generator(), norm="linf", epsilon=0.1, steps=3, relative_step_size=0.5, warmup=0.5, trades=trades
+        )
+        model = new_classifier(images, 3, (0, "toy"), channels=(8,), dropout=0.0)
+        epochs = list(fit_classifier(model, *division, torch.Generator(), objective=adversary, **training))
+        found.append((epochs, [values.numpy().tobytes() for values in model.state_dict().values()]))
+    assert mapper.workers_alive() == "2 of 2 workers"
+    mapper.close()
+    assert found[0] == found[1]
