@@ -68,23 +68,19 @@ def try_lambdas(
         raise PipelineError(f"{materials.key}: expected adversarial images of unseen originals, found none")
     first = torch.stack([(unseen.labels == label).nonzero()[0, 0] for label in range(contest.class_count)])
     shown = unseen.images[first]
-    control: Arrays = {}
     wanted = sorted(set(lambdas), reverse=True)
     settings = {**about, "trial_epochs": epochs}
     task = _Trial(widths, contest, adversarial, shown, names_of(materials), materials.device, training, epochs)
-    found: dict[float, Arrays] = {}
     with materials.progress(len(wanted) * epochs * len(contest.training.labels), "trials") as progress:
-        while wanted and not control:
-            # The control knows no lambda: it is trained beside the first that does not fail.
-            first_one = {"lambda": wanted[0], "control": True}
-            what, blocks = f"trial at lambda {wanted[0]:g}", [(wanted[0], True)]
-            (one,) = materials.kept(what, {**settings, **first_one}, task, blocks, progress.advance)
-            found[wanted.pop(0)] = one
-            if unpacked(one["status"]) == "ok":
-                control = {kind: one[f"{CONTROL}/{kind}"] for kind in ("clean", "adversarial")}
-        blocks = [(lambda_, False) for lambda_ in wanted]
-        others = materials.kept("trials", {**settings, "lambdas": wanted}, task, blocks, progress.advance)
-        found |= zip(wanted, others, strict=True)
+        # The control knows no lambda: it is trained beside the largest, and if that fails, beside one that did not.
+        blocks = [(lambda_, lambda_ == wanted[0]) for lambda_ in wanted]
+        done = materials.kept("trials", {**settings, "lambdas": wanted}, task, blocks, progress.advance)
+        found = dict(zip(wanted, done, strict=True))
+        fit = [lambda_ for lambda_ in wanted if unpacked(found[lambda_]["status"]) == "ok"]
+        if fit and fit[0] != wanted[0]:
+            about_it = {**settings, "lambda": fit[0], "control": True}
+            (found[fit[0]],) = materials.kept("control", about_it, task, [(fit[0], True)], progress.advance)
+    control = {kind: found[fit[0]][f"{CONTROL}/{kind}"] for kind in ("clean", "adversarial")} if fit else {}
     trials, names, made = [], [], []
     for lambda_, one in found.items():
         trial = GacTrial(
