@@ -1,12 +1,7 @@
-"""Files: written whole or not at all, the same bytes each time, and refused by name when broken."""
+"""Artifacts: they come back as they were, the same bytes each time, and are refused by name when broken."""
 
 import hashlib
-import os
-import platform
-import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -15,48 +10,25 @@ import pandas as pd
 import pytest
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from pipeline import devices
-from pipeline.artifacts import adversarial, generation, images
-from pipeline.artifacts.adversarial import Identity
+from pipeline.artifacts import adversarial, images
 from pipeline.artifacts.checkpoint import load_classifier
 from pipeline.artifacts.choices import read_choices, write_choices
 from pipeline.artifacts.curves import read_curves
-from pipeline.artifacts.files import replacing, replacing_folder
 from pipeline.artifacts.found import Found, read_found, write_found
-from pipeline.artifacts.generation import start_from_images
+from pipeline.artifacts.left_out import leave_out, reason_left_out
 from pipeline.artifacts.metrics import read_metrics
-from pipeline.artifacts.shards import ShardStore
 from pipeline.artifacts.statistics import read_frame, write_frame
 from pipeline.artifacts.weights import save_model
-from pipeline.attacks.shared.goals import Goal
-from pipeline.attacks.shared.protocol import Attack
 from pipeline.errors import PipelineError
-from pipeline.mapper import Advance
 from pipeline.metrics.calibration import StepSizeTrial
 from pipeline.metrics.choices import Choice
-from pipeline.metrics.sources import every_target, select_sources, some_targets, turns
 from pipeline.models.cnn import Classifier
-from pipeline.models.inference import for_inference
-from tests.root import ROOT
 from tests.sets import make_set
-from tests.study import Study
 
 
 def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def test_a_failed_write_leaves_the_old_file_and_no_part(tmp_path: Path) -> None:
-    path = tmp_path / "folder" / "file.txt"
-    with replacing(path) as part:
-        part.write_text("old")
-    with pytest.raises(OSError, match="disk full"), replacing(path) as part:
-        part.write_text("new, half-writ")
-        raise OSError("disk full")
-    assert path.read_text() == "old"
-    assert list(path.parent.iterdir()) == [path]
 
 
 def test_set_round_trips_and_is_byte_stable(tmp_path: Path) -> None:
@@ -250,193 +222,13 @@ def test_what_was_found_against_a_defense_round_trips(tmp_path: Path) -> None:
         np.testing.assert_array_equal(values, getattr(found, name))
 
 
-def test_shards_survive_and_are_not_mixed_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    made = []
-
-    def compute(index: int, advance: Advance) -> dict[str, NDArray[np.int64]]:
-        if index == 2 and len(made) == 2:
-            raise KeyboardInterrupt
-        made.append(index)
-        return {"a": np.array([index])}
-
-    store = ShardStore([], {"step": 1})
-    with pytest.raises(KeyboardInterrupt):
-        store.fill(4, compute)
-    made.append(99)
-    assert ShardStore([], {"step": 1}).fill(4, compute) == 2
-    assert made == [0, 1, 99, 2, 3]
-    assert [int(arrays["a"][0]) for arrays in store.load(4)] == [0, 1, 2, 3]
-    assert ShardStore([], {"step": 2}).folder != store.folder
-    store.clear()
-    assert not store.folder.exists()
-
-
-def test_studies_that_are_alike_keep_their_shards_apart(tmp_path: Path) -> None:
-    """Each locks its own stages alone: the first to end would delete what the other still needs."""
-    paths = [tmp_path / name for name in ("one/a.h5", "one/b.h5", "two/a.h5")]
-    for path in paths:
-        path.parent.mkdir(exist_ok=True)
-        path.write_text("the same")
-    first, other, again = (ShardStore([path], {}).folder for path in paths)
-    assert first == again != other
-
-
-def test_an_interrupted_set_towards_other_targets_is_not_gone_on_with(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    study, device, done = Study(tmp_path), torch.device("cpu"), []
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(devices.TABLE, "cpu", replace(devices.TABLE["cpu"], block=5))
-    model = for_inference(load_classifier(study.classifier), device)
-
-    def make(targets: int, most: int) -> bytes:
-        def shades(model: nn.Module, images: Tensor, goal: Goal) -> tuple[Tensor, Tensor]:
-            if len(done) == most:
-                raise KeyboardInterrupt
-            done.append(targets)
-            return (goal.labels / 10).view(-1, 1, 1, 1).expand_as(images), torch.ones_like(goal.labels)
-
-        done.clear()
-        start = start_from_images(study.images, model, {"test": 9}, 0, "toy", "sources", targets)
-        identity, out = Identity("toy", "shades", {}, start.class_names, 0), tmp_path / "set.h5"
-        make_shades = Attack(run=shades, budget=None)
-        generation.make_set(out, "shades", make_shades, {}, start, model, study.classifier, identity, "toy")
-        return out.read_bytes()
-
-    expected = make(1, 9)
-    with pytest.raises(KeyboardInterrupt):
-        make(2, 1)
-    assert make(1, 9) == expected
-    assert done == [1, 1]
-
-
-@pytest.mark.parametrize("spoiled", ["truncated", "empty", "flipped", "another's", "another run's", "no shard", "gone"])
-def test_a_shard_that_is_not_as_it_was_stored_is_computed_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoiled: str
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    made = []
-
-    def compute(index: int, advance: Advance) -> dict[str, NDArray[np.int64]]:
-        made.append(index)
-        return {"a": np.arange(9) + index, "nothing": np.zeros((0, 2))}
-
-    store, other = ShardStore([], {"step": 1}), ShardStore([], {"step": 2})
-    store.fill(3, compute)
-    other.fill(3, compute)
-    path = store.folder / "00001.safetensors"
-    whole = path.read_bytes()
-    if spoiled == "gone":
-        path.unlink()
-    else:
-        path.write_bytes(
-            {
-                "truncated": whole[:-3],
-                "empty": b"",
-                "flipped": whole[:-20] + bytes([whole[-20] ^ 1]) + whole[-19:],
-                "another's": (store.folder / "00000.safetensors").read_bytes(),
-                "another run's": (other.folder / path.name).read_bytes(),
-                "no shard": b"no safetensors",
-            }[spoiled]
-        )
-    with pytest.raises(PipelineError, match=r"00001.safetensors: expected what was stored there"):
-        list(store.load(3))
-    made.clear()
-    assert store.fill(3, compute) == 2
-    assert made == [1]
-    assert path.read_bytes() == whole
-
-
-def test_what_a_killed_writer_left_is_deleted_and_a_live_ones_is_not(tmp_path: Path) -> None:
-    ended = subprocess.Popen(["true"])
-    ended.wait()
-    for kind in ("file", "folder"):
-        path, node = tmp_path / kind / "x", platform.node()
-        dead, alive = (path.with_name(f"x.{node}-{pid}.part") for pid in (ended.pid, os.getppid()))
-        for part in (dead, alive):
-            part.mkdir(parents=True) if kind == "folder" else (part.parent.mkdir(exist_ok=True), part.write_text("p"))
-        with (replacing_folder if kind == "folder" else replacing)(path) as part:
-            (part / "inside" if kind == "folder" else part).write_text("whole")
-        assert {found.name for found in path.parent.iterdir()} == {"x", alive.name}
-
-
-LOCKING = """
-import sys, time
-from pathlib import Path
-from pipeline.artifacts.files import locked
-
-with locked(Path("it.lock"), "the thing"):
-    print("in", flush=True)
-    sys.stdin.readline()
-    Path("log").open("a").write(sys.argv[1])
-"""
-
-
-def test_a_second_process_waits_and_says_for_whom(tmp_path: Path) -> None:
-    def start(word: str) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
-            [sys.executable, "-c", LOCKING, word], cwd=tmp_path, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
-
-    first = start("1")
-    assert first.stdout.readline() == "in\n"  # type: ignore[union-attr]
-    second = start("2")
-    said = second.stderr.readline()  # type: ignore[union-attr]
-    assert said == f"waiting for process {first.pid} on {platform.node()}, which makes the thing (it.lock)\n"
-    second.stdin.write("\n")  # type: ignore[union-attr]
-    second.stdin.flush()  # type: ignore[union-attr]
-    first.kill()  # however it ends, its lock ends with it
-    first.communicate()
-    second.communicate()
-    assert second.returncode == 0
-    assert (tmp_path / "log").read_text() == "2"
-
-
-def test_sources_are_balanced_and_right() -> None:
-    labels = np.arange(300, dtype=np.uint8) % 3
-    pictures = np.arange(300, dtype=np.uint8).reshape(-1, 1, 1, 1)
-
-    def classify(part: NDArray[np.uint8]) -> NDArray[np.int64]:
-        values = part.ravel().astype(np.int64)
-        return np.where(values % 2 == 0, values % 3, 9)  # right on even values of the first 256 images
-
-    def select(count: int) -> NDArray[np.int64]:
-        random = np.random.default_rng(0)
-        return select_sources(pictures[:250], labels[:250], classify, count, ("a", "b", "c"), random, "here", block=7)
-
-    chosen = select(30)
-    assert (chosen % 2 == 0).all()
-    assert np.bincount(labels[chosen]).tolist() == [10, 10, 10]
-    assert (np.diff(chosen) > 0).all()
-    with pytest.raises(PipelineError, match=r"here: expected 100 correctly classified.*a 42, b 41, c 42"):
-        select(300)
-    with pytest.raises(PipelineError, match="here: expected a multiple of 3"):
-        select(31)
-
-
-def test_some_targets_are_stratified_and_the_first_images_keep_theirs() -> None:
-    labels = np.repeat(np.arange(5), 16).astype(np.uint8)
-    order = np.random.default_rng(1).permutation(80)
-    turn = turns(labels, order)
-    assert all(sorted(turn[labels == label]) == list(range(16)) for label in range(5))
-    rows, targets = some_targets(labels, turn, 5, 2, np.random.default_rng(3))
-    np.testing.assert_array_equal(rows, np.repeat(np.arange(80), 2))
-    assert not (targets == labels[rows]).any()
-    assert (targets[::2] < targets[1::2]).all()  # two different ones, in order
-    pairs = np.zeros((5, 5), int)
-    np.add.at(pairs, (labels[rows], targets), 1)
-    assert (pairs + 8 * np.eye(5, dtype=int) == 8).all()
-    few = np.flatnonzero(turn < 3)
-    fewer, theirs = some_targets(labels[few], turns(labels[few], order[few]), 5, 2, np.random.default_rng(3))
-    assert [list(theirs[fewer == i]) for i in range(15)] == [list(targets[rows == row]) for row in few]
-    everything = some_targets(labels, turn, 5, 4, np.random.default_rng(0))
-    for found, wanted in zip(everything, every_target(labels, 5), strict=True):
-        np.testing.assert_array_equal(found, wanted)
-
-
-def test_every_target_but_the_label() -> None:
-    rows, targets = every_target(np.array([2, 0], np.uint8), 3)
-    assert rows.tolist() == [0, 0, 1, 1]
-    assert targets.tolist() == [0, 1, 1, 2]
+def test_a_reason_is_read_back(tmp_path: Path) -> None:
+    paths = [tmp_path / "set.h5", tmp_path / "folder", tmp_path / "table.parquet"]
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/old").touch()
+    leave_out("too large", *paths)
+    assert [reason_left_out(path) for path in paths[:2]] == ["too large", "too large"]
+    assert not (tmp_path / "folder/old").exists()
+    assert paths[2].is_file()
+    assert reason_left_out(tmp_path / "gone") is None
+    assert reason_left_out(tmp_path / "gone.h5") is None

@@ -1,4 +1,4 @@
-"""The dropout ensemble and its votes: hand computations, and what is left as it was."""
+"""The dropout ensemble: hand computations, what is left as it was, and how its rate is chosen."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pipeline.defenses import dropout_ensemble as defense
 from pipeline.defenses.dropout_ensemble import (
@@ -21,23 +21,17 @@ from pipeline.defenses.gaussian_noise_ensemble import gaussian_noise_ensemble
 from pipeline.defenses.protocol import Learned
 from pipeline.defenses.undefended import undefended
 from pipeline.errors import PipelineError
-from pipeline.metrics.evaluation import evaluate, judge
 from pipeline.metrics.votes import summarize_passes
 from pipeline.models.cnn import Classifier
 from pipeline.models.dropout import Dropout, sampling, scaled_mask
+from tests.networks import normalized
+from tests.seeds import seeded
 from tests.study import Study
 
 
 @pytest.fixture
 def network() -> Classifier:
-    torch.manual_seed(3)
-    model = Classifier((1, 8, 8), 10, channels=(6, 12), dropout=0.2)
-    model.set_normalization(torch.tensor([0.4]), torch.tensor([0.3]))
-    return model.eval()
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+    return normalized()
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
@@ -155,66 +149,6 @@ def test_gaussian_noise_of_zero_is_undefended(network: Classifier) -> None:
         torch.testing.assert_close(found, undefended(network, images, seeded()).expand(5, 2, 10))
         noisy = gaussian_noise_ensemble(network, images, seeded(), passes=2, sigma=0.5)
     assert not torch.allclose(noisy[:, 0], noisy[:, 1])
-
-
-def hand_made() -> Tensor:
-    """Two images, four passes, three classes, as logits of known softmax scores."""
-    scores = torch.tensor(
-        [
-            [[0.8, 0.1, 0.1], [0.6, 0.3, 0.1], [0.1, 0.7, 0.2], [0.3, 0.6, 0.1]],  # 2 : 2, a tie
-            [[0.2, 0.2, 0.6], [0.1, 0.1, 0.8], [0.1, 0.2, 0.7], [0.5, 0.3, 0.2]],  # 1 : 0 : 3
-        ],
-        dtype=torch.float64,
-    )
-    return scores.log()
-
-
-def test_votes_and_disagreement_of_a_hand_made_case() -> None:
-    found = summarize_passes(hand_made())
-    assert found["votes"].tolist() == [[2, 2, 0], [1, 0, 3]]
-    assert found["predicted"].tolist() == [0, 2]  # the tie goes to the higher mean score: 0.45 against 0.425
-    torch.testing.assert_close(found["vote_variance"], torch.tensor([0.5, 1 - 10 / 16], dtype=torch.float64))
-    scores = hand_made().exp().numpy()
-    mean = scores.mean(1)
-    entropy = -(mean * np.log(mean)).sum(1)
-    single = -(scores * np.log(scores)).sum(2).mean(1)
-    torch.testing.assert_close(found["score_variance"], torch.from_numpy(scores.var(1).mean(1)))
-    torch.testing.assert_close(found["predictive_entropy"], torch.from_numpy(entropy))
-    torch.testing.assert_close(found["mutual_information"], torch.from_numpy(entropy - single))
-    torch.testing.assert_close(found["max_probability"], torch.from_numpy(mean.max(1)))
-
-
-def test_a_full_tie_goes_to_the_lowest_class() -> None:
-    scores = torch.tensor([[[0.1, 0.5, 0.4], [0.1, 0.4, 0.5]]], dtype=torch.float64)
-    assert summarize_passes(scores.log())["predicted"].tolist() == [1]
-
-
-def test_votes_depend_on_their_own_set_alone(network: Classifier) -> None:
-    """The second half of a set, evaluated on its own as a later part, gets the votes it got in the whole."""
-    images = torch.randint(256, (40, 1, 8, 8), dtype=torch.uint8, generator=seeded())
-
-    def defense(model: nn.Module, batch: Tensor, generator: torch.Generator) -> Tensor:
-        return dropout_ensemble(model, batch, generator, passes=5, rate=0.5)
-
-    whole = evaluate(defense, network, images, 10, seeded)
-    part = evaluate(defense, network, images[20:], 10, seeded, first_batch=2)
-    assert [list(v) for v in whole["votes"][20:]] == [list(v) for v in part["votes"]]
-    again = evaluate(defense, network, images, 10, seeded)
-    assert whole.drop(columns="votes").equals(again.drop(columns="votes"))
-
-
-def test_judging_keeps_thwarted_and_recovered_apart(network: Classifier) -> None:
-    images = torch.randint(256, (6, 1, 8, 8), dtype=torch.uint8, generator=seeded())
-    frame = evaluate(undefended, network, images, 4, seeded)
-    frame["predicted"] = [1, 2, 3, 1, 2, 3]
-    labels = frame["predicted"].to_numpy().astype("uint8") * 0 + 2
-    targets = labels * 0 + 3
-    judged = judge(frame, labels, targets)
-    assert judged["thwarted"].tolist() == [True, True, False, True, True, False]
-    assert judged["recovered"].tolist() == [False, True, False, False, True, False]
-    clean = judge(frame, labels, None)
-    assert clean["thwarted"].isna().all()
-    assert clean["target_label"].isna().all()
 
 
 def trials(lost: dict[float, int], originals: int, name: str = "dropout_ensemble") -> list[DefenseTrial]:

@@ -1,6 +1,7 @@
 """On a disk that is full: one line that names the file, no part, nothing that crashes."""
 
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -60,3 +61,31 @@ def test_a_set_that_finds_no_room_is_one_line(small_disk: Path, tmp_path_factory
     (small_disk / "other").unlink()
     assert tried(8).returncode == 0
     assert path.is_file()
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    """Weights are written whole or not at all."""
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom pipeline.stages.command import command\n"
+        "from pipeline.artifacts.weights import save_model\nfrom pipeline.models.cnn import Classifier\n"
+        "model = Classifier(channels=[32, 64], dropout=0.1, input_shape=(1, 8, 8), class_count=10)\n"
+        "command(lambda: save_model(Path('out/model.safetensors'), model), False, [])"
+    )
+
+    def little() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
+
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=little,
+    )
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert "File too large" in done.stderr
+    assert not list((tmp_path / "out").glob("*"))

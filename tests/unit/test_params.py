@@ -21,7 +21,7 @@ from pipeline.defenses.protocol import load_defense
 from pipeline.errors import PipelineError
 from pipeline.models.autoencoder import Autoencoder
 from pipeline.models.cnn import Classifier
-from pipeline.params import AUTO, arguments_for, block_at, check_value, parameters_of, read_yaml
+from pipeline.params import AUTO, arguments_for, block_at, check_value, parameters_of, read_yaml, with_values
 from pipeline.ranges import Range
 from pipeline.registry import split_method
 from pipeline.reporting.formats import flat
@@ -247,3 +247,9 @@ def test_missing_keys_and_files_are_named(tmp_path: Path) -> None:
         broken.write_bytes(text.encode("latin-1"))
         with pytest.raises(PipelineError, match=rf"broken\.yaml: {words}"):
             read_yaml(broken)
+
+
+def test_values_are_set_and_comments_kept() -> None:
+    text = "a: 1\nb:\n  c: [1, 2] # two\n  d: x\n"
+    changed = with_values(text, {"b.c": [3, 4], "a": {"e": (5, 6)}})
+    assert changed == "a:\n  e: [5, 6]\nb:\n  c: [3, 4] # two\n  d: x\n"

@@ -21,7 +21,8 @@ from pipeline.reporting.perturbations import classifier_section
 from pipeline.reporting.report import sections
 from pipeline.reporting.section import Drawn, Section, draw, draw_all
 from pipeline.reporting.style import shortened, towards
-from tests.made_study import made_metrics, made_results, rate
+from tests.made_results import made_results
+from tests.made_study import made_metrics, rate
 
 DROPOUT = {"dropout_ensemble": ["dropout_ensemble", "gaussian_noise_ensemble"]}
 AUTOENCODER = {"autoencoder_ensemble": ["autoencoder_ensemble"]}

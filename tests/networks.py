@@ -1,0 +1,22 @@
+"""Small networks of random weights."""
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.models.cnn import Classifier
+
+
+def untrained() -> tuple[nn.Module, Tensor, Tensor]:
+    """One of four classes, three images, and what it takes them for."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(256, 4)).eval()
+    images = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    return model, images, model(images).argmax(1)
+
+
+def normalized() -> Classifier:
+    """One of ten classes with dropout and a normalization."""
+    torch.manual_seed(3)
+    model = Classifier((1, 8, 8), 10, channels=(6, 12), dropout=0.2)
+    model.set_normalization(torch.tensor([0.4]), torch.tensor([0.3]))
+    return model.eval()
