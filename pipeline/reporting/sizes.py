@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 
 from pipeline.reporting.formats import number, percent
 from pipeline.reporting.heatmaps import heatmap
-from pipeline.reporting.outcomes import PAPER_ATTACKS
 from pipeline.reporting.section import Section
 from pipeline.reporting.style import LINES, label_ticks, new_figure
+from pipeline.study_blocks import PAPER_ATTACKS
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from pipeline.metrics.gains import CONTROLS
 from pipeline.metrics.restorations import BLUR, NOTHING, summarize_restorations
 from pipeline.params import AUTO, stated_at
 from pipeline.studies import Study
+from pipeline.study_blocks import PAPER_ATTACKS
 
 
 def precisions(study: Study) -> dict[str, Any]:
@@ -125,8 +126,11 @@ def learning_of(study: Study, choices: dict[str, Any]) -> dict[str, Any]:
         if "architecture" in learn:
             dropout = choices.get(family, {}).get("dropout", {}).get("used", learn["architecture"].get("dropout"))
             architecture = {**learn["architecture"], "dropout": dropout}
-            sets = ["minimal", "extended"]
-            found["trainings"][family] = {"sets": sets, "architecture": architecture, "training": training}
+            found["trainings"][family] = {
+                "sets": list(PAPER_ATTACKS),
+                "architecture": architecture,
+                "training": training,
+            }
         if "adversary" in learn:
             budget = study.threat(learn["adversary"]["norm"]).epsilon
             adversary = {"epsilon": budget, "trades": 0, **learn["adversary"]}
