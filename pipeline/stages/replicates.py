@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pipeline.artifacts.images import read_description
 from pipeline.artifacts.learning import is_attacked
-from pipeline.artifacts.left_out import leave_out, reason_left_out
+from pipeline.artifacts.left_out import or_left_out, reason_left_out
 from pipeline.artifacts.outside import given_in, retraining
 from pipeline.artifacts.replication import Family, Recipe, frames_of, task_of, tidied
 from pipeline.artifacts.shards import ShardStore
@@ -31,10 +31,8 @@ SCHEMAS = {"judged": "replicated_evaluation", "examples": "replicated_examples"}
 
 
 def main(study: Study) -> None:
-    try:
+    with or_left_out(study.path("replicates")):
         train(study)
-    except LeftOut as reason:
-        leave_out(str(reason), study.path("replicates"))
 
 
 def train(study: Study) -> None:

@@ -19,14 +19,14 @@ from torch import nn
 
 from pipeline.artifacts.curves import write_curves
 from pipeline.artifacts.images import read_description, read_shape, read_split
-from pipeline.artifacts.left_out import leave_out
+from pipeline.artifacts.left_out import or_left_out
 from pipeline.artifacts.outside import given_in, retraining
 from pipeline.artifacts.statistics import write_frame
 from pipeline.artifacts.weights import save_model
 from pipeline.attacks import extended, minimal
 from pipeline.attacks.shared.transfer import Transfer
 from pipeline.devices import batching
-from pipeline.errors import LeftOut, PipelineError
+from pipeline.errors import PipelineError
 from pipeline.mapper import in_order
 from pipeline.metrics.sources import select_sources
 from pipeline.metrics.splits import validation_mask
@@ -49,10 +49,8 @@ class SizeEpoch(Epoch):
 
 
 def main(study: Study) -> None:
-    try:
+    with or_left_out(study.path("sizes")):
         compare(study)
-    except LeftOut as reason:
-        leave_out(str(reason), study.path("sizes"))
 
 
 def compare(study: Study) -> None:
