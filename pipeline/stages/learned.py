@@ -15,9 +15,10 @@ from pipeline.study_blocks import PAPER_ATTACKS
 
 
 def precisions(study: Study) -> dict[str, Any]:
-    """In which precision families are trained, of those that say so themselves: of the others `training` does."""
+    """In which precision families and sizes are trained, of those that say so themselves; of others `training` does."""
     keys = {family: f"defenses.{family}.learn.training.precision" for family in study.families}
-    return {f"training of {family}": {"precision": study.value(key)} for family, key in keys.items() if study.has(key)}
+    keys["sizes"] = "sizes.training.precision"
+    return {f"training of {what}": {"precision": study.value(key)} for what, key in keys.items() if study.has(key)}
 
 
 def choices_of(study: Study, attacks: dict[str, Any], arguments: dict[str, dict[str, Any]]) -> dict[str, Any]:
