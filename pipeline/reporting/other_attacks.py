@@ -26,7 +26,7 @@ def other_attacks_section(
 ) -> Section:
     """Norms, structure, success against the budget, and the defenses on the images of every attack.
 
-    `sets`: of all attacks, the paper's first; `success`: the curves of the others.
+    sets : of all attacks, the paper's first. success : the curves of the others.
     """
     attacks, defenses = metrics["attacks"], list(metrics["defenses"])
     measures = yardsticks(metrics)

@@ -48,7 +48,7 @@ def sizes_section(metrics: Mapping[str, Any], results: SizeResults) -> Section:
 def averages(transfer: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     """By attack, means over classifiers: `own`, the target seen by the one attacked; `target`, `error` by the others.
 
-    `transfer`: attack -> made on -> tried on -> outcome -> {value, low, high}. Attacks without another are left out.
+    transfer : attack -> made on -> tried on -> outcome -> {value, low, high}. Attacks without another are left out.
     """
     found = {}
     for attack, made in transfer.items():

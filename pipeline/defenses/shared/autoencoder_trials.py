@@ -65,8 +65,8 @@ class Trials:
 class AutoencoderTrial:
     """An ensemble after a short training, judged on validation originals and all of their targets.
 
-    varied: the parameter in which it differs from the base ("base": in none). training_originals and epochs: what it
-    was trained on. originals: what it was judged on. Of an attack, the means over originals of their images' shares.
+    varied : the parameter in which it differs from the base ("base": in none). training_originals, epochs : what it
+    was trained on. originals : what it was judged on. Of an attack, the means over originals of their images' shares.
     """
 
     defense: str
