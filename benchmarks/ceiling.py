@@ -9,6 +9,9 @@ benchmarks/results/ceiling.json.
 
 import itertools
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +31,7 @@ from pipeline.devices import batching, choose_device
 from pipeline.metrics.outcomes import margins
 from pipeline.models.inference import predict
 from pipeline.models.modes import frozen
-from pipeline.stages.sets import chosen_arguments
+from pipeline.stages.sets import minimal_arguments
 from pipeline.studies import Study
 
 ROUNDS = 3
@@ -78,8 +81,7 @@ def sweep(name: str, pairs: Pairs) -> list[dict[str, Any]]:
 
 def engine_share(name: str, pairs: Pairs, ceiling: float) -> dict[str, Any]:
     """The engine's passes per second, and its time by what it is spent on."""
-    study, where = Study(name), "attacks.minimal"
-    parameters = study.arguments(attack.run, where, chosen_arguments(study, where))
+    parameters = minimal_arguments(Study(name))
     size = batching(choose_device()).attack
     found: list[tuple[Tensor, Tensor]] = []
 
@@ -93,25 +95,9 @@ def engine_share(name: str, pairs: Pairs, ceiling: float) -> dict[str, Any]:
         total = min(seconds(run) for _ in range(rounds))
     images, steps = found[0]
     passes = counts[0] / rounds
-    spent = 0.0
-    original = engine.score_gradients
-
-    def timed(*arguments: Any) -> Any:
-        nonlocal spent
-        result = None
-
-        def call() -> None:
-            nonlocal result
-            result = original(*arguments)
-
-        spent += seconds(call)
-        return result
-
-    engine.score_gradients = timed
-    try:
+    with clocked_passes() as took:
         clocked = seconds(run)
-    finally:
-        engine.score_gradients = original
+    spent = sum(took)
     arrays: list[np.ndarray] = []
     transfer = seconds(lambda: arrays.append(images.cpu().numpy()))
     writing = seconds(lambda: store(name, pairs, arrays[0], steps))
@@ -131,6 +117,28 @@ def engine_share(name: str, pairs: Pairs, ceiling: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
+@contextmanager
+def clocked_passes() -> Iterator[list[float]]:
+    """Inside the block, a list with the seconds of every forward and every backward pass that the engine makes."""
+    took: list[float] = []
+    forward = engine.forward
+
+    def timed(call: Callable[..., Any], *arguments: Any) -> Any:
+        found: list[Any] = []
+        took.append(seconds(lambda: found.append(call(*arguments))))
+        return found[0]
+
+    def timed_forward(model: nn.Module, images: Tensor) -> tuple[Tensor, Callable[..., Tensor]]:
+        logits, backward = timed(forward, model, images)
+        return logits, partial(timed, backward)
+
+    engine.forward = timed_forward
+    try:
+        yield took
+    finally:
+        engine.forward = forward
+
+
 def store(name: str, pairs: Pairs, images: np.ndarray, steps: Tensor) -> None:
     """As the stage does: a shard, the HDF5 file, the margins of what was stored."""
     rows = pairs.rows.cpu().numpy().astype(np.int32)
@@ -148,7 +156,7 @@ def store(name: str, pairs: Pairs, images: np.ndarray, steps: Tensor) -> None:
 
     with tempfile.TemporaryDirectory(dir="data") as folder:
         shards = ShardStore([], {"benchmark": folder})
-        shards.fill(1, lambda index: {"images": images, "steps": taken})
+        shards.fill(1, lambda index, advance: {"images": images, "steps": taken})
         identity = Identity(name, "minimal", {}, tuple("0123456789"), 0)
         blocks = ((slice(0, len(taken)), shard["images"], shard["steps"]) for shard in shards.load(1))
         write_adversarial(Path(folder) / "set.h5", identity, sources, blocks, measure)

@@ -4,9 +4,8 @@
 
 On the originals that the study's adaptive attacks are made on, at the stated budget: AutoAttack at its published
 settings (100 steps, 5,000 queries) and shortened, projected gradient ascent by steps and runs, the study's own among
-them. A pass is one image through the network, forward alone or back too; robust
-accuracy is of all originals, those wrong without an attack included. Writes benchmarks/results/convergence.json;
-`make results` renders the table.
+them. A pass is one image through the network, forward alone or back too; robust accuracy is of all originals, those
+wrong without an attack included. Writes benchmarks/results/convergence.json; `make results` renders the table.
 """
 
 from collections.abc import Callable

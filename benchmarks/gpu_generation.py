@@ -95,7 +95,7 @@ def described(context: Context) -> dict[str, Any]:
 
 
 def select(context: Context, name: str, model: nn.Module) -> Sources:
-    """As the stage generate_adversarial selects them."""
+    """As the stage `minimal` selects them."""
     originals, labels, splits, indices = [], [], [], []
     size = batching(context.device).predict
 
@@ -129,7 +129,7 @@ def make_set(
     parameters: dict[str, Any],
     bare: float,
 ) -> dict[str, Any]:
-    """As the stage generate_adversarial makes one: by blocks kept on disk, then one file, margins of what it holds."""
+    """As the stages do: by blocks kept on disk, then one file, margins of what it holds."""
     device, settings, times = context.device, batching(context.device), {}
     count = len(sources.labels)
     blocks = [slice(at, min(at + settings.block, count)) for at in range(0, count, settings.block)]

@@ -28,7 +28,7 @@ from pipeline.attacks.minimal import attack
 from pipeline.defenses.undefended import undefended
 from pipeline.devices import batching
 from pipeline.models.inference import for_inference
-from pipeline.stages.sets import chosen_arguments
+from pipeline.stages.sets import minimal_arguments
 from pipeline.studies import Study
 
 CLASSES = 10
@@ -38,7 +38,7 @@ MINIMAL = "minimal"
 def generate(name: str, folder: Path, counts: dict[str, int]) -> None:
     """The minimal set of so many originals of the images file in `folder`."""
     study = Study(name)
-    parameters = study.arguments(attack.run, "attacks.minimal", chosen_arguments(study, "attacks.minimal"))
+    parameters = minimal_arguments(study)
     path = study.path("classifier")
     model = for_inference(load_classifier(path), study.device)
     start = start_from_images(folder / "images.h5", model, counts, study.seed, study.source, "images")

@@ -3,8 +3,9 @@
     WORKERS=2 dvc repro studies/mnist/dvc.yaml
     python -m benchmarks.stage_costs --study mnist
 
-Reads what stages leave in .work/stage_times.csv, of each stage and key the last complete run: what a run that was cut
-off had done before is not in it. Processes on other machines of a Ray cluster are not counted.
+Reads what stages leave in .work/stage_times.csv, of each stage and key the last complete run, and those that were cut
+off before it: but for one that was killed at once, which leaves no line. Processes on other machines of a Ray cluster
+are not counted.
 Writes benchmarks/results/stage_costs.json, where other studies stay as they are.
 """
 
@@ -17,30 +18,39 @@ import torch
 
 from benchmarks.common import RESULTS, options, write
 from pipeline.artifacts.ran_on import read_devices
-from pipeline.stages.command import TIMES
+from pipeline.stages.command import CUT_OFF, TIMES
 from pipeline.studies import Study
 
 
 def costs(path: Path, study: str) -> list[dict[str, Any]]:
     """A record per stage: runs (one a key), seconds, core-seconds and highest peak memory of them.
 
+    cut_off : how many runs were, before these; what they took is added.
     available : core-seconds that its workers could have spent; None if a run had as many as there were (`auto`).
     """
-    last: dict[str, list[str]] = {}
+    last: dict[str, list[list[str]]] = {}
+    cut_off: dict[str, list[list[str]]] = {}
     with open(path, encoding="utf-8", newline="") as lines:
         for name, labels, *numbers in csv.reader(lines):
-            if labels.split(" ")[0] == study and len(numbers) == 4:
-                last[f"{name} {labels}"] = [name, *numbers]
+            key, run = f"{name} {labels}", [name, *numbers[:4]]
+            if labels.split(" ")[0] != study:
+                continue
+            if numbers[4:] == [CUT_OFF]:
+                cut_off.setdefault(key, []).append(run)
+            elif len(numbers) == 4:
+                last[key] = [*cut_off.pop(key, []), run]
     stages: dict[str, dict[str, Any]] = {}
-    for name, seconds, peak, core_seconds, workers in last.values():
-        new = {"stage": name, "runs": 0, "seconds": 0.0, "core_seconds": 0.0, "available": 0.0, "peak_mib": 0}
-        entry = stages.setdefault(name, new)
+    for runs in last.values():
+        new = {"runs": 0, "cut_off": 0, "seconds": 0.0, "core_seconds": 0.0, "available": 0.0, "peak_mib": 0}
+        entry = stages.setdefault(runs[0][0], {"stage": runs[0][0], **new})
         entry["runs"] += 1
-        entry["seconds"] = round(entry["seconds"] + float(seconds), 1)
-        entry["core_seconds"] = round(entry["core_seconds"] + float(core_seconds), 1)
-        entry["peak_mib"] = max(entry["peak_mib"], round(float(peak)))
-        known = workers.isdigit() and entry["available"] is not None
-        entry["available"] = round(entry["available"] + float(seconds) * int(workers), 1) if known else None
+        entry["cut_off"] += len(runs) - 1
+        for _, seconds, peak, core_seconds, workers in runs:
+            entry["seconds"] = round(entry["seconds"] + float(seconds), 1)
+            entry["core_seconds"] = round(entry["core_seconds"] + float(core_seconds), 1)
+            entry["peak_mib"] = max(entry["peak_mib"], round(float(peak)))
+            known = workers.isdigit() and entry["available"] is not None
+            entry["available"] = round(entry["available"] + float(seconds) * int(workers), 1) if known else None
     return list(stages.values())
 
 

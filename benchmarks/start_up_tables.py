@@ -59,7 +59,7 @@ def stage_costs_table(results: Sequence[Record]) -> str:
     rows = [["study", "stage", "runs", "seconds", "core-seconds", "cores busy", "peak memory"]]
     for result in results:
         stages = result["stages"]
-        total = {key: sum(stage[key] for stage in stages) for key in ("runs", "seconds", "core_seconds")}
+        total = {key: sum(stage[key] for stage in stages) for key in ("runs", "cut_off", "seconds", "core_seconds")}
         known = all(stage["available"] is not None for stage in stages)
         total["available"] = sum(stage["available"] for stage in stages) if known else None
         total["peak_mib"] = max(stage["peak_mib"] for stage in stages)
@@ -68,6 +68,7 @@ def stage_costs_table(results: Sequence[Record]) -> str:
             if entry["seconds"] >= LONG and entry["available"]:
                 busy = f"{100 * entry['core_seconds'] / entry['available']:.0f} %"
             numbers = [f"{entry[key]:,.0f}" for key in ("seconds", "core_seconds")]
-            rows.append([result["study"], entry["stage"], str(entry["runs"]), *numbers, busy])
+            runs = f"{entry['runs']}" + (f" and {entry['cut_off']} cut off" if entry["cut_off"] else "")
+            rows.append([result["study"], entry["stage"], runs, *numbers, busy])
             rows[-1].append(f"{entry['peak_mib']:,} MiB")
     return measured(results[0]) + markdown(rows)

@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from pipeline.errors import PipelineError
+from pipeline.machine import cpu_model
 from pipeline.pixels import LARGE
 
 
@@ -120,14 +121,8 @@ def describe_device(device: torch.device) -> str:
     """The device in words, for metrics and reports: GPU name, or CPU model and threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    model = "CPU"
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
-            model = next((s.split(":")[1].strip() for s in lines if s.startswith("model name")), model)
-    except OSError:
-        pass
     threads = torch.get_num_threads()
-    return f"{model}, {threads} thread{'s' if threads > 1 else ''}"
+    return f"{cpu_model()}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def keep_freed_memory() -> None:

@@ -9,10 +9,13 @@ def describe_machine() -> str:
         lines = dict(line.split(":", 1) for line in path.read_text(encoding="utf-8").splitlines() if ":" in line)
         if "Model" in lines:
             return lines["Model"].strip()
-    model = "CPU"
+    return f"{cpu_model()}, 1 thread"
+
+
+def cpu_model() -> str:
+    """The CPU's model, or "CPU" where the system does not tell."""
     try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines_of:
-            model = next((s.split(":")[1].strip() for s in lines_of if s.startswith("model name")), model)
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
+            return next((s.split(":")[1].strip() for s in lines if s.startswith("model name")), "CPU")
     except OSError:
-        pass
-    return f"{model}, 1 thread"
+        return "CPU"

@@ -8,8 +8,8 @@ Which, the environment says, never a tracked parameter:
 
 A task is a function or callable class at the top of a module (no script's own: no other process knows that), or a
 `partial` of one, that takes a block and `advance`, which it calls with how much it has done. It reads and writes no
-files, or a temporary folder's of its own. Whatever it needs
-beside its block is bound to it, models too: that travels once to each worker.
+files, or a temporary folder's of its own. Whatever it needs beside its block is bound to it, models too: that travels
+once to each worker.
 """
 
 import atexit
@@ -48,8 +48,15 @@ ALONE = Wanted(1, "")
 
 
 def wanted() -> Wanted:
-    """What the environment asks for. Raises PipelineError if WORKERS is neither `auto` nor a number from 1 to MOST."""
+    """What the environment asks for.
+
+    Raises PipelineError if WORKERS is neither `auto` nor a number from 1 to MOST, or RAY_ADDRESS neither `auto` nor
+    host:port.
+    """
     text, address = os.environ.get("WORKERS", "").strip(), os.environ.get("RAY_ADDRESS", "").strip()
+    host, _, port = address.rpartition(":")
+    if address not in ("", "auto") and not (host and port.isascii() and port.isdigit() and 0 < int(port) < 2**16):
+        raise PipelineError(f"RAY_ADDRESS: expected auto or host:port, found {address!r}")
     if text == "auto" or (address and not text):
         return Wanted(None, address)
     if text and not (text.isascii() and text.isdigit() and 0 < int(text) <= MOST):

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from pipeline.artifacts.raw.files import Listing, beneath, look_at
-from pipeline.artifacts.raw.wanted import base
+from pipeline.artifacts.raw.wanted import base, leads_outside
 from pipeline.errors import PipelineError
 from pipeline.registry import IMPORTED, is_own, split_method
 from pipeline.studies import Study
@@ -36,7 +36,7 @@ def weights_file(study: Study) -> Path:
     Raises PipelineError if the path leads elsewhere, or to no file.
     """
     where, text = study.where("classifier.weights"), study.checked("classifier.weights", str)
-    if Path(text).is_absolute() or ".." in Path(text).parts:
+    if leads_outside(text):
         raise PipelineError(f"{where}: expected a path within {study.folder}, found {text!r}: put the file there")
     spec = None if builds_by_itself(study) else find_spec(building_module(study).partition(".")[0])
     places = [study.folder, *map(Path, (spec.submodule_search_locations or []) if spec else [])]
@@ -90,7 +90,7 @@ def imported_path(study: Study, key: str) -> Path:
     _, own = split_method(key, study.value(where), study.where(where))
     text: str = study.arguments(Elsewhere, where, own)["file"]
     places = [folder / text for folder in (study.folder, base())]
-    if Path(text).is_absolute() or ".." in Path(text).parts:
+    if leads_outside(text):
         wanted = f"a path within {study.folder} or {base()}"
         raise PipelineError(f"{study.where(where)}.file: expected {wanted}, found {text!r}: put it there")
     found = [place for place in places if place.exists()]

@@ -123,7 +123,7 @@ class RayCrew:
         self._messages = ray.remote(Messages).options(num_cpus=0, scheduling_strategy=here).remote()
         self._workers: list[Remote] = []
         self._told: tuple[bytes, Any] = (b"", None)  # the task, and where it lies in the object store
-        self._keys, self._unread = 0, True
+        self._keys = 0
         self._seen = time.monotonic()
         for _ in range(self.size):
             self._start()
@@ -198,10 +198,7 @@ class RayCrew:
 
 
 def _connect(address: str, gpu: bool) -> Any:
-    """Ray, connected to the cluster at `address`."""
-    host, _, port = address.rpartition(":")
-    if address != "auto" and not (host and port.isascii() and port.isdigit() and 0 < int(port) < 2**16):
-        raise PipelineError(f"RAY_ADDRESS: expected auto or host:port, found {address!r}")
+    """Ray, connected to the cluster at `address`, which is `auto` or host:port."""
     try:
         import ray
         import ray.util.scheduling_strategies
@@ -209,6 +206,7 @@ def _connect(address: str, gpu: bool) -> Any:
         raise PipelineError(f"RAY_ADDRESS is set, and the package ray is not installed: {INSTALL}") from None
     if address != "auto":
         try:
+            host, _, port = address.rpartition(":")
             socket.create_connection((host, int(port)), PATIENCE).close()
         except OSError as error:
             raise PipelineError(f"RAY_ADDRESS {address}: no answer: {error.strerror or error}") from None

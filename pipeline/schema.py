@@ -7,14 +7,13 @@ from typing import Any
 
 from pipeline.artifacts.outside import Given
 from pipeline.artifacts.raw.wanted import Images
-from pipeline.attacks import extended, minimal
 from pipeline.attacks.shared.protocol import load_attack
 from pipeline.defenses.protocol import load_defense
 from pipeline.own_files import Elsewhere
 from pipeline.params import model_of
 from pipeline.registry import IMPORTED, classifier_kinds
 from pipeline.stages.choose_steps import AttackTrials
-from pipeline.study_blocks import BLOCKS, Budgets
+from pipeline.study_blocks import BLOCKS, PAPER_ATTACKS, Budgets
 from pipeline.training.classifier import fit_classifier
 
 HERE = Path(__file__).parent
@@ -36,7 +35,7 @@ def schema_text() -> str:
         "sources": _object({"train": NUMBER, "test": NUMBER, "targets": TARGETS}),
         "threat": {"type": "object", "additionalProperties": _block(Budgets)},
         "attack_trials": _block(AttackTrials),
-        "attacks": _object({name: _block(attack.run, optional=True) for name, attack in PAPER.items()}),
+        "attacks": _object({name: attacks[name] for name in PAPER_ATTACKS}),
         "other_sources": _object({"train": NUMBER, "test": NUMBER, "curve": NUMBER, "targets": TARGETS}),
         "other_attacks": {"type": "object", "properties": attacks, "additionalProperties": {"type": "object"}},
         "defenses": {"type": "object", "properties": _defenses(), "additionalProperties": {"type": "object"}},
@@ -78,9 +77,6 @@ def _classifier(training: dict[str, Any]) -> dict[str, Any]:
             "training": training,
         }
     )
-
-
-PAPER = {"minimal": minimal.attack, "extended": extended.attack}
 
 
 def _defenses() -> dict[str, Any]:

@@ -166,7 +166,7 @@ class Study:
     @property
     def attacks(self) -> list[str]:
         """Keys of all sets: the paper's two first."""
-        return ["minimal", "extended", *self.other_attacks]
+        return [*INNER["attacks"], *self.other_attacks]
 
     @property
     def families(self) -> dict[str, list[str]]:

@@ -8,11 +8,12 @@ from pipeline.errors import PipelineError
 from pipeline.ranges import Range
 
 NAME = re.compile(r"[a-z0-9_][a-z0-9_-]*")
-# Every block of a params file, and whether a study may do without it.
+# Every block of a params file; no study may do without one.
 BLOCKS = (
     "study", "seed", "images", "classifier", "training", "sources", "threat", "attack_trials", "attacks",
     "other_sources", "other_attacks", "defenses", "adaptive", "replicates", "sizes",
 )  # fmt: skip
+PAPER_ATTACKS = ("minimal", "extended")  # whose sets are the paper's, in this order
 IMAGES = ("source", "raw", "test_share", "class_names", "image_column", "label_column", "size", "channels")
 # What stands in those blocks that are not the parameters of one function, or keys of a person's choice.
 INNER = {
@@ -22,7 +23,7 @@ INNER = {
     ),
     "sources": ("train", "test", "targets"),
     "threat": ("linf", "l2", "l0", "l1"),
-    "attacks": ("minimal", "extended"),
+    "attacks": PAPER_ATTACKS,
     "other_sources": ("train", "test", "curve", "targets"),
     "replicates": ("count", "sources", "defenses"),
     "sizes": ("classifiers", "training", "originals", "targets"),
@@ -30,7 +31,7 @@ INNER = {
 TRAINED = ("kind", "architecture", "training")  # of classifier, where the study trains it
 KIND = "cnn"  # of classifier, where a study names none: the paper's
 # Names of files that no attack and no defense may take.
-RESERVED = ("minimal", "extended", "classifier")
+RESERVED = (*PAPER_ATTACKS, "classifier")
 # Of a defense's block; the last three are always there, for each has stages that depend on it alone.
 FAMILY = ("method", "examine", "learn", "predict", "variants")
 # Values of `images.source` that say how files are laid out, not which images they are.

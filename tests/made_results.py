@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pipeline.defenses.shared.pictures import Generated
 from pipeline.reporting.autoencoder import AutoencoderResults
 from pipeline.reporting.autoencoder_figures import RestoredExamples
 from pipeline.reporting.dropout import DropoutResults
 from pipeline.reporting.gac import GacResults
-from pipeline.reporting.gac_figures import EACH_CLASS, MODELS, SPLITS, GeneratedImages
+from pipeline.reporting.gac_figures import EACH_CLASS, MODELS, SPLITS
 from pipeline.reporting.report import Results
 from pipeline.reporting.sizes import SizeResults
 from pipeline.reporting.statistics import Statistics
@@ -39,7 +40,7 @@ def made_results(
         columns=["epoch", "split", "loss", "accuracy"],
     )
     images = random.random((classes, *shape), np.float32)
-    examples = GeneratedImages(
+    examples = Generated(
         ("made 1",),
         np.repeat(images, EACH_CLASS, 0),
         np.repeat(labels, EACH_CLASS),

@@ -98,6 +98,13 @@ class AdversarialSet:
         images: NDArray[np.float32] = self._file["images"][rows]
         return images
 
+    def images_of(self, rows: NDArray[np.int64]) -> Iterator[NDArray[np.float32]]:
+        """Images of sorted rows, some at a time: of whole blocks, for HDF5 reads scattered rows one by one."""
+        for block in self.blocks():
+            chosen = rows[(rows >= block.start) & (rows < block.stop)] - block.start
+            if len(chosen):
+                yield self.images(block)[chosen]
+
     def originals(self, rows: slice | NDArray[np.int64]) -> NDArray[np.float32]:
         """The original image of each row in [0, 1], float32 (len, c, h, w)."""
         chosen = self.sources.originals[self.sources.original_row[rows]]

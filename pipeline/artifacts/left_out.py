@@ -5,6 +5,8 @@ A folder then holds `left_out.json` and nothing else of its own; a table has no 
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pandas as pd
 from pipeline.artifacts.files import canonical_json, replacing
 from pipeline.artifacts.statistics import write_frame
 from pipeline.artifacts.storage import write_attributes, writing
+from pipeline.errors import LeftOut
 from pipeline.studies import Study
 
 SCHEMA, VERSION = "left_out", 1
@@ -31,6 +34,21 @@ def leave_out(reason: str, *paths: Path) -> None:
         else:
             shutil.rmtree(path, ignore_errors=True)
             note_left_out(path, reason)
+
+
+@contextmanager
+def or_left_out(*paths: Path) -> Iterator[None]:
+    """A block that makes what belongs at these paths; where it raises LeftOut, the reason is written there instead.
+
+    What an earlier run has noted in a folder of them is no reason any more.
+    """
+    for path in paths:
+        if not path.suffix:
+            (path / RECORD).unlink(missing_ok=True)
+    try:
+        yield
+    except LeftOut as reason:
+        leave_out(str(reason), *paths)
 
 
 def note_left_out(folder: Path, reason: str) -> None:

@@ -162,10 +162,7 @@ def _read(set_: AdversarialSet, rows: NDArray[np.int64]) -> NDArray[np.float32]:
     """Images of some rows, which are sorted."""
     images = np.empty((len(rows), *set_.sources.originals.shape[1:]), np.float32)
     at = 0
-    for block in set_.blocks():
-        # A whole block and then a choice: HDF5 reads scattered rows one by one.
-        chosen = rows[(rows >= block.start) & (rows < block.stop)] - block.start
-        if len(chosen):
-            images[at : at + len(chosen)] = set_.images(block)[chosen]
-            at += len(chosen)
+    for part in set_.images_of(rows):
+        images[at : at + len(part)] = part
+        at += len(part)
     return images

@@ -87,12 +87,9 @@ def _load(
     images = torch.empty(sum(map(len, rows)), *shape, device=device)
     at = 0
     for set_, wanted in zip(sets, rows, strict=True):
-        for block in set_.blocks():
-            # A whole block and then a choice: HDF5 reads scattered rows one by one.
-            chosen = wanted[(wanted >= block.start) & (wanted < block.stop)] - block.start
-            if len(chosen):
-                images[at : at + len(chosen)] = torch.from_numpy(set_.images(block)[chosen])
-                at += len(chosen)
+        for part in set_.images_of(wanted):
+            images[at : at + len(part)] = torch.from_numpy(part)
+            at += len(part)
     return images
 
 

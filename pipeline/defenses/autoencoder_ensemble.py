@@ -12,7 +12,6 @@ from torch import Tensor
 
 from pipeline.defenses.protocol import Defense, Learned, Materials
 from pipeline.defenses.shared.autoencoder_trials import (
-    ATTACKS,
     DROPOUT_RULE,
     Architecture,
     AutoencoderTrial,
@@ -33,6 +32,7 @@ from pipeline.models.dropout import sampling
 from pipeline.models.inference import for_inference
 from pipeline.models.modes import evaluation_mode
 from pipeline.models.passes import make_passes
+from pipeline.study_blocks import PAPER_ATTACKS
 from pipeline.training.autoencoder import AutoencoderTraining, fit_autoencoder
 
 
@@ -82,8 +82,8 @@ def learn(
     dropout = settle(architecture.dropout, value, f"{materials.key}.learn.architecture.dropout", DROPOUT_RULE)
     curves = []
     with (
-        materials.pairs(ATTACKS, ~materials.held_out) as pairs,
-        materials.pairs(ATTACKS, materials.held_out) as validation,
+        materials.pairs(PAPER_ATTACKS, ~materials.held_out) as pairs,
+        materials.pairs(PAPER_ATTACKS, materials.held_out) as validation,
     ):
         named = materials.seed, materials.source, materials.device
         model = new_autoencoder(*named, pairs, architecture, dropout, materials.key)

@@ -14,7 +14,7 @@ from pipeline.metrics.roc import detection
 
 ZERO_GRADIENTS = 0.1  # share of images from which on the tripwire is raised
 SURE = 0.05  # exact p of a McNemar test below which a difference raises a wire
-CONVERGED = 0.01  # of robust accuracy: a doubling that moves it by as much raises a wire
+CONVERGED = 0.01  # of robust accuracy: a doubling that moves it by less is the last, and one by as much raises a wire
 ROUNDING = 1e-6  # of a norm, as a share: x + d - x is not d
 # Of attempts: against another defense than the one in question, and what is made of the others.
 NO_ATTACKS = ("fixed", "worst")

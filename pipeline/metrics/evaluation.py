@@ -26,7 +26,7 @@ def evaluate(
 ) -> pd.DataFrame:
     """What `summarize_passes` says of each image, a column each, `votes` as a list of k counts.
 
-    images: uint8 or float (n, c, h, w). Batch i draws its random numbers from
+    images : uint8 or float (n, c, h, w). Batch i draws its random numbers from
     `generator_of(first_batch + i)`, so that an image's votes depend on its own set alone.
     """
     parts = []

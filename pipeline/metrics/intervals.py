@@ -50,7 +50,7 @@ class Difference(Rate):
 def mean_with_interval(values: NDArray[Any], groups: NDArray[np.integer[Any]] | None = None) -> Rate:
     """Mean of `values` in [0, 1], (n,), with its interval.
 
-    `groups`: int (n,), the original of each value; without it each value is an original's own. The rules:
+    groups : int (n,), the original of each value; without it each value is an original's own. The rules:
 
     - one value per original, all 0 or 1: Clopper-Pearson.
     - fewer than FEW = 30 originals that fail at all, or that succeed at all: Clopper-Pearson on the effective sample

@@ -10,7 +10,7 @@ def add_noise_of_norm(images: Tensor, norms: Tensor, generator: torch.Generator,
     Clipping shortens the noise (half of it falls on MNIST's black background), so its strength is
     raised `rounds` times until the distance after clipping is right: within 1 % unless an image has no room left.
 
-    images: float (n, c, h, w) in [0, 1]; norms: float (n,); generator on the same device.
+    images : float (n, c, h, w) in [0, 1]. norms : float (n,). generator : on the same device.
     """
     noise = torch.randn(images.shape, generator=generator, device=images.device, dtype=images.dtype)
     strength = norms / noise.flatten(1).norm(dim=1)

@@ -13,7 +13,7 @@ BLUR, NOTHING = "gaussian_blur", "nothing"
 class RestorationError:
     """Mean squared error per pixel to the originals, of one pass over inputs of one kind; mean over originals.
 
-    sigma: of the blur, in pixels; 0 for other methods ("nothing": the inputs as they are). originals: how many; of an
+    sigma : of the blur, in pixels; 0 for other methods ("nothing": the inputs as they are). originals : how many; of an
     adversarial kind all of their targets count.
     """
 

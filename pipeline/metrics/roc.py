@@ -58,8 +58,8 @@ def detection(
 ) -> dict[str, float]:
     """`measure` with 95 % intervals by bootstrap over originals, `<name>_low` and `<name>_high`.
 
-    positives, negatives: scores, (n,) each; groups: the original of each. `same_originals` says that both
-    number the same originals, which are then drawn together.
+    positives, negatives : scores, (n,) each. positive_groups, negative_groups : the original of each.
+    same_originals : both number the same originals, which are then drawn together.
     Raises PipelineError if a score is no number.
     """
     return with_intervals(

@@ -31,7 +31,7 @@ def class_correlation(mean_perturbations: Images, mean_originals: Images) -> NDA
 def radial_profile(image: Images) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean value against distance from the center, averaged over channels, in rings one pixel wide.
 
-    `image`: (c, h, w). Returns the rings' inner radii in pixels and the mean of each ring; rings that
+    image : (c, h, w). Returns the rings' inner radii in pixels and the mean of each ring; rings that
     hold no pixel are left out.
     """
     _, height, width = image.shape

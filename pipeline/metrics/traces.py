@@ -28,7 +28,7 @@ class TraceRow:
 def outcome_rates(logits: Tensor, labels: Tensor, target_labels: Tensor) -> dict[str, float]:
     """Shares thwarted and recovered with their intervals, of images one to an original.
 
-    logits: float (n, passes, k); labels, target_labels: int64 (n,).
+    logits : float (n, passes, k). labels, target_labels : int64 (n,).
     """
     predicted = summarize_passes(logits)["predicted"]
     rates: dict[str, float] = {}

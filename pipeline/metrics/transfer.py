@@ -29,7 +29,7 @@ class Size:
 class Transfer:
     """Images that fooled `made_on`, shown to `tried_on`: rates with their 95 % intervals over originals.
 
-    target: it sees the target that they were made for. error: it sees anything but the original label.
+    target : it sees the target that they were made for. error : it sees anything but the original label.
     """
 
     attack: str

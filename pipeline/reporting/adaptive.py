@@ -8,10 +8,10 @@ from pipeline.metrics.roc import FALSE_POSITIVE_RATES
 from pipeline.reporting import adaptive_figures as figures
 from pipeline.reporting.formats import NORMS, area, budget, flat, length_of, percent, points, rate
 from pipeline.reporting.names import label, label_of, one_training, with_trainings
-from pipeline.reporting.outcomes import PAPER_ATTACKS
 from pipeline.reporting.predicates import better
 from pipeline.reporting.replicates import again
 from pipeline.reporting.section import Section
+from pipeline.study_blocks import PAPER_ATTACKS
 
 # Of an attack's settings: told elsewhere on the page.
 TOLD = {"norm", "budget", "epsilons", "originals", "sanity_originals", "gradient_free"}

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from pipeline.reporting.formats import number, rate
 from pipeline.reporting.names import families, label
-from pipeline.reporting.outcomes import PAPER_ATTACKS
+from pipeline.study_blocks import PAPER_ATTACKS
 
 Metrics = Mapping[str, Any]
 Figure = Mapping[str, float]  # value, and low and high where there is an interval

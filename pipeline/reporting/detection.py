@@ -10,10 +10,11 @@ from pipeline.metrics.detection import NEGATIVES
 from pipeline.metrics.roc import FALSE_POSITIVE_RATES
 from pipeline.reporting.formats import area, percent
 from pipeline.reporting.names import label, transferred
-from pipeline.reporting.outcomes import PAPER_ATTACKS, names_of_heads
+from pipeline.reporting.outcomes import names_of_heads
 from pipeline.reporting.predicates import better, gains, loses
 from pipeline.reporting.section import Section
 from pipeline.reporting.style import LINES, new_figure
+from pipeline.study_blocks import PAPER_ATTACKS
 
 SCORES = {
     "vote_variance": "vote variance",

@@ -6,12 +6,13 @@ from typing import Any
 
 import pandas as pd
 
+from pipeline.defenses.shared.pictures import Generated
 from pipeline.metrics.gains import ALLOWED_LOSS, CONTROLS
 from pipeline.metrics.trainings import FEWEST
 from pipeline.reporting import gac_figures as figures
 from pipeline.reporting.earlier_analysis import EARLIER
 from pipeline.reporting.formats import number, percent, points, times
-from pipeline.reporting.gac_figures import MODELS, GeneratedImages
+from pipeline.reporting.gac_figures import MODELS
 from pipeline.reporting.names import families_of, label
 from pipeline.reporting.outcomes import outcome_table
 from pipeline.reporting.paper_numbers import GAC_GAIN, reported
@@ -26,9 +27,9 @@ class GacResults:
     """What was measured of a study's versions: tables as `data/README.md` describes them; by version where not said."""
 
     trials: pd.DataFrame | None  # of all
-    trial_examples: GeneratedImages | None  # of all
+    trial_examples: Generated | None  # of all
     curves: Mapping[str, pd.DataFrame]
-    examples: Mapping[str, GeneratedImages]
+    examples: Mapping[str, Generated]
 
 
 def gac_section(metrics: Mapping[str, Any], results: GacResults, class_names: tuple[str, ...]) -> Section:

@@ -1,16 +1,14 @@
 """The figures of the section on the Generative Adversarial Classifier (paper, Section 3.3)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
-from numpy.typing import NDArray
 
+from pipeline.defenses.shared.pictures import Generated
 from pipeline.metrics.gains import ALLOWED_LOSS, EACH_CLASS
 from pipeline.reporting.images import image_grid
 from pipeline.reporting.paper_numbers import GAC_GAIN
@@ -18,18 +16,6 @@ from pipeline.reporting.style import COLORS, LINES, MOST_CLASSES, label_ticks, n
 
 MODELS = {"gac": "GAC", "control": "control", "noise_control": "noise control"}
 SPLITS = {"train": "training images", "test": "test images", "adversarial_test": "minimal images (test)"}
-
-
-@dataclass(frozen=True)
-class GeneratedImages:
-    """e images and what m generators make of them, as `data/README.md` describes."""
-
-    names: tuple[str, ...]
-    originals: NDArray[np.float32]
-    labels: NDArray[np.uint8]
-    generated: NDArray[np.float32]
-    predicted_before: NDArray[np.uint8]
-    predicted_after: NDArray[np.uint8]
 
 
 def structure() -> Figure:
@@ -82,12 +68,12 @@ def _box(plot: Axes, left: float, bottom: float, width: float, words: str, color
     plot.text(left + width / 2, bottom + 0.35, words, ha="center", va="center", fontsize=8)
 
 
-def changed(examples: GeneratedImages, classes: int) -> int:
+def changed(examples: Generated, classes: int) -> int:
     """How many of the examples are there because their predicted class changes."""
     return len(examples.labels) - EACH_CLASS * classes
 
 
-def morphs(examples: GeneratedImages, title: str, class_names: tuple[str, ...]) -> Figure:
+def morphs(examples: Generated, title: str, class_names: tuple[str, ...]) -> Figure:
     """Figure 10: images that changed their class, those of the paper's kinds first."""
     shown = slice(min(changed(examples, len(class_names)), MOST_CLASSES))
     arrow = "\u2192" if max(map(len, class_names)) == 1 else "\n\u2192"  # words need two lines
@@ -101,7 +87,7 @@ def morphs(examples: GeneratedImages, title: str, class_names: tuple[str, ...]) 
     )
 
 
-def generated(examples: GeneratedImages, title: str, class_names: tuple[str, ...]) -> Figure:
+def generated(examples: Generated, title: str, class_names: tuple[str, ...]) -> Figure:
     """Figure 13: of each class (of the first MOST_CLASSES) the first image, then the second."""
     rows, names = [], []
     for start in range(EACH_CLASS):
@@ -111,13 +97,13 @@ def generated(examples: GeneratedImages, title: str, class_names: tuple[str, ...
     return image_grid(rows, names, title, [shortened(name, 9) for name in class_names[:MOST_CLASSES]])
 
 
-def of_version(examples: GeneratedImages, version: str) -> dict[str, int]:
+def of_version(examples: Generated, version: str) -> dict[str, int]:
     """Lambda as written -> generator, of the trial trainings of a version that did not fail, by lambda."""
     found = {name.split()[1]: index for index, name in enumerate(examples.names) if name.split()[0] == version}
     return dict(sorted(found.items(), key=lambda item: float(item[0])))
 
 
-def lambdas(examples: GeneratedImages, version: str, title: str, class_names: tuple[str, ...]) -> Figure:
+def lambdas(examples: Generated, version: str, title: str, class_names: tuple[str, ...]) -> Figure:
     """Figure 11: what the generator makes of images at each lambda."""
     found, shown = of_version(examples, version), slice(MOST_CLASSES)
     return image_grid(

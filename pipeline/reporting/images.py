@@ -24,9 +24,7 @@ def tile(images: Floats, gap: int = 1, fill: float = 1.0) -> Floats:
     return picture
 
 
-def matrix_figure(
-    images: Floats, class_names: Sequence[str], title: str, *, low: float, high: float, gray: str = "gray"
-) -> Figure:
+def matrix_figure(images: Floats, class_names: Sequence[str], title: str, *, low: float, high: float) -> Figure:
     """A (label, target label) matrix of images (m, m, c, h, w), values from `low` to `high`.
 
     Of the first m classes, of MOST_CLASSES at most.
@@ -38,7 +36,7 @@ def matrix_figure(
     picture = tile(np.clip((images[:count, :count] - low) / (high - low), 0, 1))
     plot = axes[0, 0]
     shown = plot.imshow(
-        picture if channels == 3 else picture[..., 0], cmap=gray, vmin=0, vmax=1, interpolation="nearest"
+        picture if channels == 3 else picture[..., 0], cmap="gray", vmin=0, vmax=1, interpolation="nearest"
     )
     class_ticks(plot, names, _centers(count, width, 1))
     class_ticks(plot, names, _centers(count, height, 1), y=True)

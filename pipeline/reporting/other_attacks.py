@@ -9,10 +9,11 @@ from pipeline.registry import IMPORTED
 from pipeline.reporting import other_attacks_figures as figures
 from pipeline.reporting.formats import in_words, number, rate
 from pipeline.reporting.names import label, label_of, transferred, with_trainings
-from pipeline.reporting.outcomes import PAPER_ATTACKS, names_of_heads
+from pipeline.reporting.outcomes import names_of_heads
 from pipeline.reporting.section import Section
 from pipeline.reporting.statistics import Statistics, table_1_rows
 from pipeline.reporting.style import MOST_CLASSES
+from pipeline.study_blocks import PAPER_ATTACKS
 
 ALL = 0.9985  # less is written as 99.8 % or below
 
@@ -25,7 +26,7 @@ def other_attacks_section(
 ) -> Section:
     """Norms, structure, success against the budget, and the defenses on the images of every attack.
 
-    `sets`: of all attacks, the paper's first; `success`: the curves of the others.
+    sets : of all attacks, the paper's first. success : the curves of the others.
     """
     attacks, defenses = metrics["attacks"], list(metrics["defenses"])
     measures = yardsticks(metrics)

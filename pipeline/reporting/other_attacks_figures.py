@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from pipeline.reporting.heatmaps import heatmap
 from pipeline.reporting.images import image_grid, magnitude_matrix, tile
-from pipeline.reporting.outcomes import PAPER_ATTACKS
 from pipeline.reporting.statistics import Statistics
 from pipeline.reporting.style import COLORS, LINES, MOST_CLASSES, new_figure, shortened, towards
+from pipeline.study_blocks import PAPER_ATTACKS
 
 BUDGETS = {
     "linf": "epsilon: largest change of a pixel",

@@ -7,8 +7,7 @@ from pipeline.reporting.formats import rate
 from pipeline.reporting.names import one_training, transferred, with_trainings
 from pipeline.reporting.replicates import again
 from pipeline.reporting.section import Section
-
-PAPER_ATTACKS = ("minimal", "extended")
+from pipeline.study_blocks import PAPER_ATTACKS
 
 
 def attacks_on(metrics: Mapping[str, Any], defense: str) -> list[str]:

@@ -108,7 +108,7 @@ def attacks_section(
 ) -> Section:
     """Table 1, Figures 1 to 4, and what the paper says of structure, measured.
 
-    `sets`: the paper's, minimal first; `calibration`: what was tried of step sizes and of extra steps.
+    sets : the paper's, minimal first. calibration : what was tried of step sizes and of extra steps.
     """
     minimal = sets["minimal"]
     matrix = minimal.mean_adversarial.copy()

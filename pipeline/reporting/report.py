@@ -15,12 +15,13 @@ from pipeline.reporting.dropout import DropoutResults, dropout_section
 from pipeline.reporting.gac import GacResults, gac_section
 from pipeline.reporting.names import families, families_of
 from pipeline.reporting.other_attacks import other_attacks_section
-from pipeline.reporting.outcomes import PAPER_ATTACKS, overview_section
+from pipeline.reporting.outcomes import overview_section
 from pipeline.reporting.perturbations import attacks_section, classifier_section
 from pipeline.reporting.replicates import replicates_section
 from pipeline.reporting.section import Section
 from pipeline.reporting.sizes import SizeResults, sizes_section
 from pipeline.reporting.statistics import Statistics
+from pipeline.study_blocks import PAPER_ATTACKS
 
 
 @dataclass(frozen=True)

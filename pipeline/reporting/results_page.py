@@ -17,11 +17,12 @@ from pipeline.reporting.gac import gains_everywhere
 from pipeline.reporting.gac_figures import MODELS
 from pipeline.reporting.names import by_device, families, families_of, label, label_of, of_earlier_protocol
 from pipeline.reporting.other_attacks import distances, yardsticks
-from pipeline.reporting.outcomes import PAPER_ATTACKS, attacks_on
+from pipeline.reporting.outcomes import attacks_on
 from pipeline.reporting.pairs import pair_tables
 from pipeline.reporting.paper_numbers import GAC_GAIN
 from pipeline.reporting.section import environment
 from pipeline.reporting.sizes import averages
+from pipeline.study_blocks import PAPER_ATTACKS
 
 Metrics = Mapping[str, Any]
 

@@ -21,8 +21,8 @@ from pipeline.reporting.style import as_png
 class Section:
     """One section of a report.
 
-    `template`: `templates/<template>.html.j2`, which sets `title`; `context`: the data of its tables and sentences;
-    `figures`: what it shows, by file name, each stored as `<name>.png` and in the template `pictures["<name>"]`.
+    template : `templates/<template>.html.j2`, which sets `title`. context : the data of its tables and sentences.
+    figures : what it shows, by file name, each stored as `<name>.png` and in the template `pictures["<name>"]`.
     """
 
     template: str

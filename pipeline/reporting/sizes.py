@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 
 from pipeline.reporting.formats import number, percent
 from pipeline.reporting.heatmaps import heatmap
-from pipeline.reporting.outcomes import PAPER_ATTACKS
 from pipeline.reporting.section import Section
 from pipeline.reporting.style import LINES, label_ticks, new_figure
+from pipeline.study_blocks import PAPER_ATTACKS
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def sizes_section(metrics: Mapping[str, Any], results: SizeResults) -> Section:
 def averages(transfer: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     """By attack, means over classifiers: `own`, the target seen by the one attacked; `target`, `error` by the others.
 
-    `transfer`: attack -> made on -> tried on -> outcome -> {value, low, high}. Attacks without another are left out.
+    transfer : attack -> made on -> tried on -> outcome -> {value, low, high}. Attacks without another are left out.
     """
     found = {}
     for attack, made in transfer.items():

@@ -17,7 +17,7 @@ Floats = NDArray[np.float32]
 class Statistics:
     """The statistics of one attack, and a few of its images to look at.
 
-    `mean_*`: of the first classes, see `artifacts.statistics.MeanImages`. `samples`: originals and adversarial images,
+    mean_* : of the first classes, see `artifacts.statistics.MeanImages`. samples : originals and adversarial images,
     float32 (n, c, h, w) in [0, 1] each, with their labels and target labels.
     """
 

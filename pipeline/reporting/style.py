@@ -70,7 +70,7 @@ def class_ticks(
 ) -> None:
     """A tick for every name at 0, 1, ... or at `at`; tilted where names are long, every nth where there are many.
 
-    `most`: the most letters of a name; `room`: the most names.
+    most : the most letters of a name. room : the most names.
     """
     step = -(-len(names) // room)
     places = list(range(len(names)) if at is None else at)[::step]

@@ -14,7 +14,7 @@ from pipeline.artifacts.checkpoint import load_classifier
 from pipeline.artifacts.generation import start_from_images
 from pipeline.artifacts.images import read_description, read_shape, read_split
 from pipeline.artifacts.imported import read_imported, write_imported
-from pipeline.artifacts.left_out import leave_out
+from pipeline.artifacts.left_out import or_left_out
 from pipeline.artifacts.measurement import measure_perturbations, measure_success, measure_success_by_norms
 from pipeline.attacks.shared.budgets import within_threat
 from pipeline.attacks.shared.protocol import load_attack
@@ -31,10 +31,8 @@ Curve = Annotated[int, Range(1, 10**7)]
 
 
 def main(study: Study, key: str) -> None:
-    try:
+    with or_left_out(study.path("set", key), study.path("statistics", key)):
         make(study, key)
-    except LeftOut as reason:
-        leave_out(str(reason), study.path("set", key), study.path("statistics", key))
 
 
 def make(study: Study, key: str) -> None:

@@ -12,9 +12,9 @@ from pipeline.artifacts.files import checksum_of
 from pipeline.artifacts.metrics import read_metrics, write_metrics
 from pipeline.stages.command import run
 from pipeline.studies import Study
+from pipeline.study_blocks import PAPER_ATTACKS
 
 COLLECTED = Path("data/collected")
-SETS = ("minimal", "extended")
 
 
 def main(study: Study) -> None:
@@ -24,8 +24,8 @@ def main(study: Study) -> None:
         study.path("code") / "stages/transfer.json",
         study.path("images"),
         study.path("classifier"),
-        *(study.path(attack) for attack in SETS),
-        *(study.path("statistics", attack) / "examples.parquet" for attack in SETS),
+        *(study.path(attack) for attack in PAPER_ATTACKS),
+        *(study.path("statistics", attack) / "examples.parquet" for attack in PAPER_ATTACKS),
         *sorted(study.path("evaluation", "undefended").parent.rglob("*.parquet")),
     ]
     write_fingerprint(COLLECTED / f"{study.name}.files.json", {path.as_posix(): checksum_of(path) for path in files})

@@ -2,21 +2,25 @@
 
 import argparse
 import resource
+import signal
 import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from pipeline.artifacts.files import locked
 from pipeline.artifacts.ran_on import write_device
 from pipeline.errors import PipelineError
 from pipeline.mapper import wanted
+from pipeline.processes import last_words
 from pipeline.registry import serve_own_files
 from pipeline.studies import Study
 
 WORK = Path(".work")
 TIMES = WORK / "stage_times.csv"
+CUT_OFF = "cut off"  # behind what a run took that was
 
 
 def run(main: Callable[..., None], doc: str | None, key: str = "", computes: bool = False) -> None:
@@ -48,30 +52,42 @@ def run(main: Callable[..., None], doc: str | None, key: str = "", computes: boo
 
 
 def command(main: Callable[[], None], debug: bool, labels: list[str]) -> None:
-    """Call `main`; errors that a user can mend are one line on standard error and exit code 1."""
-    started, before = time.perf_counter(), _core_seconds()
+    """Call `main`; errors that a user can mend are one line on standard error and exit code 1.
+
+    What it took becomes a line of TIMES; so it does of a run that is cut off, but for one that is killed at once.
+    """
+    note = partial(_note, " ".join(labels), time.perf_counter(), _core_seconds())
+    last_words[:] = [partial(note, CUT_OFF)]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     for stream in (sys.stdout, sys.stderr):  # a locale of another encoding is no reason to fail
         stream.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
     try:
-        workers = wanted()  # what is wrong with the environment, before any work
+        wanted()  # what is wrong with the environment, before any work
         main()
     except PipelineError as error:
         _fail(str(error), debug)
     except OSError as error:  # a full disk, a folder that may not be written
         _fail(f"{error.filename or 'input/output'}: {error.strerror or error}", debug)
     except KeyboardInterrupt:
+        note(CUT_OFF)
         print("interrupted: nothing was written; run the same command to go on", file=sys.stderr)
         sys.exit(130)
+    note()
+
+
+def _note(labels: str, started: float, before: float, *mark: str) -> None:
+    """Add a line to TIMES, of a run that was cut off with a mark; what a finished one took is said too."""
     seconds = time.perf_counter() - started
     core_seconds = _core_seconds() - before
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     name = Path(sys.argv[0]).stem
-    print(f"{name}: {seconds:.1f} s, peak memory {peak:.0f} MiB", file=sys.stderr)
+    if not mark:
+        print(f"{name}: {seconds:.1f} s, peak memory {peak:.0f} MiB", file=sys.stderr)
     try:
         WORK.mkdir(exist_ok=True)
         with open(TIMES, "a", encoding="utf-8") as log:
-            took = f"{seconds:.1f},{peak:.0f},{core_seconds:.1f},{workers.workers or 'auto'}"
-            log.write(f"{name},{' '.join(labels)},{took}\n")
+            took = f"{seconds:.1f}", f"{peak:.0f}", f"{core_seconds:.1f}", str(wanted().workers or "auto")
+            log.write(",".join((name, labels, *took, *mark)) + "\n")
     except OSError as error:  # what was asked for is done
         print(f"{TIMES}: not written: {error.strerror or error}", file=sys.stderr)
 

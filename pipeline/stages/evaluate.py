@@ -18,6 +18,7 @@ from pipeline.errors import PipelineError
 from pipeline.stages.command import run
 from pipeline.stages.families import examining_arguments, load_family, materials_of, primary_of
 from pipeline.studies import Study
+from pipeline.study_blocks import PAPER_ATTACKS
 
 
 def main(study: Study, key: str) -> None:
@@ -26,7 +27,7 @@ def main(study: Study, key: str) -> None:
         return
     names = study.seed, study.source
     batch_size = batching(study.device, read_shape(study.path("images"))).predict
-    sets = {attack: study.path(attack) for attack in ("minimal", "extended")}
+    sets = {attack: study.path(attack) for attack in PAPER_ATTACKS}
     class_names = list(read_description(study.path("images")).class_names)
     defense, examined = load_defense(study.method(key)), Examined()
     if defense.examine is not None:

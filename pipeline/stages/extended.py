@@ -10,17 +10,14 @@ from pipeline.artifacts.checkpoint import load_classifier
 from pipeline.artifacts.generation import start_from_set
 from pipeline.attacks.extended import attack
 from pipeline.models.inference import for_inference
-from pipeline.params import parameters_of
 from pipeline.stages.command import run
-from pipeline.stages.sets import chosen_arguments, make_and_measure
+from pipeline.stages.sets import extended_arguments, make_and_measure
 from pipeline.studies import Study
 
 
 def main(study: Study) -> None:
     start = start_from_set(study.path("minimal"))
-    inherited = {name: value for name, value in start.params.items() if name in parameters_of(attack.run)}
-    own = chosen_arguments(study, "attacks.extended")
-    arguments = study.arguments(attack.run, "attacks.extended", inherited | own)
+    arguments = extended_arguments(study, start.params)
     model = for_inference(load_classifier(study.path("classifier")), study.device)
     make_and_measure(study, "extended", attack, arguments, start, model)
 

@@ -16,6 +16,7 @@ from pipeline.defenses.protocol import Defense, load_defense
 from pipeline.models.inference import for_inference
 from pipeline.params import parameters_of
 from pipeline.studies import Study
+from pipeline.study_blocks import PAPER_ATTACKS
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def materials_of(study: Study, key: str) -> StudyMaterials:
     return StudyMaterials(
         images=study.path("images"),
         classifier=study.path("classifier"),
-        sets={attack: study.path(attack) for attack in ("minimal", "extended")},
+        sets={attack: study.path(attack) for attack in PAPER_ATTACKS},
         source=study.source,
         key=key,
         seed=study.seed,

@@ -11,12 +11,14 @@ from pipeline.metrics.gains import CONTROLS
 from pipeline.metrics.restorations import BLUR, NOTHING, summarize_restorations
 from pipeline.params import AUTO, stated_at
 from pipeline.studies import Study
+from pipeline.study_blocks import PAPER_ATTACKS
 
 
 def precisions(study: Study) -> dict[str, Any]:
-    """In which precision families are trained, of those that say so themselves: of the others `training` does."""
+    """In which precision families and sizes are trained, of those that say so themselves; of others `training` does."""
     keys = {family: f"defenses.{family}.learn.training.precision" for family in study.families}
-    return {f"training of {family}": {"precision": study.value(key)} for family, key in keys.items() if study.has(key)}
+    keys["sizes"] = "sizes.training.precision"
+    return {f"training of {what}": {"precision": study.value(key)} for what, key in keys.items() if study.has(key)}
 
 
 def choices_of(study: Study, attacks: dict[str, Any], arguments: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -125,8 +127,11 @@ def learning_of(study: Study, choices: dict[str, Any]) -> dict[str, Any]:
         if "architecture" in learn:
             dropout = choices.get(family, {}).get("dropout", {}).get("used", learn["architecture"].get("dropout"))
             architecture = {**learn["architecture"], "dropout": dropout}
-            sets = ["minimal", "extended"]
-            found["trainings"][family] = {"sets": sets, "architecture": architecture, "training": training}
+            found["trainings"][family] = {
+                "sets": list(PAPER_ATTACKS),
+                "architecture": architecture,
+                "training": training,
+            }
         if "adversary" in learn:
             budget = study.threat(learn["adversary"]["norm"]).epsilon
             adversary = {"epsilon": budget, "trades": 0, **learn["adversary"]}

@@ -12,12 +12,12 @@ from pipeline.artifacts.images import read_description
 from pipeline.attacks.minimal import attack
 from pipeline.models.inference import for_inference
 from pipeline.stages.command import run
-from pipeline.stages.sets import chosen_arguments, make_and_measure, source_counts, target_count
+from pipeline.stages.sets import make_and_measure, minimal_arguments, source_counts, target_count
 from pipeline.studies import Study
 
 
 def main(study: Study) -> None:
-    arguments = study.arguments(attack.run, "attacks.minimal", chosen_arguments(study, "attacks.minimal"))
+    arguments = minimal_arguments(study)
     counts = source_counts(study, "sources")
     model = for_inference(load_classifier(study.path("classifier")), study.device)
     targets = target_count(study, "sources", len(read_description(study.path("images")).class_names))

@@ -12,18 +12,17 @@ from typing import Annotated, Any
 
 from pipeline.artifacts.images import read_description
 from pipeline.artifacts.learning import is_attacked
-from pipeline.artifacts.left_out import leave_out, reason_left_out
+from pipeline.artifacts.left_out import or_left_out, reason_left_out
 from pipeline.artifacts.outside import given_in, retraining
-from pipeline.artifacts.replication import ATTACKS, Family, Recipe, frames_of, task_of, tidied
+from pipeline.artifacts.replication import Family, Recipe, frames_of, task_of, tidied
 from pipeline.artifacts.shards import ShardStore
 from pipeline.artifacts.statistics import write_frame
 from pipeline.defenses.protocol import load_defense
 from pipeline.errors import LeftOut, PipelineError
-from pipeline.params import parameters_of
 from pipeline.ranges import Range
 from pipeline.stages.command import run
 from pipeline.stages.families import members_of, settled_arguments
-from pipeline.stages.sets import chosen_arguments, source_counts, target_count
+from pipeline.stages.sets import extended_arguments, minimal_arguments, source_counts, target_count
 from pipeline.studies import Study
 from pipeline.study_blocks import KIND
 from pipeline.training.classifier import fit_classifier
@@ -32,10 +31,8 @@ SCHEMAS = {"judged": "replicated_evaluation", "examples": "replicated_examples"}
 
 
 def main(study: Study) -> None:
-    try:
+    with or_left_out(study.path("replicates")):
         train(study)
-    except LeftOut as reason:
-        leave_out(str(reason), study.path("replicates"))
 
 
 def train(study: Study) -> None:
@@ -63,9 +60,7 @@ def count_of(study: Study) -> int:
 
 def recipe_of(study: Study) -> Recipe:
     """What a replicate of the study comes from. Raises PipelineError where a block is wrong."""
-    first = study.arguments(ATTACKS["minimal"].run, "attacks.minimal", chosen_arguments(study, "attacks.minimal"))
-    inherited = {name: value for name, value in first.items() if name in parameters_of(ATTACKS["extended"].run)}
-    further = inherited | chosen_arguments(study, "attacks.extended")
+    first = minimal_arguments(study)
     counts = source_counts(study, "replicates.sources")
     if not counts.get("test"):
         raise PipelineError(f"{study.where('replicates.sources.test')}: expected images to judge, found none")
@@ -77,10 +72,7 @@ def recipe_of(study: Study) -> Recipe:
         **_network(study),
         training=study.training(fit_classifier, "classifier.training"),
         counts=counts,
-        attacks={
-            "minimal": first,
-            "extended": study.arguments(ATTACKS["extended"].run, "attacks.extended", further),
-        },
+        attacks={"minimal": first, "extended": extended_arguments(study, first)},
         families=tuple(_families(study)),
         targets=target_count(study, "replicates.sources", len(read_description(study.path("images")).class_names)),
     )

@@ -24,7 +24,6 @@ from pipeline.reporting.autoencoder import AutoencoderResults
 from pipeline.reporting.autoencoder_figures import RestoredExamples
 from pipeline.reporting.dropout import DropoutResults
 from pipeline.reporting.gac import GacResults
-from pipeline.reporting.gac_figures import GeneratedImages
 from pipeline.reporting.page import render_page
 from pipeline.reporting.report import Results, sections
 from pipeline.reporting.section import draw_all
@@ -134,7 +133,7 @@ def _gac(study: Study) -> GacResults | None:
         if not picture.is_file():
             continue
         learning = study.path("learning", family)
-        examples[family] = GeneratedImages(**vars(read_picture(picture, Generated)))
+        examples[family] = read_picture(picture, Generated)
         curves[family] = read_curves(study.path("curves", family), (*CURVES, "model", "seed"))
         if (learning / "trials.csv").is_file():
             trials.append(read_curves(learning / "trials.csv", ("defense", "lambda_", "gain")))
@@ -150,7 +149,7 @@ def _gac(study: Study) -> GacResults | None:
     )
 
 
-def _together(tried: list[Generated]) -> GeneratedImages | None:
+def _together(tried: list[Generated]) -> Generated | None:
     """What the trials' generators of all families make of the same images."""
     if not tried:
         return None
@@ -161,7 +160,7 @@ def _together(tried: list[Generated]) -> GeneratedImages | None:
         for name in ("generated", "predicted_before", "predicted_after")
     }
     names = tuple(name for one in same for name in one.names)
-    return GeneratedImages(names=names, originals=first.originals, labels=first.labels, **joined)
+    return Generated(names=names, originals=first.originals, labels=first.labels, **joined)
 
 
 def _sizes(folder: Path) -> SizeResults:

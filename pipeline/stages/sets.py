@@ -11,9 +11,11 @@ from pipeline.artifacts.adversarial import SOURCE_SPLITS, Identity
 from pipeline.artifacts.choices import read_choices
 from pipeline.artifacts.generation import Start, make_set
 from pipeline.artifacts.measurement import measure_perturbations
+from pipeline.attacks import extended, minimal
 from pipeline.attacks.shared.protocol import Attack
 from pipeline.errors import PipelineError
 from pipeline.metrics.sources import every_target, some_targets, turns
+from pipeline.params import parameters_of
 from pipeline.randomness import derive_seed
 from pipeline.ranges import Range
 from pipeline.studies import Study
@@ -24,6 +26,18 @@ def chosen_arguments(study: Study, key: str) -> dict[str, Any]:
     """The block at `key`, "auto" replaced by what `choose_steps` chose."""
     choices = read_choices(study.path("attack_choices"))
     return study.resolved(study.value(key), key, {name: choice.value for name, choice in choices.items()})
+
+
+def minimal_arguments(study: Study) -> dict[str, Any]:
+    """Checked arguments of the minimal attack."""
+    return study.arguments(minimal.attack.run, "attacks.minimal", chosen_arguments(study, "attacks.minimal"))
+
+
+def extended_arguments(study: Study, first: Mapping[str, Any]) -> dict[str, Any]:
+    """Checked arguments of the extended attack; what its block leaves out is as in `first`, the minimal one's."""
+    inherited = {name: value for name, value in first.items() if name in parameters_of(extended.attack.run)}
+    given = inherited | chosen_arguments(study, "attacks.extended")
+    return study.arguments(extended.attack.run, "attacks.extended", given)
 
 
 def source_counts(study: Study, key: str) -> dict[str, int]:

@@ -19,25 +19,24 @@ from torch import nn
 
 from pipeline.artifacts.curves import write_curves
 from pipeline.artifacts.images import read_description, read_shape, read_split
-from pipeline.artifacts.left_out import leave_out
+from pipeline.artifacts.left_out import or_left_out
 from pipeline.artifacts.outside import given_in, retraining
 from pipeline.artifacts.statistics import write_frame
 from pipeline.artifacts.weights import save_model
 from pipeline.attacks import extended, minimal
 from pipeline.attacks.shared.transfer import Transfer
 from pipeline.devices import batching
-from pipeline.errors import LeftOut, PipelineError
+from pipeline.errors import PipelineError
 from pipeline.mapper import in_order
 from pipeline.metrics.sources import select_sources
 from pipeline.metrics.splits import validation_mask
 from pipeline.metrics.transfer import Size
 from pipeline.models.inference import depth_and_width, for_inference, predict, weight_count
-from pipeline.params import parameters_of
 from pipeline.progress import bar
 from pipeline.randomness import derive_seed
 from pipeline.ranges import Range
 from pipeline.stages.command import run
-from pipeline.stages.sets import chosen_arguments, targets_of
+from pipeline.stages.sets import extended_arguments, minimal_arguments, targets_of
 from pipeline.studies import Study
 from pipeline.training.classifier import Epoch, divide, fit_classifier, train_one
 
@@ -50,10 +49,8 @@ class SizeEpoch(Epoch):
 
 
 def main(study: Study) -> None:
-    try:
+    with or_left_out(study.path("sizes")):
         compare(study)
-    except LeftOut as reason:
-        leave_out(str(reason), study.path("sizes"))
 
 
 def compare(study: Study) -> None:
@@ -64,10 +61,8 @@ def compare(study: Study) -> None:
         where = study.where("sizes.classifiers")
         raise PipelineError(f"{where}: expected two or more to compare, found {len(architectures)}")
     count = study.checked("sizes.originals", Annotated[int, Range(1, 10**6)])
-    first = study.arguments(minimal.attack.run, "attacks.minimal", chosen_arguments(study, "attacks.minimal"))
-    inherited = {name: value for name, value in first.items() if name in parameters_of(extended.attack.run)}
-    own = chosen_arguments(study, "attacks.extended")
-    further = study.arguments(extended.attack.run, "attacks.extended", inherited | own)
+    first = minimal_arguments(study)
+    further = extended_arguments(study, first)
 
     folder, device = study.path("sizes"), study.device
     images, description = study.path("images"), read_description(study.path("images"))

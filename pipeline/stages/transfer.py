@@ -35,9 +35,9 @@ from pipeline.metrics.paired_studies import (
 from pipeline.metrics.summary import rounded
 from pipeline.metrics.transfer import measure_transfer, nested_rates
 from pipeline.params import check_value, read_yaml
-from pipeline.stages.collect import SETS
 from pipeline.stages.command import command
 from pipeline.studies import Study
+from pipeline.study_blocks import PAPER_ATTACKS
 
 PARAMS, LISTED, NAMED = Path("params.yaml"), Path("data/transfer.json"), Path("reports/transfer")
 
@@ -69,8 +69,8 @@ def compare(one: Study, other: Study) -> dict[str, Any] | None:
     """
     if not same_test_split(one.path("images"), other.path("images")):
         return None
-    examples = {study.name: {attack: _examples(study, attack) for attack in SETS} for study in (one, other)}
-    both = {attack: in_both(*(found[attack] for found in examples.values())) for attack in SETS}
+    examples = {study.name: {attack: _examples(study, attack) for attack in PAPER_ATTACKS} for study in (one, other)}
+    both = {attack: in_both(*(found[attack] for found in examples.values())) for attack in PAPER_ATTACKS}
     fooled = (rows[rows["is_adversarial_one"] & rows["is_adversarial_other"]] for rows in both.values())
     if any(rows["source_index"].nunique() < 2 for rows in fooled):
         return None

@@ -8,7 +8,7 @@ from torch.nn import functional
 def shift_and_flip(images: Tensor, generator: torch.Generator, shift: int, flip: bool) -> Tensor:
     """Each image moved by up to `shift` pixels each way (zeros move in) and mirrored half of the time.
 
-    `images`: (n, c, h, w) of any type, on the generator's device; the result has the same shape.
+    images : (n, c, h, w) of any type, on the generator's device; the result has the same shape.
     """
     count, _, height, width = images.shape
     if shift:

@@ -41,7 +41,7 @@ class Pairs:
 class AutoencoderEpoch:
     """One epoch: means over the inputs, dropout on, one pass each.
 
-    loss: what was minimized; reconstruction_error: mean squared error per pixel; accuracy: share of the inputs
+    loss : what was minimized. reconstruction_error : mean squared error per pixel. accuracy : share of the inputs
     that get their original's label. On "train" inputs are mixed and figures running; "validation" has
     adversarial inputs only, and "validation_clean" the originals.
     """

@@ -279,3 +279,12 @@ def test_a_batch_of_none_and_labels_of_others_are_refused(linear: nn.Module) -> 
     for labels, size in ((4, 0), (3, 2)):
         with pytest.raises(PipelineError, match=f"found {size} and {labels} labels"):
             run_attack(minimal.attack, linear, images, rows, Goal(rows[:labels]), size, step_size=0.1, max_steps=2)
+
+
+def test_images_out_of_their_range_are_refused(linear: nn.Module) -> None:
+    rows, about = torch.arange(2), {"step_size": 0.1, "max_steps": 2}
+    for value, found in ((255, "0 to 255"), (-0.5, "-0.5 to 0"), (torch.nan, "nan to nan")):
+        images = torch.zeros(2, 1, 8, 8, dtype=torch.float64)
+        images[1, 0, 0, 0] = value
+        with pytest.raises(PipelineError, match=rf"images: expected uint8, or floats in \[0, 1\], found {found}"):
+            run_attack(minimal.attack, linear, images, rows, Goal(rows), 2, **about)

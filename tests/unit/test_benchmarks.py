@@ -1,10 +1,17 @@
 """The benchmarks, but for what they measure."""
 
 import importlib
+from pathlib import Path
 
 import pytest
+import torch
 
-from benchmarks import worker_tables
+from benchmarks import ceiling, common, worker_tables
+from pipeline.attacks import minimal
+from pipeline.attacks.shared import ascent, engine
+from pipeline.attacks.shared.goals import Goal
+from pipeline.models.cnn import Classifier
+from pipeline.models.inference import for_inference
 from tests.root import ROOT
 
 
@@ -12,6 +19,23 @@ from tests.root import ROOT
 def test_a_benchmark_finds_what_it_measures(name: str) -> None:
     """They are no part of the type check; a name that was moved would show first at the end of a long run."""
     assert importlib.import_module(f"benchmarks.{name}").__doc__
+
+
+def test_the_ceiling_clocks_the_engines_passes_and_stores_what_it_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    model = for_inference(Classifier((1, 8, 8), 10, channels=(4,), dropout=0.0), torch.device("cpu"))
+    originals = torch.randint(256, (2, 1, 8, 8), dtype=torch.uint8)
+    pairs = common.Pairs(model, originals, torch.arange(2), torch.tensor([1, 2]))
+    about = minimal.attack, model, originals, pairs.rows, Goal(pairs.targets), 2
+    with common.counting(model) as counts, ceiling.clocked_passes() as took:
+        images, steps = engine.run_attack(*about, step_size=1e-6, max_steps=3)
+    assert len(took) == counts[0] == 2 * 4  # each of four steps forward and back, two images in each
+    assert engine.forward is ascent.forward
+    ceiling.store("toy", pairs, images.numpy(), steps)
+    assert not list((tmp_path / "data").iterdir())
 
 
 def test_what_follows_from_the_record_of_workers() -> None:

@@ -281,4 +281,4 @@ def test_an_attack_waits_for_the_device_once_a_step_at_most(
         else:
             projected_gradient_descent(Ensemble(), images, Evasion(labels), generator, BALLS["linf"], **pgd)
     assert model.calls > 8
-    assert count() <= model.calls
+    assert count() <= model.calls + (attack == "minimal")  # the engine looks once whether the images lie in [0, 1]

@@ -144,7 +144,7 @@ def test_what_is_not_there_cannot_be_replicated(tmp_path: Path, monkeypatch: pyt
     block = study.params["replicates"]
     block["defenses"] = ["nobody"]
     monkeypatch.setattr(
-        "pipeline.stages.replicates.chosen_arguments",
+        "pipeline.stages.sets.chosen_arguments",
         lambda study, key: {"step_size": 0.1, "max_steps": 5} if key == "attacks.minimal" else {"extra_steps": 2},
     )
     with pytest.raises(PipelineError, match=r"replicates\.defenses: expected defenses of the study .*, found 'nobody'"):

@@ -1,8 +1,11 @@
 """The benchmark of what a study costs beside its computing, but for DVC."""
 
+import os
+import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from benchmarks.start_up_tables import stage_costs_table, stages_table, start_up
 from pipeline.artifacts.ran_on import read_devices, write_device
 from pipeline.errors import PipelineError
 from pipeline.stages.command import _core_seconds
+from tests.root import ROOT
 
 PIPELINE = """\
 stages:
@@ -115,6 +119,7 @@ def test_runs_of_a_stage_are_added_up_and_shown_beside_its_import(tmp_path: Path
 
 def test_of_each_stage_the_last_run_counts_and_its_cores_are_those_of_its_workers(tmp_path: Path) -> None:
     lines = (
+        "learn,mine a,50.0,900,50.0,1,cut off",
         "learn,mine a,9.0,500,9.0,1",
         "learn,mine a,100.0,300,150.0,2",
         "learn,mine b,200.0,200,130.0,1",
@@ -131,8 +136,56 @@ def test_of_each_stage_the_last_run_counts_and_its_cores_are_those_of_its_worker
         ["| mine", "all", "3", "302", "282", "70 %", "400 MiB |"],
     ]
     with open(tmp_path / "times.csv", "a") as log:
+        log.write("learn,mine c,20.0,500,30.0,1,cut off\n" * 2)
+        log.write("learn,mine d,20.0,500,30.0,1,cut off\n")  # and not run again
+    assert costs(tmp_path / "times.csv", "mine")[0]["cut_off"] == 0
+    with open(tmp_path / "times.csv", "a") as log:
         log.write("learn,mine c,100.0,300,150.0,auto\n")
-    assert costs(tmp_path / "times.csv", "mine")[0]["available"] is None
+    learn, *others = costs(tmp_path / "times.csv", "mine")
+    assert learn == {
+        "stage": "learn", "runs": 3, "cut_off": 2, "seconds": 440.0, "core_seconds": 490.0, "available": None,
+        "peak_mib": 500,
+    }  # fmt: skip
+    about = {"device": "CPU", "torch": "2", "study": "mine", "stages": [learn, *others]}
+    assert "| mine | learn | 3 and 2 cut off | 440 | 490 |  | 500 MiB |" in stage_costs_table([about])
+
+
+WAITS = """
+import os, subprocess, sys, time
+from pathlib import Path
+if sys.argv[1] == "dvc":  # it starts a stage, and is gone
+    stage = subprocess.Popen([sys.executable, __file__, "stage"], env={**os.environ, "DVC_STAGE": "waits"})
+    while not Path("begun").exists():
+        time.sleep(0.05)
+    os._exit(0)
+from pipeline.stages.command import command
+
+
+def main():
+    Path("begun").touch()
+    time.sleep(60)
+
+
+command(main, False, ["mine"])
+"""
+
+
+@pytest.mark.parametrize("who", ["stage", "dvc"])
+def test_a_run_that_is_cut_off_leaves_what_it_took(tmp_path: Path, who: str) -> None:
+    (tmp_path / "waits.py").write_text(WAITS)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([sys.executable, "waits.py", who], cwd=tmp_path, env=environment) as process:
+        while not (tmp_path / "begun").exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        if who == "stage":
+            process.terminate()
+    assert process.returncode == (130 if who == "stage" else 0)
+    deadline = time.monotonic() + 20
+    while not (times := tmp_path / ".work/stage_times.csv").is_file() or not times.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert re.fullmatch(r"waits,mine,[\d.]+,\d+,[\d.]+,1,cut off\n", times.read_text())
 
 
 def test_core_seconds_of_workers_count_while_they_wait_for_more_work() -> None:

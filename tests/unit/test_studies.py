@@ -120,10 +120,14 @@ def test_blocks_are_blocks(folder: Path, block: str, value: Any) -> None:
         Study(START)
 
 
-def test_the_metrics_say_which_family_is_trained_in_another_precision(folder: Path) -> None:
+def test_the_metrics_say_what_is_trained_in_another_precision(folder: Path) -> None:
     assert precisions(Study(START)) == {}
     change(folder, put("defenses/adversarial_training/learn/training/precision", "bfloat16"))
-    assert precisions(Study(START)) == {"training of adversarial_training": {"precision": "bfloat16"}}
+    change(folder, put("sizes/training/precision", "float32"))
+    assert precisions(Study(START)) == {
+        "training of adversarial_training": {"precision": "bfloat16"},
+        "training of sizes": {"precision": "float32"},
+    }
 
 
 def test_a_name_stands_once(folder: Path) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.artifacts.images import SPLITS, Description, Stream
 from pipeline.artifacts.raw.decoding import resized, with_channels
-from pipeline.artifacts.raw.rows import Raw, Row, check_label
+from pipeline.artifacts.raw.rows import Raw, Row, Rows, check_label
 from pipeline.artifacts.raw.wanted import SMALLEST, Images
 from pipeline.errors import PipelineError
 
@@ -99,9 +99,13 @@ class Checked:
     def streams(self) -> dict[str, Stream]:
         """Both splits, train first, to be taken in that order; each mixed, if its classes come one after the other."""
         return {
-            split: Stream(rows.count, self._rows(split), rows.order(np.random.default_rng(self.seed)))
+            split: Stream(rows.count, self._rows(split), self.order(rows))
             for split, rows in ((split, self.raw.splits[split]) for split in SPLITS)
         }
+
+    def order(self, rows: Rows) -> NDArray[np.int64] | None:
+        """Where each row of a split is to stand in the stored file; None: they stay as they come."""
+        return rows.order(np.random.default_rng(self.seed))
 
     def description(self) -> Description:
         """What the stored file says of itself, once all rows were taken.

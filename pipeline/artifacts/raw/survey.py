@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.artifacts.images import SPLITS, Split
 from pipeline.artifacts.raw import sources
 from pipeline.artifacts.raw.checks import Checked, fitted
-from pipeline.artifacts.raw.rows import Row, Rows, check_label
+from pipeline.artifacts.raw.rows import Row, check_label
 from pipeline.artifacts.raw.wanted import Images, MissingShare, base
 from pipeline.errors import PipelineError
 from pipeline.metrics.splits import validation_mask
@@ -64,8 +64,9 @@ def look(images: Images, name: str, where: str, seed: int, keep: bool = False) -
         images = replace(images, test_share=SHARE)
         raw = sources.read(sources.wanted(images, name, where, seed))
     counts, sizes, channels = {}, Counter[tuple[int, int]](), Counter[int]()
-    twice = Checked(raw, images, where).twice
-    kept = _Kept(_held_out(raw.splits["train"], name, seed) if keep else {})
+    checked = Checked(raw, images, where, derive_seed(seed, name, "order"))
+    twice = checked.twice
+    kept = _Kept(_held_out(checked, name, seed) if keep else {})
     for split in SPLITS:
         rows = raw.splits[split]
         found = np.zeros(len(raw.class_names), np.int64)
@@ -106,11 +107,12 @@ class _Kept:
             self.bytes -= self.rows.pop(max(self.rows)).image.nbytes
 
 
-def _held_out(rows: Rows, name: str, seed: int) -> dict[int, int]:
+def _held_out(checked: Checked, name: str, seed: int) -> dict[int, int]:
     """Numbers of the rows that later stages hold out, with ranks at random; of any, if no label is known before."""
+    rows = checked.raw.splits["train"]
     numbers = np.arange(rows.count)
     if rows.labels is not None:
-        order = rows.order(np.random.default_rng(derive_seed(seed, name, "order")))
+        order = checked.order(rows)
         places = numbers if order is None else order  # in the file of images
         stored = np.empty_like(rows.labels)
         stored[places] = rows.labels

@@ -89,11 +89,15 @@ def base() -> Path:
     return Path(os.environ["DATASETS_DIR"]) if os.environ.get("DATASETS_DIR") else RAW
 
 
+def leads_outside(path: str) -> bool:
+    """Whether it may lead out of the folder that it begins in."""
+    return Path(path).is_absolute() or ".." in Path(path).parts
+
+
 def place(raw: str, what: str, where: str) -> Path:
     """`raw`/`what` under the folder of all raw files. Raises PipelineError if it is not inside of it."""
     for text, key in ((raw, "raw"), (what, "source")):
-        parts = Path(text).parts
-        if Path(text).is_absolute() or ".." in parts:
+        if leads_outside(text):
             raise PipelineError(
                 f"{where}.{key}: expected a path inside of {base()} (or of $DATASETS_DIR), found {text!r}: move or "
                 "link it there; `make study NAME=... IMAGES=...` does"

@@ -23,11 +23,10 @@ from pipeline.attacks.shared.budgets import fooled_within
 from pipeline.attacks.shared.defended import Target, as_it_is
 from pipeline.attacks.shared.runs import Run, attacked, attacked_fixed
 from pipeline.errors import PipelineError
+from pipeline.metrics.adaptive import CONVERGED, ROUNDING
 from pipeline.models.inference import to_unit_interval
 
 STRETCHES = (1.05, 1.1, 1.2, 1.35, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0)
-CONVERGED = 0.01  # of robust accuracy: a doubling that moves it by less is the last
-ROUNDING = 1e-6  # of a norm, as a share: x + d - x is not d
 LEAST = 1e-3  # of a budget, as a share, and of [0, 1]: what leaves either by more is no rounding
 
 

@@ -26,7 +26,7 @@ def try_step_sizes(
 ) -> Iterator[StepSizeTrial]:
     """Ascent to the first success at each step size, from the largest.
 
-    images: float (n, c, h, w) in [0, 1], on the model's device; target_labels: int64 (n,).
+    images : float (n, c, h, w) in [0, 1], on the model's device. target_labels : int64 (n,).
     """
     task = partial(try_step_size, model, images, target_labels, batch_size, max_steps)
     return in_order("try step size", task, sorted(step_sizes, reverse=True))

@@ -53,7 +53,8 @@ def run_attack(
     Adversarial images float (n, c, h, w) and steps int64 (n,), in the order of `image_rows`. Where an attack makes an
     image of what is no number, the original.
 
-    Raises PipelineError if the attack cannot go this way, see `Attack.check`, or what is given does not fit together.
+    Raises PipelineError if the attack cannot go this way, see `Attack.check`, images lie outside of [0, 1], or what is
+    given does not fit together.
     """
     attack.check(goal.targeted, *images.shape[2:])
     if batch_size < 1 or len(goal.labels) != len(image_rows):
@@ -61,6 +62,10 @@ def run_attack(
             f"expected a batch size of 1 or more, and a label for each of {len(image_rows)} rows; found "
             f"{batch_size} and {len(goal.labels)} labels"
         )
+    if images.dtype != torch.uint8 and images.numel():
+        low, high = torch.stack(images.aminmax()).tolist()  # one wait for a GPU
+        if not (low >= 0 and high <= 1):
+            raise PipelineError(f"images: expected uint8, or floats in [0, 1], found {low:g} to {high:g}: scale them")
 
     def start(rows: Tensor) -> Tensor:
         return to_unit_interval(images[image_rows[rows]], model)

@@ -18,12 +18,12 @@ from pipeline.models.autoencoder import Autoencoder, RestoringClassifier
 from pipeline.models.inference import place, to_unit_interval
 from pipeline.randomness import generator, seeded_initialization
 from pipeline.ranges import Range
+from pipeline.study_blocks import PAPER_ATTACKS
 from pipeline.training.autoencoder import AutoencoderTraining, Pairs, fit_autoencoder
 
 Passes = Annotated[int, Range(1, 10000)]
 Dropout = Annotated[float, Range(0, 0.9)]
 
-ATTACKS = ("minimal", "extended")
 ALLOWANCE = 0.01  # what a dropout rate may cost of the best mean of clean and recovered shares
 DROPOUT_RULE = (
     "of the rates above 0, the largest whose mean of originals right, minimal recovered and extended recovered, at the "
@@ -65,8 +65,8 @@ class Trials:
 class AutoencoderTrial:
     """An ensemble after a short training, judged on validation originals and all of their targets.
 
-    varied: the parameter in which it differs from the base ("base": in none). training_originals and epochs: what it
-    was trained on. originals: what it was judged on. Of an attack, the means over originals of their images' shares.
+    varied : the parameter in which it differs from the base ("base": in none). training_originals, epochs : what it
+    was trained on. originals : what it was judged on. Of an attack, the means over originals of their images' shares.
     """
 
     defense: str
@@ -136,11 +136,11 @@ def try_all(
     wanted = list(variations(training, trials))
     passes = sorted(trials.passes)
     with (
-        materials.pairs(ATTACKS, ~materials.held_out, trials.originals) as pairs,
-        materials.pairs(ATTACKS, materials.held_out) as validation,
+        materials.pairs(PAPER_ATTACKS, ~materials.held_out, trials.originals) as pairs,
+        materials.pairs(PAPER_ATTACKS, materials.held_out) as validation,
         materials.progress(len(wanted) * trials.epochs * len(pairs), "trials") as progress,
     ):
-        rows = {attack: materials.rows(attack, materials.held_out) for attack in ATTACKS}
+        rows = {attack: materials.rows(attack, materials.held_out) for attack in PAPER_ATTACKS}
         draws = partial(generator, materials.device, materials.seed, materials.source, "autoencoder trial")
         new = partial(new_autoencoder, materials.seed, materials.source, materials.device)
         task = _Trial(

@@ -14,11 +14,11 @@ from pipeline.metrics.splits import training_mask
 from pipeline.models.inference import predict, unit_interval
 from pipeline.models.modes import evaluation_mode
 from pipeline.ranges import Range
+from pipeline.study_blocks import PAPER_ATTACKS
 from pipeline.training.gac import Sample
 
 Share = Annotated[float, Range(0, 0.9, low_open=True)]
 
-ATTACKS = ("minimal", "extended")
 PARTS = ("seen", "unseen", "test")
 WATCHED = 2000  # images of each kind that the learning curves are measured on
 
@@ -92,7 +92,7 @@ def judged(materials: Materials, contest: Contest) -> Iterator[tuple[str, str, S
     test = sample_of(materials, *materials.split("test"), generated=True)
     for part, sample in zip(PARTS, (contest.training, contest.unseen, test), strict=True):
         yield "clean", part, sample, np.arange(len(sample.labels))
-    for attack in ATTACKS:
+    for attack in PAPER_ATTACKS:
         for part in PARTS:
             rows = rows_of(materials, attack, contest.seen, part)
             if len(rows.labels):

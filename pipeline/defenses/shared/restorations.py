@@ -14,7 +14,6 @@ from torch import Tensor
 
 from pipeline.defenses.gaussian_blur import blur
 from pipeline.defenses.protocol import Examined, Learned, Materials
-from pipeline.defenses.shared.autoencoder_trials import ATTACKS
 from pipeline.defenses.shared.choices import ROUNDING, shares_by_original
 from pipeline.defenses.shared.pictures import Restorations
 from pipeline.errors import PipelineError
@@ -24,6 +23,7 @@ from pipeline.models.autoencoder import Autoencoder
 from pipeline.models.dropout import sampling
 from pipeline.models.inference import for_inference, to_unit_interval
 from pipeline.ranges import Range
+from pipeline.study_blocks import PAPER_ATTACKS
 
 Sigma = Annotated[float, Range(0, 20)]
 Method = Callable[[Tensor], Tensor]
@@ -90,11 +90,11 @@ def measure_errors(
         (WITHOUT, 0.0): autoencoder,
         **{(BLUR, sigma): partial(blur, sigma=sigma) for sigma in sigmas},
     }
-    rows = {attack: materials.rows(attack, materials.held_out) for attack in ATTACKS}
+    rows = {attack: materials.rows(attack, materials.held_out) for attack in PAPER_ATTACKS}
     minimal = rows["minimal"]
     errors = {}
     with torch.inference_mode():
-        for kind in ("clean", *ATTACKS):
+        for kind in ("clean", *PAPER_ATTACKS):
             found = minimal if kind == "clean" else rows[kind]
             originals = to_unit_interval(found.originals, autoencoder)
             inputs = originals if kind == "clean" else to_unit_interval(found.images, autoencoder)
@@ -128,7 +128,7 @@ def examine(materials: Materials, learned: Learned, *, sigma: Sigma | None = Non
             for method in methods.values()
         ]
     picture = Restorations(
-        kinds=("clean", *ATTACKS),
+        kinds=("clean", *PAPER_ATTACKS),
         methods=tuple(methods),
         labels=labels,
         target_labels=targets,
@@ -142,7 +142,7 @@ def _shown(materials: Materials) -> tuple[NDArray[np.uint8], NDArray[np.uint8], 
     """Labels and targets, uint8 (e,), and the originals and each attack's images, float32 (e, c, h, w) in [0, 1]."""
     classes = len(materials.class_names)
     places: list[dict[int, int]] = []  # by attack, an original's place in the test split to its row
-    found = [materials.rows(attack, split="test") for attack in ATTACKS]
+    found = [materials.rows(attack, split="test") for attack in PAPER_ATTACKS]
     for rows in found:
         chosen = (rows.target_labels == (rows.labels + 1) % classes).nonzero()[:, 0]
         originals = rows.source_index[rows.original_row[chosen]]
@@ -152,7 +152,9 @@ def _shown(materials: Materials) -> tuple[NDArray[np.uint8], NDArray[np.uint8], 
         if all(index in other for other in places):
             first.setdefault(int(found[0].labels[row]), index)
     if not first:
-        raise PipelineError(f"{materials.key}: expected test images that {' and '.join(ATTACKS)} fooled, found none")
+        raise PipelineError(
+            f"{materials.key}: expected test images that {' and '.join(PAPER_ATTACKS)} fooled, found none"
+        )
     shown = [index for _, index in sorted(first.items())]
     images = [
         rows.images[torch.tensor([row_of[index] for index in shown])]
