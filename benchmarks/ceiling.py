@@ -121,7 +121,7 @@ def engine_share(name: str, pairs: Pairs, ceiling: float) -> dict[str, Any]:
 def clocked_passes() -> Iterator[list[float]]:
     """Inside the block, a list with the seconds of every forward and every backward pass that the engine makes."""
     took: list[float] = []
-    forward = engine.forward
+    forward = engine.forward  # type: ignore[attr-defined]  # which it imports, and calls by this name
 
     def timed(call: Callable[..., Any], *arguments: Any) -> Any:
         found: list[Any] = []
@@ -132,11 +132,11 @@ def clocked_passes() -> Iterator[list[float]]:
         logits, backward = timed(forward, model, images)
         return logits, partial(timed, backward)
 
-    engine.forward = timed_forward
+    engine.forward = timed_forward  # type: ignore[attr-defined]
     try:
         yield took
     finally:
-        engine.forward = forward
+        engine.forward = forward  # type: ignore[attr-defined]
 
 
 def store(name: str, pairs: Pairs, images: np.ndarray, steps: Tensor) -> None:

@@ -18,13 +18,14 @@ from benchmarks.common import about, options, seconds, write
 from pipeline.artifacts.images import read_description, read_split
 from pipeline.defenses.protocol import load_defense
 from pipeline.devices import choose_device, keep_freed_memory
+from pipeline.metrics.gains import GAC
 from pipeline.models.inference import to_unit_interval
 from pipeline.models.modes import frozen
 from pipeline.params import AUTO
 from pipeline.randomness import generator
 from pipeline.stages.families import learning_arguments
 from pipeline.studies import Study
-from pipeline.training.gac import CONTROL, GAC, NOISE, Contestants, Widths, fit_gac, new_contestants
+from pipeline.training.gac import CONTROL, NOISE, Contestants, Widths, fit_gac, new_contestants
 from pipeline.training.gac_losses import classifier_loss, generator_loss
 
 

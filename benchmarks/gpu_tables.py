@@ -5,7 +5,8 @@ from itertools import groupby
 from typing import Any
 
 from benchmarks.generation_tables import ours_is_faster
-from benchmarks.tables import Record, markdown, measured, percent, rate
+from benchmarks.tables import Record, markdown, measured, rate
+from pipeline.reporting.formats import percent
 
 Results = Mapping[str, Record]  # by the part's name
 

@@ -173,7 +173,7 @@ def ours_on_the_rule(length: float) -> Iterator[Run]:
         yield Run(LOW, partial(run, precision="bfloat16"), at)
 
 
-def _normalized(length: float) -> tuple[Callable[[Pairs], Tensor], dict[str, Any]]:
+def _normalized(length: float) -> tuple[Callable[..., Tensor], dict[str, Any]]:
     at = {"length": length, "max_steps": 10000}
     return partial(ours, update=step_of_length, log=True, **at), at
 
