@@ -18,6 +18,7 @@ STUDIES = Path("studies")
 PIPELINE = STUDIES / "pipeline.yaml"
 # Where each artifact lies; {study} and {key} are filled in. data/README.md says what is in it.
 PATHS = {
+    "earlier": "reports/earlier.json",
     "words": "studies/{study}/.words.json",
     "code": "data/code/{study}",
     "raw_files": "data/raw_files/{study}.json",

@@ -15,7 +15,15 @@ from tests.root import ROOT
 
 EVERY_TIME = {"check_params", "fetch_images"}  # a study's own files and raw ones lie where DVC does not look
 TINY = ROOT / "tests/tiny.yaml"
-COPIED = ("pipeline", "studies/pipeline.yaml", "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore")
+COPIED = (
+    "pipeline",
+    "studies/pipeline.yaml",
+    "reports/earlier.json",
+    "dvc.yaml",
+    "params.yaml",
+    ".dvcignore",
+    ".gitignore",
+)
 CONFIG = {"core.analytics": "false", "core.check_update": "false", "cache.type": "hardlink,copy"}
 
 

@@ -58,6 +58,17 @@ def moved(earlier: Sequence[Mapping[str, Any]], metrics: Metrics) -> list[list[s
     ]
 
 
+def weaker(earlier: Sequence[Mapping[str, Any]], metrics: Metrics) -> list[str]:
+    """What lies below what it was by more than the intervals, of the classifier and of what defends it."""
+    before = {Headline(entry["kind"], entry["of"]): entry for entry in earlier}
+    return [
+        f"{label(metrics, one.of) if one.of else 'Classifier'}, {one.kind}: {_words(one, before[one])} before, "
+        f"{_words(one, figure)} now" + (f" ({REASONS[one.kind]})" if one.kind in REASONS else "")
+        for one, figure in headlines(metrics)
+        if one.of != "undefended" and _apart(before.get(one), figure) and figure["high"] < before[one]["low"]
+    ]
+
+
 def _words(one: Headline, figure: Figure | None) -> str:
     if figure is None or figure["value"] is None:
         return "—"

@@ -30,6 +30,7 @@ class Results:
 
     class_names: tuple[str, ...]
     classifier_curves: pd.DataFrame
+    earlier: Mapping[str, Any]  # the headline numbers of an earlier commit by study
     sets: Mapping[str, Statistics]  # by attack, the paper's first
     calibration: tuple[pd.DataFrame, pd.DataFrame]  # trials of step sizes, of extra steps
     detection: pd.DataFrame
@@ -47,7 +48,7 @@ def sections(metrics: Mapping[str, Any], results: Results) -> dict[str, Callable
     names = results.class_names
     paper = {name: results.sets[name] for name in PAPER_ATTACKS if name in results.sets}
     found: dict[str, Callable[[], Section]] = {
-        "classifier": lambda: classifier_section(metrics, results.classifier_curves),
+        "classifier": lambda: classifier_section(metrics, results.classifier_curves, results.earlier),
         "attacks": lambda: attacks_section(metrics, paper, results.calibration, names),
     }
     if (of_dropout := results.dropout) and dropout.ENSEMBLE in families(metrics):

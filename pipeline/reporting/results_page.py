@@ -7,7 +7,7 @@ from typing import Any
 from pipeline.reporting.adaptive import clean_of_sample, median_needed, one_table, standing
 from pipeline.reporting.adversarial_training import METHOD as ADVERSARIAL_TRAINING
 from pipeline.reporting.autoencoder import controls, knowing
-from pipeline.reporting.changes import moved
+from pipeline.reporting.changes import moved, weaker
 from pipeline.reporting.comparison import compared, with_names
 from pipeline.reporting.detection import contest
 from pipeline.reporting.dropout import ENSEMBLE, rivals
@@ -39,6 +39,12 @@ def results_page(
     """
     named = with_names(metrics_by_study)
     template = environment().get_template("results.md.j2")
+    comparable = [
+        name
+        for name, metrics in named.items()
+        if earlier and name in earlier["studies"] and not of_earlier_protocol(metrics)
+    ]
+    earlier = earlier or {"studies": {}, "commit": ""}
     text = template.render(
         comparison=compared(metrics_by_study),
         studies={name: study_results(metrics) for name, metrics in named.items()},
@@ -47,12 +53,9 @@ def results_page(
         models=list(MODELS.values()),
         paper_gain=GAC_GAIN,
         earlier=EARLIER if any(metrics["gac"] for metrics in named.values()) else None,
-        changes={
-            name: moved(earlier["studies"][name], metrics)
-            for name, metrics in named.items()
-            if earlier and name in earlier["studies"] and not of_earlier_protocol(metrics)
-        },
-        before=earlier["commit"] if earlier else "",
+        changes={name: moved(earlier["studies"][name], named[name]) for name in comparable},
+        weaker={name: weaker(earlier["studies"][name], named[name]) for name in comparable},
+        before=earlier["commit"],
         markdown=markdown,
     )
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"  # what is left out leaves lines

@@ -1,7 +1,7 @@
 """Render a study's report.
 
-Reads:  the metrics, the learning curves, what was chosen and learned, the statistics and the sets of every attack, the
-        evaluations of every defense and what was measured on them.
+Reads:  the metrics, the headline numbers of an earlier commit, the learning curves, what was chosen and learned, the
+        statistics and the sets of every attack, the evaluations of every defense and what was measured on them.
 Writes: the figures, and one HTML page that holds them.
 Params: none.
 """
@@ -51,6 +51,7 @@ def main(study: Study) -> None:
     results = Results(
         class_names=tuple(about["class_names"]),
         classifier_curves=read_curves(study.path("classifier_curves"), CURVES),
+        earlier=read_metrics(study.path("earlier")),
         sets=sets,
         calibration=(
             read_curves(study.path("step_sizes"), ("step_size", "l2_mean")),

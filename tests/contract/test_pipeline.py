@@ -109,7 +109,7 @@ def test_a_stage_that_computes_writes_down_its_device(name: str) -> None:
 
 
 def test_a_stage_reads_only_what_stages_above_it_write() -> None:
-    above: set[str] = set()
+    above = {"reports/earlier.json"}  # in git, written by none
     for name in STAGES:
         if name in FIRST:
             above |= {re.sub(r"^\.\./\.\./", "", path) for path in outs(name)}

@@ -2,7 +2,7 @@
 
 import json
 
-from pipeline.reporting.changes import Headline, headlines, moved
+from pipeline.reporting.changes import Headline, headlines, moved, weaker
 from tests.committed import committed_json
 
 
@@ -22,6 +22,12 @@ def test_a_reason_stands_where_the_intervals_lie_apart() -> None:
         ["Dropout ensemble", "minimal recovered", "90.0 % [80.0, 100.0]"],
     ]
     assert found[1][-1] == "not explained"
+    (only,) = weaker(other, metrics)  # the undefended classifier claims nothing
+    assert only.startswith("Dropout ensemble, minimal recovered: 90.0 % [80.0, 100.0] before, ")
+    assert not weaker(same, metrics)
+    for entry in other:
+        entry |= {"value": 0.01, "low": 0.0, "high": 0.02} if "L2" not in entry["kind"] else {}
+    assert not weaker(other, metrics)  # what rose is no weaker
 
 
 def test_a_defense_that_is_new_has_nothing_before() -> None:

@@ -118,7 +118,11 @@ def test_what_is_left_out_and_who_trained_is_said() -> None:
     metrics["labels"]["thrice"] = "Thrice"
     metrics["left_out"] = {"attacks": {"large": "too large"}, "defenses": {"thrice": "no dice"}, "parts": {}}
     metrics["classifier"] |= {"trained_by": "somebody else: a:b", "parameters": 1234567}
-    html = draw(classifier_section(metrics, pd.DataFrame({"epoch": [], "split": [], "loss": [], "accuracy": []}))).html
+    curves = pd.DataFrame({"epoch": [], "split": [], "loss": [], "accuracy": []})
+    high = {"kind": "accuracy", "of": "", "value": 2, "low": 1.9, "high": 2.1}
+    metrics["run"]["study"] = "made"
+    html = draw(classifier_section(metrics, curves, {"commit": "1234567", "studies": {"made": [high]}})).html
+    assert html.index("Weaker than before") < html.index("Classifier, accuracy: 200.0 %") < html.index("<table")
     for words in (
         "attack large",
         "too large",
