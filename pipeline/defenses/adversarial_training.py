@@ -77,26 +77,28 @@ class Adversary(AdversarySettings):
         # A GPU is best filled; and masks that a network draws here come from one generator.
         whole = images.device.type != "cpu" or any(isinstance(m, Switched) and m.rate != 0 for m in model.modules())
         size = len(images) if whole else PART
-        length = self.relative_step_size * radius
-        parts = zip(*(values.split(size) for values in (images, labels, starts)), strict=True)
+        split = zip(*(values.split(size) for values in (images, labels, starts)), strict=True)
         # Clones: a part that is sent would take its whole batch along.
-        blocks = ((radius, length, *map(torch.clone, part)) for part in parts)
+        parts = (tuple(map(torch.clone, part)) for part in split)
+        settings = self.norm, radius, self.relative_step_size * radius, self.steps, bool(self.trades)
         with frozen(model):
-            task = partial(_climb, model, self.norm, self.steps, bool(self.trades), precision)
-            return torch.cat(list(in_order("adversarial images", task, blocks)))
+            task = partial(_climb, model, precision, *settings)
+            return torch.cat(list(in_order("adversarial images", task, parts)))
 
 
 def _climb(
     model: nn.Module,
+    precision: Precision,
     norm: Literal["linf", "l2"],
+    radius: float,
+    length: float,
     steps: int,
     trades: bool,
-    precision: Precision,
-    block: tuple[float, float, Tensor, Tensor, Tensor],
+    part: tuple[Tensor, Tensor, Tensor],
     advance: Advance,
 ) -> Tensor:
-    """A task of the mapper: up the loss, step by step. block: radius, length of a step, images, labels, starts."""
-    radius, length, images, labels, current = block
+    """A task of the mapper: up the loss by steps of a length. part : images, their labels, and where to start."""
+    images, labels, current = part
     ball = BALLS[norm]
     with computing_in(precision, images.device):
         loss = _divergence(model, images) if trades else _cross_entropy(labels)

@@ -19,6 +19,8 @@ from pipeline.errors import PipelineError
 from pipeline.metrics.outcomes import margins
 from pipeline.models.cnn import Classifier
 
+FIXED = {"relative_step_size": 0.1, "steps": 20, "random_start": False}  # so that both walk the same way
+
 
 @pytest.fixture(scope="module")
 def digits() -> tuple[Classifier, Tensor, Tensor]:
@@ -53,16 +55,7 @@ def test_pgd_linf_succeeds_as_often_as_foolboxs(digits: tuple[Classifier, Tensor
     model, images, targets = digits
     attack = library.attacks.LinfPGD(rel_stepsize=0.1, steps=20, random_start=False)
     theirs = by_foolbox(attack, model, images, targets, epsilon)
-    ours, _ = pgd_linf(
-        model,
-        images,
-        Goal(targets),
-        torch.Generator(),
-        epsilon=epsilon,
-        relative_step_size=0.1,
-        steps=20,
-        random_start=False,
-    )
+    ours, _ = pgd_linf(model, images, Goal(targets), torch.Generator(), epsilon=epsilon, **FIXED)
     rates = [(margins(model(found), targets) > 0).double().mean().item() for found in (ours, theirs)]
     assert 0.02 < rates[1] < 0.999
     assert abs(rates[0] - rates[1]) <= 0.01
@@ -75,16 +68,7 @@ def test_pgd_l2_gives_foolboxs_images(digits: tuple[Classifier, Tensor, Tensor],
     model, images, targets = digits
     attack = library.attacks.L2PGD(rel_stepsize=0.1, steps=20, random_start=False)
     theirs = by_foolbox(attack, model, images, targets, epsilon)
-    ours, _ = pgd_l2(
-        model,
-        images,
-        Goal(targets),
-        torch.Generator(),
-        epsilon=epsilon,
-        relative_step_size=0.1,
-        steps=20,
-        random_start=False,
-    )
+    ours, _ = pgd_l2(model, images, Goal(targets), torch.Generator(), epsilon=epsilon, **FIXED)
     same = margins(model(theirs), targets) > 0
     assert 0.02 < same.double().mean() < 0.999
     torch.testing.assert_close(ours[same], theirs[same])
