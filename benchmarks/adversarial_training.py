@@ -12,7 +12,7 @@ benchmarks/results/adversarial_training.json, with the processor time of its tra
 import dataclasses
 import json
 import time
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ from pipeline.defenses.protocol import load_defense
 from pipeline.devices import keep_freed_memory
 from pipeline.models.inference import predict, to_unit_interval
 from pipeline.models.modes import frozen
+from pipeline.models.precision import Precision
 from pipeline.randomness import generator
 from pipeline.stages.families import learning_arguments, materials_of
 from pipeline.studies import Study
@@ -84,6 +85,8 @@ def main() -> None:
     arguments = options(__doc__, study="cifar10", configurations=list(CONFIGURATIONS), images=1000, precision="float32")
     if unknown := set(arguments.configurations) - set(CONFIGURATIONS):
         raise SystemExit(f"--configurations: expected {', '.join(CONFIGURATIONS)}, found {', '.join(sorted(unknown))}")
+    if arguments.precision not in get_args(Precision):
+        raise SystemExit(f"--precision: expected {' or '.join(get_args(Precision))}, found {arguments.precision!r}")
     keep_freed_memory()
     study = Study(arguments.study)
     for name in arguments.configurations:

@@ -257,12 +257,6 @@ def pairs(root: Path = ROOT) -> list[dict[str, Any]]:
     return [pair for found in _of_git("reports/transfer/*.json", root).values() for pair in found["pairs"]]
 
 
-def earlier(root: Path = ROOT) -> dict[str, Any]:
-    """The headline numbers of an earlier commit."""
-    found: dict[str, Any] = json.loads((root / "reports/earlier.json").read_text(encoding="utf-8"))
-    return found
-
-
 def _of_git(pattern: str, root: Path) -> dict[str, Any]:
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", pattern],
@@ -276,6 +270,7 @@ def _of_json(paths: list[Path]) -> dict[str, Any]:
 
 
 def main() -> None:
+    from pipeline.artifacts.metrics import read_earlier
     from pipeline.reporting.results_page import results_page
 
     found = results()
@@ -283,7 +278,9 @@ def main() -> None:
     for name, figure in FIGURES.items():
         if name in found:
             figure(found[name]).savefig(ROOT / f"benchmarks/results/{name}.png", metadata={"Software": None})
-    (ROOT / "reports/README.md").write_text(results_page(metrics(), pairs(), earlier()), encoding="utf-8")
+    (ROOT / "reports/README.md").write_text(
+        results_page(metrics(), pairs(), read_earlier(ROOT / "reports/earlier.json")), encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

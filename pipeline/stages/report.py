@@ -15,7 +15,7 @@ import pandas as pd
 from pipeline.artifacts.adversarial import TEST, open_adversarial
 from pipeline.artifacts.curves import read_curves
 from pipeline.artifacts.evaluations import read_evaluation
-from pipeline.artifacts.metrics import read_metrics
+from pipeline.artifacts.metrics import read_earlier, read_metrics
 from pipeline.artifacts.pages import write_figures, write_page
 from pipeline.artifacts.pictures import read_picture
 from pipeline.artifacts.statistics import read_frame, read_mean_images
@@ -51,7 +51,7 @@ def main(study: Study) -> None:
     results = Results(
         class_names=tuple(about["class_names"]),
         classifier_curves=read_curves(study.path("classifier_curves"), CURVES),
-        earlier=read_metrics(study.path("earlier")),
+        earlier=read_earlier(study.path("earlier")),
         sets=sets,
         calibration=(
             read_curves(study.path("step_sizes"), ("step_size", "l2_mean")),

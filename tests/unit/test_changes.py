@@ -1,7 +1,12 @@
 """What moved: explained where intervals lie apart, and only there."""
 
 import json
+from pathlib import Path
 
+import pytest
+
+from pipeline.artifacts.metrics import read_earlier
+from pipeline.errors import PipelineError
 from pipeline.reporting.changes import Headline, headlines, moved, weaker
 from tests.committed import committed_json
 
@@ -28,6 +33,19 @@ def test_a_reason_stands_where_the_intervals_lie_apart() -> None:
     for entry in other:
         entry |= {"value": 0.01, "low": 0.0, "high": 0.02} if "L2" not in entry["kind"] else {}
     assert not weaker(other, metrics)  # what rose is no weaker
+
+
+@pytest.mark.parametrize(
+    "text", [None, "", '{"commit": "12', "[]", '{"commit": "1234567"}', '{"commit": "1", "studies": []}']
+)
+def test_a_file_of_earlier_numbers_that_is_none_is_refused(text: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "earlier.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(
+        PipelineError, match=f"{path}: expected the headline numbers of an earlier commit: git checkout"
+    ):
+        read_earlier(path)
 
 
 def test_a_defense_that_is_new_has_nothing_before() -> None:
