@@ -89,7 +89,7 @@ QUESTIONS = (
     ),
     Question(
         "How near is the engine to what the device gives?",
-        "The fastest bare forward and input-gradient passes, over memory formats, batches and threads, the engine beside them, and where its time goes (`benchmarks/ceiling.py`).",
+        "The fastest bare forward and input-gradient passes, over memory formats, batches and threads, the engine beside them, and where its time goes (`benchmarks/ceiling.py`). Measured one after the other: a share above 100 % says how much the machine's own speed varies.",
         "ceiling",
         tables.ceiling_table,
     ),
