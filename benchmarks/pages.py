@@ -54,7 +54,7 @@ QUESTIONS = (
     ),
     Question(
         "What does a whole study cost, and which stages keep the cores busy?",
-        "Of each stage the last complete run; cores busy: core-seconds over seconds and workers, of stages of a minute or more; the peak is of the stage's own process (`benchmarks/stage_costs.py`).",
+        "Of each stage the last complete run; cores busy: core-seconds over seconds and workers, of stages of a minute or more; *side_by_side*: all stages of a study, several at a time, each of which has no share of its own; the peak is of the stage's own process (`benchmarks/stage_costs.py`).",
         "stage_costs",
         start_up_tables.stage_costs_table,
     ),

@@ -4,8 +4,9 @@
     python -m benchmarks.stage_costs --study mnist
 
 Reads what stages leave in .work/stage_times.csv, of each stage and key the last complete run, and those that were cut
-off before it: but for one that was killed at once, which leaves no line. Processes on other machines of a Ray cluster
-are not counted.
+off before it: but for one that was killed at once, which leaves no line. Stages that ran beside others, by
+`python -m pipeline.side_by_side mnist`, share the cores: the share is that of the whole command. Processes on other
+machines of a Ray cluster are not counted.
 Writes benchmarks/results/stage_costs.json, where other studies stay as they are.
 """
 
@@ -18,6 +19,7 @@ import torch
 
 from benchmarks.common import RESULTS, options, write
 from pipeline.artifacts.ran_on import read_devices
+from pipeline.side_by_side import BEGIN, SIDE_BY_SIDE
 from pipeline.stages.command import CUT_OFF, TIMES
 from pipeline.studies import Study
 
@@ -26,15 +28,24 @@ def costs(path: Path, study: str) -> list[dict[str, Any]]:
     """A record per stage: runs (one a key), seconds, core-seconds and highest peak memory of them.
 
     cut_off : how many runs were, before these; what they took is added.
-    available : core-seconds that its workers could have spent; None if a run had as many as there were (`auto`).
+    available : core-seconds that its workers could have spent; None if a run had as many as there were (`auto`), or
+        shared them with other stages. "side_by_side" is the command that ran those: all cores are its own.
     """
     last: dict[str, list[list[str]]] = {}
     cut_off: dict[str, list[list[str]]] = {}
+    cores = ""  # of the command that runs stages side by side, while it does
     with open(path, encoding="utf-8", newline="") as lines:
         for name, labels, *numbers in csv.reader(lines):
-            key, run = f"{name} {labels}", [name, *numbers[:4]]
             if labels.split(" ")[0] != study:
                 continue
+            if numbers[0] == BEGIN:
+                cores = numbers[1]
+                continue
+            key, run = f"{name} {labels}", [name, *numbers[:4]]
+            if cores:
+                run[4] = cores if name == SIDE_BY_SIDE else "shared"
+            if name == SIDE_BY_SIDE:
+                cores = ""
             if numbers[4:] == [CUT_OFF]:
                 cut_off.setdefault(key, []).append(run)
             elif len(numbers) == 4:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from benchmarks.tables import Record, markdown, measured
+from pipeline.side_by_side import SIDE_BY_SIDE
 
 DEAREST = 10  # stages that have a row of their own
 LONG = 60  # seconds: shorter stages are mostly imports
@@ -58,12 +59,13 @@ def stage_costs_table(results: Sequence[Record]) -> str:
     """Markdown: of each study what its stages took, and how busy they kept their workers' cores."""
     rows = [["study", "stage", "runs", "seconds", "core-seconds", "cores busy", "peak memory"]]
     for result in results:
-        stages = result["stages"]
+        stages = [stage for stage in result["stages"] if stage["stage"] != SIDE_BY_SIDE]
+        whole = [stage for stage in result["stages"] if stage["stage"] == SIDE_BY_SIDE]
         total = {key: sum(stage[key] for stage in stages) for key in ("runs", "cut_off", "seconds", "core_seconds")}
         known = all(stage["available"] is not None for stage in stages)
         total["available"] = sum(stage["available"] for stage in stages) if known else None
         total["peak_mib"] = max(stage["peak_mib"] for stage in stages)
-        for entry in [*stages, {"stage": "all", **total}]:
+        for entry in [*stages, {"stage": "all", **total}, *whole]:
             busy = ""
             if entry["seconds"] >= LONG and entry["available"]:
                 busy = f"{100 * entry['core_seconds'] / entry['available']:.0f} %"

@@ -8,7 +8,11 @@ from pipeline.reporting.formats import percent
 
 Record = Mapping[str, Any]
 KINDS = {"one": "this process", "workers": "workers", "ray": "two Ray nodes"}
-TASKS = {"minimal": "minimal set", "adaptive": "adaptive attack on the dropout ensemble"}
+TASKS = {
+    "minimal": "minimal set",
+    "adaptive": "adaptive attack on the dropout ensemble",
+    "training": "adversarial training, 20 batches",
+}
 MILLION = 9_000_000  # rows of a million originals towards nine classes each
 FASTER, BUSY, SERIAL, FLAT = 1.7, 0.85, 0.01, 1.25  # the goals
 

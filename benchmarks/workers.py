@@ -4,9 +4,9 @@
         [--originals 500] [--attacked 100] [--rows 450] [--study digits] [--stages "attack_defense dropout_ensemble"]
 
 On MNIST, with a classifier of the committed shape, trained short and kept in .work/workers:
-1. The minimal set of `originals` in blocks of `rows`, and the adaptive attack on the dropout ensemble of `attacked`
-   ones: by one process and by `workers`, in turns, once by a Ray cluster of two nodes of this machine, where Ray is
-   installed (requirements-ray.txt). The bytes are compared.
+1. The minimal set of `originals` in blocks of `rows`, the adaptive attack on the dropout ensemble of `attacked` ones,
+   and some batches of an adversarial training: by one process and by `workers`, in turns, once by a Ray cluster of two
+   nodes of this machine, where Ray is installed (requirements-ray.txt). The bytes are compared.
 2. What a block costs beside its work: in one process against a plain loop, through workers, through Ray.
 3. Bytes an image: as pickled there and back, and on the network of the two nodes.
 4. Sets of `images` images whose attack is to leave the originals as they are, by `workers`: of real bytes, through the
@@ -19,18 +19,15 @@ Writes benchmarks/results/workers.json.
 """
 
 import dataclasses
-import hashlib
 import os
 import pickle
 import resource
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from functools import partial
 from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
@@ -40,92 +37,19 @@ import numpy as np
 import torch
 
 from benchmarks.common import ROOT, about, options, peak_mib, seconds, still, untouched, write
-from benchmarks.gpu_context import SMALL, Context
-from benchmarks.gpu_inputs import WORKLOADS, fitted, images_of, read_one
+from benchmarks.worker_tasks import CLASSES, MNIST, WORK, Work, scratch
 from pipeline import devices, mapper
 from pipeline.artifacts.adversarial import Identity, Sources
-from pipeline.artifacts.generation import Start, attack_block, block_of, make_set, start_from_images
+from pipeline.artifacts.generation import Start, make_set
 from pipeline.attacks import minimal
-from pipeline.attacks.shared.adaptive import attack_defense
-from pipeline.attacks.shared.adaptive_settings import AdaptiveSettings
-from pipeline.attacks.shared.defended import Target
 from pipeline.attacks.shared.protocol import Attack
-from pipeline.attacks.shared.runs import each_block
-from pipeline.defenses.dropout_ensemble import dropout_ensemble
-from pipeline.devices import batching, prepare_device
+from pipeline.devices import prepare_device
 from pipeline.metrics.sources import every_target
 from pipeline.models.inference import for_inference
 from pipeline.models.mlp import FullyConnectedClassifier
-from pipeline.randomness import generator
 from tests.drivers import cluster, said
 
-MNIST = "mnist"
-WORK = ROOT / ".work/workers"
-CLASSES = tuple("0123456789")
 SENT = 40  # blocks, to see what one costs beside its work
-
-
-class Work:
-    """The two measured tasks."""
-
-    def __init__(self, originals: int, attacked: int, rows: int) -> None:
-        WORK.mkdir(parents=True, exist_ok=True)
-        devices.TABLE["cpu"] = dataclasses.replace(devices.TABLE["cpu"], block=rows)
-        self.device = device = prepare_device()
-        scale = dataclasses.replace(SMALL, train=20000, epochs=2)
-        context = Context(WORK, WORK, scale, device)
-        if not (WORK / f"{MNIST}_read.json").exists():
-            read_one(context, MNIST)
-        self.workload = WORKLOADS[MNIST]
-        self.model = for_inference(fitted(context, MNIST, {})[0], device)
-        half = {"train": originals // 2, "test": originals - originals // 2}
-        self.start = start_from_images(WORK / f"{MNIST}.h5", self.model, half, 0, MNIST, MNIST)
-        self.images, self.labels = (torch.from_numpy(part[:attacked]) for part in images_of(context, MNIST, "test"))
-        self.parameters = {"step_size": self.workload.step_size, "max_steps": 1000}
-
-    def minimal(self) -> str:
-        """The checksum of a minimal set."""
-        identity = Identity(MNIST, "minimal", self.parameters, CLASSES, 0)
-        with scratch() as folder:
-            make_set(
-                folder / "set.h5", "minimal", minimal.attack, self.parameters, self.start, self.model,
-                WORK / f"{MNIST}.pt", identity, MNIST,
-            )  # fmt: skip
-            return hashlib.sha256((folder / "set.h5").read_bytes()).hexdigest()
-
-    def adaptive(self) -> str:
-        """The checksum of all that an adaptive attack finds: the stage's, of fewer steps and runs, where all fall."""
-        draws = partial(generator, self.device, 0)
-        target = Target(dropout_ensemble, self.model, {"rate": 0.3}, draws, randomized=True, passes=10)
-        epsilon = self.workload.epsilon  # at which all are broken: what is left is doubled in few blocks
-        settings = AdaptiveSettings(
-            norm="linf", epsilons=(epsilon,), budget=epsilon, originals=len(self.labels), sanity_originals=1,
-            restarts=2, curve_restarts=1, draws=10, scored_draws=20, resubmissions=1, quiet=0.0,
-            ascent={"method": "pgd", "steps": 10, "relative_step_size": 0.5}, shortest={"steps": 5},
-        )  # fmt: skip
-        digest, sizes = hashlib.sha256(), batching(self.device)
-        for attempt in attack_defense(
-            target, None, self.images, self.labels.long(), sizes.attack, settings,
-            each=partial(each_block, "attack"), blocks=sizes.adaptive,
-        ):  # fmt: skip
-            digest.update(attempt.images.numpy().tobytes())
-        return digest.hexdigest()
-
-    def block(self) -> Any:
-        """The first block of the minimal set."""
-        sources, rows = self.start.sources, slice(0, devices.TABLE["cpu"].block)
-        return block_of(0, sources.originals, sources.original_row[rows], sources.target_labels[rows])
-
-    def do(self, attack: Attack, **parameters: float) -> Callable[..., Any]:
-        """A task that makes a block's images."""
-        draws = partial(generator, self.device, 0, "benchmark")
-        return partial(attack_block, attack, self.model, batching(self.device).attack, draws, parameters)
-
-
-@contextmanager
-def scratch() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(dir=WORK) as folder:
-        yield Path(folder)
 
 
 @contextmanager
@@ -151,7 +75,7 @@ def nodes() -> Iterator[str]:
 
 def in_turns(work: Work, workers: int, rounds: int, address: str) -> list[dict[str, Any]]:
     records = []
-    for name in ("minimal", "adaptive"):
+    for name in ("minimal", "adaptive", "training"):
         taken: dict[str, list[float]] = {}
         found = set()
         kinds = [("one", 1, ""), ("workers", workers, "")] * rounds + [("ray", workers, address)] * bool(address)

@@ -13,13 +13,15 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pipeline.stages.command import TIMES
+from tests.end_to_end.conftest import Finished
 from tests.end_to_end.test_readme import blocks
 from tests.root import ROOT
 from tests.tree import Tree
 
 pytestmark = pytest.mark.slow
 PAGE = (ROOT / "pipeline/WORKERS.md").read_text(encoding="utf-8")
-ALONE, CLUSTER, SLURM = (block.text for block in blocks(PAGE))
+ALONE, BESIDE, CLUSTER, SLURM = (block.text for block in blocks(PAGE))
 STUDY = re.compile(r"studies/(demo|mnist)/dvc\.yaml")
 TARGET = "--force --single-item studies/tiny/dvc.yaml:metrics"  # blocks without torch: they start at once
 MARK = "OF_TEST"  # in the environment of whatever a test starts, daemons too
@@ -94,6 +96,17 @@ def test_this_process_and_workers(tree: Tree) -> None:
     assert found.count("Running stage 'studies/tiny/dvc.yaml:metrics'") == 2
     cores = len(os.sched_getaffinity(0))
     assert f" of {cores} workers" in found or cores == 1
+
+
+def test_stages_side_by_side(finished: Finished, tmp_path: Path) -> None:
+    """From nothing, two at a time: the bytes of one after the other, and nothing is left to run."""
+    tree = Tree(tmp_path)
+    found = bash(tree, re.sub(r"\bdemo\b", "tiny", BESIDE))
+    assert tree.hashes() == finished.tree.hashes()
+    assert f"[{len(tree.lock())}/{len(tree.lock())}] " in found
+    assert not tree.repro()
+    times = (tree.folder / TIMES).read_text(encoding="utf-8").splitlines()
+    assert [line.split(",")[:2] for line in times if line.startswith("side_by_side")] == [["side_by_side", "tiny"]] * 2
 
 
 def test_ray_started_by_hand(tree: Tree, tmp_path: Path) -> None:

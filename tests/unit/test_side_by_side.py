@@ -1,0 +1,83 @@
+"""Stages side by side: in DVC's own order, on a small project of DVC's with shell commands."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import PipelineError
+from pipeline.side_by_side import LOGS, dependencies, ready, reproduce_file
+from tests.root import ROOT
+
+# Each of a and b waits for the other to begin, so that one after the other would fail; c wants both, bad fails.
+STAGES = """\
+stages:
+  a:
+    cmd: touch a.begun; for i in $(seq 300); do test -e b.begun && break; sleep 0.1; done; test -e b.begun && touch a
+    outs: [a]
+  b:
+    cmd: touch b.begun; for i in $(seq 300); do test -e a.begun && break; sleep 0.1; done; test -e a.begun && touch b
+    outs: [b]
+  c:
+    cmd: cat a b > c
+    deps: [a, b]
+    outs: [c]
+  bad:
+    cmd: echo what is wrong; exit 3
+    outs: [bad]
+  after:
+    cmd: cp bad after
+    deps: [bad]
+    outs: [after]
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    subprocess.run(["dvc", "init", "--no-scm", "--quiet"], check=True)
+    Path("dvc.yaml").write_text(STAGES)
+    return tmp_path
+
+
+def test_the_order_of_stages() -> None:
+    needs = dependencies('strict digraph {\n"x:a";\n"x:b@k";\n"x:c";\n"x:a" -> "x:c";\n"x:b@k" -> "x:c";\n}\n')
+    assert needs == {"x:a": set(), "x:b@k": set(), "x:c": {"x:a", "x:b@k"}}
+    assert ready(needs, set(), {"x:a"}) == ["x:b@k"]
+    assert ready(needs, {"x:a", "x:b@k"}, {"x:a", "x:b@k"}) == ["x:c"]
+
+
+def test_side_by_side_and_what_fails(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two run at once; what does not depend on the failed one is done, and named is what waits for it."""
+    with pytest.raises(PipelineError, match=r"dvc\.yaml: failed: bad; waiting for it: after$"):
+        reproduce_file("dvc.yaml", 3)
+    said = capsys.readouterr()
+    assert (project / "c").exists()
+    assert "[3/5] c: " in said.out
+    assert "what is wrong" in said.err
+    assert str(LOGS) in said.err
+    dry = subprocess.run(["dvc", "repro", "--dry", "c"], capture_output=True, check=True, text=True).stdout
+    assert dry.count("didn't change") == 3
+
+
+def test_no_stages_is_said(project: Path) -> None:
+    with pytest.raises(PipelineError, match=r"dvc dag gone\.yaml: expected its stages, found none"):
+        reproduce_file("gone.yaml", 2)
+
+
+def test_an_interruption_ends_what_runs(project: Path) -> None:
+    Path("dvc.yaml").write_text("stages:\n  long:\n    cmd: echo $$ > pid; exec sleep 100\n    outs: [long]\n")
+    code = "from pipeline.side_by_side import reproduce_file\nfrom pipeline.stages.command import command\n"
+    code += "command(lambda: reproduce_file('dvc.yaml', 2), False, ['mine'])"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, text=True)
+    while not (Path("pid").exists() and Path("pid").read_text()):
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.terminate()
+    assert "interrupted" in process.communicate(timeout=60)[1]
+    assert process.returncode == 130
