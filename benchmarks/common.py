@@ -6,12 +6,14 @@ They run in the project's root, for a study's paths start there.
 import argparse
 import json
 import resource
+import sys
 import time
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.devices import choose_device, describe_device, keep_freed_memory
+from pipeline.errors import PipelineError
 from pipeline.metrics.sources import every_target
 from pipeline.models.inference import for_inference, predict, unit_interval
 
@@ -133,8 +136,19 @@ def write(name: str, records: Any) -> None:
     (RESULTS / f"{name}.json").write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
 
 
+def _say(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, PipelineError):
+        print(f"error: {error}", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
 def options(doc: str | None, **defaults: Any) -> argparse.Namespace:
-    """Command-line options of a benchmark: a flag per default, lists where the default is one."""
+    """Command-line options of a benchmark: a flag per default, lists where the default is one.
+
+    From then on an error that a user can mend is one line.
+    """
+    sys.excepthook = _say
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, value in defaults.items():
         many = isinstance(value, list)

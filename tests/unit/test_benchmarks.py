@@ -1,6 +1,8 @@
 """The benchmarks, but for what they measure."""
 
 import importlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,3 +64,11 @@ def test_what_follows_from_the_record_of_workers() -> None:
     assert "700: missed" in worker_tables.sets(record)
     faults = {"two runs": {"rounds": 50, "images": 45000, "killed": 50, "spoiled": 150, "waited": 49}}
     assert "| 50 | 45,000 | 50 |  | 150 | 49 | all |" in worker_tables.faults(faults)
+
+
+def test_an_error_that_a_user_can_mend_is_one_line() -> None:
+    words = [sys.executable, "-m", "benchmarks.ceiling", "--studies", "gone"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: studies/gone: no such study")
+    assert done.stderr.count("\n") == 1
