@@ -6,6 +6,7 @@ from typing import Any
 
 from benchmarks.tables import LOW, Record
 from pipeline.reporting.formats import percent
+from pipeline.side_by_side import SIDE_BY_SIDE
 
 
 def in_short(results: Mapping[str, Any]) -> str:
@@ -37,6 +38,10 @@ def _answers(results: Mapping[str, Any]) -> Iterator[str]:
             f"attack {times['adaptive']} times as fast as one process; long stages keep "
             f"{_share(min(shares))} to {_share(max(shares))} of the cores busy."
         )
+    for costs in results.get("stage_costs", ()):
+        for whole in (stage for stage in costs["stages"] if stage["stage"] == SIDE_BY_SIDE):
+            busy = _share(whole["core_seconds"] / whole["available"])
+            yield f"The stages of {costs['study']}, side by side, keep all cores busy for {busy} of the time."
     if "gpu/peers" in results:
         good = [entry for entry in results["gpu/peers"]["records"] if "error" not in entry]
         ratios = _by_dataset("dataset", _same_rule(good), _over_the_fastest)
