@@ -39,7 +39,7 @@ def commands(folder: Path, study: str) -> Iterator[tuple[str, str]]:
 def core_seconds(folder: Path, command: str) -> float:
     """Processor time of a command, by the user and the system; exits with its words if it fails."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "WORKERS": ""}
+    environment = {**os.environ, "PATH": path, "WORKERS": "", "RAY_ADDRESS": ""}
     with tempfile.TemporaryFile("w+", encoding="utf-8") as log:
         started = subprocess.Popen(command, shell=True, cwd=folder, stdout=log, stderr=log, env=environment)
         _, status, used = os.wait4(started.pid, 0)

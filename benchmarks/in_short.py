@@ -40,8 +40,12 @@ def _answers(results: Mapping[str, Any]) -> Iterator[str]:
         )
     for costs in results.get("stage_costs", ()):
         for whole in (stage for stage in costs["stages"] if stage["stage"] == SIDE_BY_SIDE):
-            busy = _share(whole["core_seconds"] / whole["available"])
-            yield f"The stages of {costs['study']}, side by side, keep all cores busy for {busy} of the time."
+            own = sum(stage["core_seconds"] for stage in costs["stages"] if stage is not whole)
+            busy, of_stages = (_share(spent / whole["available"]) for spent in (whole["core_seconds"], own))
+            yield (
+                f"The stages of {costs['study']}, side by side, keep all cores busy for {busy} of the time, "
+                f"for {of_stages} with their own work."
+            )
     if "gpu/peers" in results:
         good = [entry for entry in results["gpu/peers"]["records"] if "error" not in entry]
         ratios = _by_dataset("dataset", _same_rule(good), _over_the_fastest)

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 HEAD = """# Speed
 
 What the engine, the attacks and the defenses take, beside what else there is; one question, one table. Written by `make results` from
-`benchmarks/results/`, which `make bench` measures once digits, mnist and cifar10 have been reproduced, and `benchmarks/on_gpu.sh` on a GPU. `python -m benchmarks.<name> --help` tells how each does it.
+`benchmarks/results/`: `make bench` once digits, mnist and cifar10 have been reproduced, some by a command of their own, and `benchmarks/on_gpu.sh` on a GPU. `python -m benchmarks.<name> --help` tells how each does it.
 """
 
 

@@ -19,7 +19,7 @@ import torch
 
 from benchmarks.common import RESULTS, options, write
 from pipeline.artifacts.ran_on import read_devices
-from pipeline.side_by_side import BEGIN, SIDE_BY_SIDE
+from pipeline.side_by_side import BEGIN, END, SIDE_BY_SIDE
 from pipeline.stages.command import CUT_OFF, TIMES
 from pipeline.studies import Study
 
@@ -29,23 +29,28 @@ def costs(path: Path, study: str) -> list[dict[str, Any]]:
 
     cut_off : how many runs were, before these; what they took is added.
     available : core-seconds that its workers could have spent; None if a run had as many as there were (`auto`), or
-        shared them with other stages. "side_by_side" is the command that ran those: all cores are its own.
+        shared them with other stages. "side_by_side" is the last command that ran those to the report: all cores are
+        its own, and what starting Python and DVC takes is counted too.
     """
     last: dict[str, list[list[str]]] = {}
     cut_off: dict[str, list[list[str]]] = {}
-    cores = ""  # of the command that runs stages side by side, while it does
+    shared, cores, among = False, "", set[str]()  # whether stages run side by side; on how many cores; which did
     with open(path, encoding="utf-8", newline="") as lines:
         for name, labels, *numbers in csv.reader(lines):
             if labels.split(" ")[0] != study:
                 continue
-            if numbers[0] == BEGIN:
-                cores = numbers[1]
+            if numbers[0] in (BEGIN, END):
+                shared, cores = numbers[0] == BEGIN, numbers[1]
+                among = set() if shared else among
                 continue
             key, run = f"{name} {labels}", [name, *numbers[:4]]
-            if cores:
-                run[4] = cores if name == SIDE_BY_SIDE else "shared"
             if name == SIDE_BY_SIDE:
-                cores = ""
+                run[4] = cores
+                if "report" not in among and numbers[4:] != [CUT_OFF]:
+                    continue  # nothing was left to do
+            elif shared:
+                run[4] = "shared"
+                among.add(name)
             if numbers[4:] == [CUT_OFF]:
                 cut_off.setdefault(key, []).append(run)
             elif len(numbers) == 4:

@@ -53,7 +53,7 @@ class Work:
         self.start = start_from_images(WORK / f"{MNIST}.h5", self.model, half, 0, MNIST, MNIST)
         self.images, self.labels = (torch.from_numpy(part[:attacked]) for part in images_of(context, MNIST, "test"))
         images, labels = (torch.from_numpy(part[: BATCHES * BATCH]) for part in images_of(context, MNIST, "train"))
-        self.train = images, labels.long()
+        self.train = images.to(device), labels.long().to(device)
         self.parameters = {"step_size": self.workload.step_size, "max_steps": 1000}
 
     def minimal(self) -> str:
@@ -85,7 +85,7 @@ class Work:
         return digest.hexdigest()
 
     def training(self) -> str:
-        """The checksum of a network after some batches of adversarial training, the study's but for their number."""
+        """The checksum of a network after some batches of adversarial training, of two parts each."""
         training = {**self.workload.training, "epochs": 1, "batch_size": BATCH}
         model = new_classifier(
             self.train[0], len(CLASSES), (0, "benchmark"), channels=self.workload.channels, dropout=0.0
@@ -97,7 +97,9 @@ class Work:
         order = generator(self.device, 0, "order")
         validation = (part[:BATCH] for part in self.train)
         list(fit_classifier(model, *self.train, *validation, order, objective=adversary, **training))
-        return hashlib.sha256(b"".join(value.numpy().tobytes() for value in model.state_dict().values())).hexdigest()
+        return hashlib.sha256(
+            b"".join(value.cpu().numpy().tobytes() for value in model.state_dict().values())
+        ).hexdigest()
 
     def block(self) -> Any:
         """The first block of the minimal set."""

@@ -11,21 +11,34 @@ what is skipped are those of `dvc repro`. If a stage fails, what does not depend
 import argparse
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
+from pipeline.artifacts.files import locked
 from pipeline.errors import PipelineError
+from pipeline.mapper import wanted
 from pipeline.stages.command import TIMES, WORK, command
 from pipeline.studies import Study
 
 SIDE_BY_SIDE = "side_by_side"
 LOGS = WORK / SIDE_BY_SIDE
-BEGIN = "begin"  # in TIMES: the stages from here on share so many cores, until the line of this command itself
+BEGIN, END = "begin", "end"  # in TIMES: the stages between them share so many cores
 LOOK_EVERY = 0.2  # seconds
+WAITS = 100  # of these, for a stage that is told to end
 LINES = 12  # of a failed stage's last words
+DVC = """
+import sys
+sys.path.insert(0, sys.argv.pop(1))
+from pipeline.processes import end_with_parent
+end_with_parent()
+from dvc.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
 
 
 def dependencies(graph: str) -> dict[str, set[str]]:
@@ -42,17 +55,30 @@ def ready(needs: Mapping[str, set[str]], done: set[str], begun: set[str]) -> lis
 
 
 def reproduce(study: str, jobs: int) -> None:
-    """Bring a study up to date, so many stages at a time. Raises PipelineError, naming what failed and what is left."""
+    """Bring a study up to date, so many stages at a time; a second process waits until the first is done.
+
+    Raises PipelineError, naming what failed and what is left.
+    """
     file = f"{Study(study).folder}/dvc.yaml"
-    WORK.mkdir(exist_ok=True)
+    asked = wanted()
+    if asked.address and asked.workers is None and jobs > 1:
+        raise PipelineError("RAY_ADDRESS: one stage would take the whole cluster, and the next wait: give WORKERS=n")
+    with locked(WORK / f"{SIDE_BY_SIDE}-{study}.lock", f"{SIDE_BY_SIDE} {study}"):
+        _mark(study, BEGIN)
+        try:
+            reproduce_file(file, jobs)
+        finally:
+            _mark(study, END)
+
+
+def _mark(study: str, what: str) -> None:
     with open(TIMES, "a", encoding="utf-8") as log:
-        log.write(f"{SIDE_BY_SIDE},{study},{BEGIN},{len(os.sched_getaffinity(0))}\n")
-    reproduce_file(file, jobs)
+        log.write(f"{SIDE_BY_SIDE},{study},{what},{len(os.sched_getaffinity(0))}\n")
 
 
 def reproduce_file(file: str, jobs: int) -> None:
     """The same of a file of stages, of DVC's."""
-    asked = subprocess.run(["dvc", "dag", "--dot", file], capture_output=True, text=True, check=False)
+    asked = subprocess.run(_dvc("dag", "--dot", file), capture_output=True, text=True, check=False)
     needs = dependencies(asked.stdout)
     if asked.returncode or not needs:
         raise PipelineError(f"dvc dag {file}: expected its stages, found none: {asked.stderr.strip()}")
@@ -79,24 +105,42 @@ def reproduce_file(file: str, jobs: int) -> None:
                     failed.append(stage)
                     words = _log(stage).read_text(encoding="utf-8", errors="replace").splitlines()[-LINES:]
                     print("\n".join([f"failed: {said}; its last words, of {_log(stage)}:", *words]), file=sys.stderr)
+    except KeyboardInterrupt:
+        print(f"interrupted: {', '.join(map(_name, running))}; finished stages are kept", file=sys.stderr)
+        raise
     finally:
         for process, _ in running.values():
-            process.terminate()  # DVC ends, and the stage with it
-        for process, _ in running.values():
-            process.wait()
+            _end(process)
     if failed:
         left = [_name(stage) for stage in needs if stage not in begun]
         names = ", ".join(_name(stage) for stage in failed)
         raise PipelineError(f"{file}: failed: {names}; waiting for it: {', '.join(left) or 'nothing'}")
 
 
+def _dvc(*words: str) -> list[str]:
+    """A command line of this interpreter's DVC, which ends with this process, however that ends."""
+    return [sys.executable, "-c", DVC, str(Path(__file__).parents[1]), *words]
+
+
 def _start(stage: str) -> "subprocess.Popen[bytes]":
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # the stages' Python
     # In a session of its own: Ctrl-C is for this process, which ends the others in order.
     with open(_log(stage), "wb") as log:
         return subprocess.Popen(
-            ["dvc", "--wait-for-lock", "repro", "--single-item", stage], stdin=subprocess.DEVNULL, stdout=log,
-            stderr=subprocess.STDOUT, start_new_session=True,
+            _dvc("--wait-for-lock", "repro", "--single-item", stage), stdin=subprocess.DEVNULL, stdout=log,
+            stderr=subprocess.STDOUT, start_new_session=True, env={**os.environ, "PATH": path},
         )  # fmt: skip
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """End a DVC, its stage and the stage's workers, and wait until none is left."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)  # once: a stage that is being told tidies up
+        for _ in range(WAITS):
+            process.poll()  # or it would stay in its group
+            os.killpg(process.pid, 0)
+            time.sleep(LOOK_EVERY)
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _name(stage: str) -> str:
@@ -115,6 +159,7 @@ def main() -> None:
     words = parser.parse_args()
     if words.jobs < 1:
         parser.error("--jobs: expected 1 or more")
+    signal.signal(signal.SIGHUP, signal.default_int_handler)  # a closed terminal, as Ctrl-C
     command(lambda: reproduce(words.study, words.jobs), words.debug, [words.study])
 
 

@@ -85,10 +85,16 @@ class Adversary(AdversarySettings):
         parts = (tuple(map(torch.clone, part)) for part in split)
         settings = self.norm, radius, self.relative_step_size * radius, self.steps, bool(self.trades)
         # A copy with its batch normalization folded gives a seventh more passes; of a foreign network none is folded.
-        attacked = model if isinstance(model, Outside) else for_inference(deepcopy(model), images.device)
+        attacked = model if isinstance(model, Outside) else for_inference(_copied(model), images.device)
         with frozen(attacked):
             task = partial(_climb, attacked, precision, *settings)
             return torch.cat(list(in_order("adversarial images", task, parts)))
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    """A copy with weights of its own, whose masks come from the same generators."""
+    generators = [module.generator for module in model.modules() if isinstance(module, Switched)]
+    return deepcopy(model, {id(one): one for one in generators})
 
 
 def _climb(

@@ -101,7 +101,7 @@ def test_this_process_and_workers(tree: Tree) -> None:
 def test_stages_side_by_side(finished: Finished, tmp_path: Path) -> None:
     """From nothing, two at a time: the bytes of one after the other, and nothing is left to run."""
     tree = Tree(tmp_path)
-    found = bash(tree, re.sub(r"\bdemo\b", "tiny", BESIDE))
+    found = bash(tree, re.sub(r"\bmnist\b", "tiny", BESIDE))
     assert tree.hashes() == finished.tree.hashes()
     assert f"[{len(tree.lock())}/{len(tree.lock())}] " in found
     assert not tree.repro()

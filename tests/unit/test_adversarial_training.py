@@ -9,10 +9,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.attacks.shared.adaptive import attack_defense
+from pipeline.attacks.shared.balls import BALLS
+from pipeline.defenses import adversarial_training
 from pipeline.defenses.adversarial_training import Adversary
 from pipeline.defenses.undefended import undefended
 from pipeline.models.cnn import Classifier
+from pipeline.models.dropout import sampling
 from pipeline.models.inference import for_inference
+from pipeline.models.outside import Outside
 from pipeline.training.classifier import divide, fit_classifier, new_classifier
 from tests.seeds import seeded
 from tests.whole_defenses import problem, settings_of, target_of
@@ -45,6 +49,47 @@ def test_the_adversary_stays_in_its_ball_and_raises_the_loss(norm: str, trades: 
         assert divergence > 1e-3
     else:
         assert functional.cross_entropy(after, labels) > functional.cross_entropy(clean, labels) + 0.05
+
+
+def test_the_adversary_climbs_the_network_as_it_is_used() -> None:
+    """A plain loop against it in evaluation mode, whose statistics are not those of the batch."""
+    model = Classifier((1, 8, 8), 3, channels=(6,), dropout=0.0).double().train()
+    norm = next(module for module in model.modules() if isinstance(module, nn.BatchNorm2d))
+    norm.running_mean.uniform_(-1, 1, generator=seeded(3))  # type: ignore[union-attr]
+    norm.running_var.uniform_(0.5, 2, generator=seeded(4))  # type: ignore[union-attr]
+    images = torch.rand(70, 1, 8, 8, generator=seeded(), dtype=torch.float64)  # more than a part
+    labels = torch.randint(3, (70,), generator=seeded(1))
+    found = Adversary(seeded(2), **ADVERSARY).attack(model, images, labels, 0.1)
+    wanted = (images + BALLS["linf"].random(images, 0.1, seeded(2))).clamp(0, 1)
+    model.eval()
+    for _ in range(ADVERSARY["steps"]):
+        wanted.requires_grad_()
+        (gradients,) = torch.autograd.grad(functional.cross_entropy(model(wanted), labels, reduction="sum"), wanted)
+        stepped = wanted.detach() + 0.3 * 0.1 * gradients.sign()
+        wanted = stepped.clamp(images - 0.1, images + 0.1).clamp(0, 1)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
+
+
+def test_masks_in_the_attack_come_from_the_trainings_generator() -> None:
+    model = Classifier((1, 8, 8), 3, channels=(6,), dropout=0.5).train()
+    images, labels, masks = torch.rand(4, 1, 8, 8), torch.zeros(4, dtype=torch.int64), seeded(7)
+    with sampling(model, masks):
+        Adversary(seeded(2), **ADVERSARY).attack(model, images, labels, 0.1)
+    assert not torch.equal(masks.get_state(), seeded(7).get_state())
+
+
+def test_a_foreign_network_is_attacked_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No copy: it may be one that cannot be copied."""
+    model = Outside(nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), {"input_shape": [1, 8, 8]})
+    seen = []
+
+    def climb(attacked: nn.Module, *settings: Any) -> Tensor:
+        seen.append(attacked)
+        return settings[-2][2]  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(adversarial_training, "_climb", climb)
+    Adversary(seeded(), **ADVERSARY).attack(model, torch.rand(4, 1, 8, 8), torch.zeros(4, dtype=torch.int64), 0.1)
+    assert seen == [model]
 
 
 def test_trades_loss_by_hand_and_the_radius_warms_up() -> None:

@@ -1,11 +1,14 @@
 """Stages side by side: in DVC's own order, on a small project of DVC's with shell commands."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from pipeline.errors import PipelineError
@@ -32,6 +35,28 @@ stages:
     cmd: cp bad after
     deps: [bad]
     outs: [after]
+"""
+
+
+STAGE = """
+import sys, time
+from pathlib import Path
+import pipeline.stages  # it ends with DVC
+from pipeline.stages.command import command
+
+def main():
+    Path("begun").touch()
+    time.sleep(100 if len(sys.argv) > 1 else 0)
+    Path("out").touch()
+
+command(main, False, ["mine"])
+"""
+RUN = """
+import signal
+from pipeline.side_by_side import reproduce_file
+from pipeline.stages.command import command
+signal.signal(signal.SIGHUP, signal.default_int_handler)
+command(lambda: reproduce_file("dvc.yaml", 2), False, ["mine"])
 """
 
 
@@ -69,15 +94,32 @@ def test_no_stages_is_said(project: Path) -> None:
         reproduce_file("gone.yaml", 2)
 
 
-def test_an_interruption_ends_what_runs(project: Path) -> None:
-    Path("dvc.yaml").write_text("stages:\n  long:\n    cmd: echo $$ > pid; exec sleep 100\n    outs: [long]\n")
-    code = "from pipeline.side_by_side import reproduce_file\nfrom pipeline.stages.command import command\n"
-    code += "command(lambda: reproduce_file('dvc.yaml', 2), False, ['mine'])"
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
+def test_whatever_ends_it_ends_what_runs(project: Path, how: signal.Signals) -> None:
+    """DVC and its stage too; a second run is not told that a stage is busy."""
+    Path("stage.py").write_text(STAGE)
+    wait = f"DVC_STAGE=long PYTHONPATH={ROOT} {sys.executable} stage.py"
+    Path("dvc.yaml").write_text(f"stages:\n  long:\n    cmd: {wait} $SLOW\n    outs: [out]\n")
+    run = [sys.executable, "-c", RUN]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, text=True)
-    while not (Path("pid").exists() and Path("pid").read_text()):
+    process = subprocess.Popen(run, env={**environment, "SLOW": "slow"}, stderr=subprocess.PIPE, text=True)
+    while not Path("begun").exists():
         assert process.poll() is None
         time.sleep(0.1)
-    process.terminate()
-    assert "interrupted" in process.communicate(timeout=60)[1]
-    assert process.returncode == 130
+    process.send_signal(how)
+    said = process.communicate(timeout=60)[1]
+    if how != signal.SIGKILL:
+        assert process.returncode == 130
+        assert "interrupted: long; finished stages are kept" in said
+    until = time.monotonic() + 10
+    while alive := [one.cmdline() for one in psutil.process_iter() if _works_in(one, project)]:
+        assert time.monotonic() < until, alive
+        time.sleep(0.1)
+    subprocess.run(run, env=environment, check=True)
+    assert Path("out").exists()
+
+
+def _works_in(process: psutil.Process, folder: Path) -> bool:
+    with suppress(psutil.Error):
+        return process.pid != os.getpid() and process.cwd() == str(folder)
+    return False

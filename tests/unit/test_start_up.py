@@ -154,15 +154,18 @@ def test_stages_that_ran_side_by_side_share_the_cores(tmp_path: Path) -> None:
     """The share of the cores is that of the command which ran them; a stage before or after has its own."""
     (tmp_path / "times.csv").write_text(
         "train,mine,100.0,400,90.0,1\nside_by_side,mine,begin,2\nlearn,mine a,100.0,400,60.0,1\n"
-        "learn,other,100.0,400,60.0,1\nside_by_side,mine,110.0,20,198.0,1\nmetrics,mine,100.0,400,80.0,2\n"
+        "report,mine,1.0,40,1.0,1\nlearn,other,100.0,400,60.0,1\nside_by_side,mine,end,2\n"
+        "side_by_side,mine,110.0,20,198.0,1\nmetrics,mine,100.0,400,80.0,2\n"
+        "side_by_side,mine,begin,2\nside_by_side,mine,end,2\nside_by_side,mine,9.0,20,9.0,1\n"
     )
     stages = costs(tmp_path / "times.csv", "mine")
     table = stage_costs_table([{"device": "CPU", "torch": "2", "study": "mine", "stages": stages}])
     assert [row.split(" | ") for row in table.splitlines()[4:]] == [
         ["| mine", "train", "1", "100", "90", "90 %", "400 MiB |"],
         ["| mine", "learn", "1", "100", "60", "", "400 MiB |"],
+        ["| mine", "report", "1", "1", "1", "", "40 MiB |"],
         ["| mine", "metrics", "1", "100", "80", "40 %", "400 MiB |"],
-        ["| mine", "all", "3", "300", "230", "", "400 MiB |"],
+        ["| mine", "all", "4", "301", "231", "", "400 MiB |"],
         ["| mine", "side_by_side", "1", "110", "198", "90 %", "20 MiB |"],
     ]
 
