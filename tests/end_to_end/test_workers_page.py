@@ -106,7 +106,7 @@ def test_stages_side_by_side(finished: Finished, tmp_path: Path) -> None:
     assert f"[{len(tree.lock())}/{len(tree.lock())}] " in found
     assert not tree.repro()
     times = (tree.folder / TIMES).read_text(encoding="utf-8").splitlines()
-    assert [line.split(",")[:2] for line in times if line.startswith("side_by_side")] == [["side_by_side", "tiny"]] * 2
+    assert [line.split(",")[:2] for line in times if line.startswith("side_by_side")] == [["side_by_side", "tiny"]] * 3
 
 
 def test_ray_started_by_hand(tree: Tree, tmp_path: Path) -> None:
