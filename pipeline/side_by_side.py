@@ -106,8 +106,9 @@ def reproduce_file(file: str, jobs: int) -> None:
                     words = _log(stage).read_text(encoding="utf-8", errors="replace").splitlines()[-LINES:]
                     print("\n".join([f"failed: {said}; its last words, of {_log(stage)}:", *words]), file=sys.stderr)
     except KeyboardInterrupt:
-        print(f"interrupted: {', '.join(map(_name, running))}; finished stages are kept", file=sys.stderr)
-        raise
+        names = ", ".join(map(_name, running))
+        print(f"interrupted: {names}; finished stages are kept, run the same command to go on", file=sys.stderr)
+        sys.exit(130)
     finally:
         for process, _ in running.values():
             _end(process)
