@@ -19,6 +19,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
+
 from pipeline.artifacts.files import locked
 from pipeline.errors import PipelineError
 from pipeline.mapper import wanted
@@ -28,6 +30,7 @@ from pipeline.studies import Study
 SIDE_BY_SIDE = "side_by_side"
 LOGS = WORK / SIDE_BY_SIDE
 BEGIN, END = "begin", "end"  # in TIMES: the stages between them share so many cores
+BUSY = Path(".dvc/tmp/rwlock")  # DVC's: which process reads or writes which paths
 LOOK_EVERY = 0.2  # seconds
 WAITS = 100  # of these, for a stage that is told to end
 LINES = 12  # of a failed stage's last words
@@ -82,6 +85,7 @@ def reproduce_file(file: str, jobs: int) -> None:
     needs = dependencies(asked.stdout)
     if asked.returncode or not needs:
         raise PipelineError(f"dvc dag {file}: expected its stages, found none: {asked.stderr.strip()}")
+    _forget_the_dead()
     LOGS.mkdir(parents=True, exist_ok=True)
     done: set[str] = set()
     failed: list[str] = []
@@ -118,6 +122,25 @@ def reproduce_file(file: str, jobs: int) -> None:
         raise PipelineError(f"{file}: failed: {names}; waiting for it: {', '.join(left) or 'nothing'}")
 
 
+def _forget_the_dead() -> None:
+    """Remove DVC's list of who works on what if none of them lives any more.
+
+    DVC does so itself, but takes a zombie for a process at work; where nobody reaps them (a container without an init)
+    what was killed is one for ever.
+    """
+    with suppress(FileNotFoundError):
+        listed = set(map(int, re.findall(r'"pid": (\d+)', BUSY.read_text(encoding="utf-8"))))
+        if not any(map(_lives, listed)):
+            BUSY.unlink()
+
+
+def _lives(process: int) -> bool:
+    try:
+        return bool(psutil.Process(process).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
 def _dvc(*words: str) -> list[str]:
     """A command line of this interpreter's DVC, which ends with this process, however that ends."""
     return [sys.executable, "-c", DVC, str(Path(__file__).parents[1]), *words]
@@ -139,9 +162,16 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
         os.killpg(process.pid, signal.SIGTERM)  # once: a stage that is being told tidies up
         for _ in range(WAITS):
             process.poll()  # or it would stay in its group
-            os.killpg(process.pid, 0)
+            if not any(_group(one) == process.pid and _lives(one) for one in psutil.pids()):
+                return
             time.sleep(LOOK_EVERY)
         os.killpg(process.pid, signal.SIGKILL)
+
+
+def _group(process: int) -> int | None:
+    with suppress(ProcessLookupError):
+        return os.getpgid(process)
+    return None
 
 
 def _name(stage: str) -> str:

@@ -1,5 +1,6 @@
 """Stages side by side: in DVC's own order, on a small project of DVC's with shell commands."""
 
+import json
 import os
 import signal
 import subprocess
@@ -118,6 +119,24 @@ def test_whatever_ends_it_ends_what_runs(project: Path, how: signal.Signals) -> 
         time.sleep(0.1)
     subprocess.run(run, env=environment, check=True)
     assert Path("out").exists()
+
+
+@pytest.mark.parametrize("lives", [False, True])
+def test_a_zombie_is_not_at_work(project: Path, lives: bool) -> None:
+    """In a container without an init, a killed DVC stays a zombie, which DVC takes for a process at work."""
+    with subprocess.Popen(["sleep", "100"]) as process:
+        if not lives:
+            process.kill()
+            while psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE:
+                time.sleep(0.01)
+        busy = {"write": {str(project / "bad"): {"pid": process.pid, "cmd": "dvc repro"}}, "read": {}}
+        Path(".dvc/tmp/rwlock").write_text(json.dumps(busy))
+        with pytest.raises(PipelineError, match=r"failed: bad; "):
+            reproduce_file("dvc.yaml", 2)
+        process.kill()
+    said = (LOGS / "bad.log").read_text()
+    assert ("is busy" in said) == lives
+    assert ("what is wrong" in said) == (not lives)
 
 
 def _works_in(process: psutil.Process, folder: Path) -> bool:
