@@ -40,13 +40,11 @@ def _answers(results: Mapping[str, Any]) -> Iterator[str]:
         )
     for costs in results.get("stage_costs", ()):
         for whole in (stage for stage in costs["stages"] if stage["stage"] == SIDE_BY_SIDE):
-            own = sum(stage["core_seconds"] for stage in costs["stages"] if stage is not whole)
-            busy, of_stages = (_share(spent / whole["available"]) for spent in (whole["core_seconds"], own))
-            # Where a run was cut off, stages have run beside it, whose work was not done in its time.
-            with_own = "" if whole["cut_off"] else f", for {of_stages} with their own work"
-            yield (
-                f"The stages of {costs['study']}, side by side, keep all cores busy for {busy} of the time{with_own}."
-            )
+            said = f"all cores busy for {_share(whole['core_seconds'] / whole['available'])} of the time"
+            if not whole["cut_off"]:  # else some stages have run apart from it, whose work was not done in its time
+                own = sum(stage["core_seconds"] for stage in costs["stages"] if stage is not whole)
+                said += f", for {_share(own / whole['available'])} with their own work"
+            yield f"The stages of {costs['study']}, side by side, keep {said}."
     if "gpu/peers" in results:
         good = [entry for entry in results["gpu/peers"]["records"] if "error" not in entry]
         ratios = _by_dataset("dataset", _same_rule(good), _over_the_fastest)

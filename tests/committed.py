@@ -9,10 +9,10 @@ import pytest
 from tests.root import ROOT
 
 
-def committed(path: str) -> str:
+def committed(path: str, commit: str = "HEAD") -> str:
     """The text of a file; skips the test where git has none."""
     done = subprocess.run(
-        ["git", "show", f"HEAD:{path}"], cwd=ROOT, capture_output=True, text=True, encoding="utf-8", check=False
+        ["git", "show", f"{commit}:{path}"], cwd=ROOT, capture_output=True, text=True, encoding="utf-8", check=False
     )
     if done.returncode:
         pytest.skip(f"git has no {path}: {done.stderr.strip()}")

@@ -274,3 +274,9 @@ def test_the_readme_says_what_the_metrics_say(metrics: dict[str, Any]) -> None:
         for study in (mnist, cifar10)
     ]
     assert "on MNIST, {} against {}, and fewer on CIFAR-10, {} against {}.".format(*noise[0], *noise[1]) in readme
+    other = mnist["replicates"]
+    again = [
+        whole(other["defenses"][name]["minimal"]["thwarted"])
+        for name in ("gaussian_noise_ensemble", "dropout_ensemble")
+    ]
+    assert "Over {} other trainings of MNIST's classifier it is {} against {}.".format(other["count"], *again) in readme
