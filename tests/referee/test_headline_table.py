@@ -1,7 +1,8 @@
 """A referee's recomputation: the headline table of a study from its stored artifacts, by NumPy, SciPy and scikit-learn.
 
 Nothing here is imported from the pipeline; what is computed is what data/README.md says. Of the studies digits,
-mnist and demo, each where its `dvc repro` has finished in this tree, or in that of the environment variable REFEREE_TREE.
+mnist and demo, each where its `dvc repro` has finished in this tree, or in that of the environment variable
+REFEREE_TREE.
 """
 
 from itertools import combinations
