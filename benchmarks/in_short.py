@@ -41,8 +41,10 @@ def _answers(results: Mapping[str, Any]) -> Iterator[str]:
     for costs in results.get("stage_costs", ()):
         for whole in (stage for stage in costs["stages"] if stage["stage"] == SIDE_BY_SIDE):
             said = f"all cores busy for {_share(whole['core_seconds'] / whole['available'])} of the time"
-            if not whole["cut_off"]:  # else some stages have run apart from it, whose work was not done in its time
-                own = sum(stage["core_seconds"] for stage in costs["stages"] if stage is not whole)
+            own = sum(stage["core_seconds"] for stage in costs["stages"] if stage is not whole)
+            if whole["cut_off"]:  # the rest was done in runs that nobody has measured whole
+                said += f", in a run that did at most {_share(whole['core_seconds'] / own)} of the work"
+            else:
                 said += f", for {_share(own / whole['available'])} with their own work"
             yield f"The stages of {costs['study']}, side by side, keep {said}."
     if "gpu/peers" in results:

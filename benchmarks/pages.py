@@ -158,7 +158,7 @@ QUESTIONS = (
     ),
     Question(
         "What do faults change?",
-        "The minimal set of a small study of digits in blocks of 90 rows; no more blocks are begun again than workers or nodes were killed; *waited*: one of two runs said that it waits for the other (`tests/end_to_end/test_faults.py`).",
+        "The minimal set of a small study of digits in blocks of 90 rows; no more blocks are begun again than workers or nodes were killed, and a round with other bytes would have ended it; *waited*: one of two runs said that it waits for the other (`tests/end_to_end/test_faults.py`).",
         "faults",
         worker_tables.faults,
     ),

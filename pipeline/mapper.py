@@ -55,13 +55,18 @@ def wanted() -> Wanted:
     """
     text, address = os.environ.get("WORKERS", "").strip(), os.environ.get("RAY_ADDRESS", "").strip()
     host, _, port = address.rpartition(":")
-    if address not in ("", "auto") and not (host and port.isascii() and port.isdigit() and 0 < int(port) < 2**16):
+    if address not in ("", "auto") and not (host and "/" not in host and _is_number(port, 2**16 - 1)):
         raise PipelineError(f"RAY_ADDRESS: expected auto or host:port, found {address!r}")
     if text == "auto" or (address and not text):
         return Wanted(None, address)
-    if text and not (text.isascii() and text.isdigit() and 0 < int(text) <= MOST):
+    if text and not _is_number(text, MOST):
         raise PipelineError(f"WORKERS: expected auto, or a number from 1 to {MOST}, found {text!r}")
     return Wanted(int(text or 1), address)
+
+
+def _is_number(text: str, most: int) -> bool:
+    """Whether it is one from 1 to `most`; of thousands of digits `int` would not look at it."""
+    return text.isascii() and text.isdigit() and len(text) <= len(str(most)) and 0 < int(text) <= most
 
 
 def completed(

@@ -6,7 +6,9 @@ needs the driver's disk.
 
 import importlib.metadata
 import logging
+import math
 import os
+import pickle
 import platform
 import shutil
 import socket
@@ -46,6 +48,14 @@ def check_versions(node: str, found: dict[str, str], expected: dict[str, str]) -
             raise PipelineError(
                 f"node {node}: expected {name} {version}, as here, found {found.get(name)}: install the same there"
             )
+
+
+def check_installed(node: str, error: Exception) -> None:
+    """Raise PipelineError if what a node's worker has raised is that a package is missing there."""
+    if isinstance(error, ModuleNotFoundError):
+        raise PipelineError(
+            f"node {node}: expected the package {error.name}, as here, found none: install what requirements.txt lists"
+        )
 
 
 class Actor:
@@ -95,6 +105,7 @@ class Remote:
 
     actor: Any
     asked: Any
+    node: str = ""
     ready: bool = False
     key: int = -1
 
@@ -116,7 +127,8 @@ class RayCrew:
             ray.shutdown()
             raise PipelineError(f"RAY_ADDRESS {address}: expected {what}, found a cluster without{close}")
         self.size = size or there
-        self._share = {"num_gpus": min(1.0, there / self.size), "num_cpus": 0} if gpu else {"num_cpus": 1}
+        # A worker's share is of one GPU: with three on two, half of one each.
+        self._share = {"num_gpus": 1 / math.ceil(self.size / there), "num_cpus": 0} if gpu else {"num_cpus": 1}
         here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
             ray.get_runtime_context().get_node_id(), soft=True
         )
@@ -167,12 +179,15 @@ class RayCrew:
             worker.key = -1
             self._seen = time.monotonic()
             if born:
+                worker.node = found[0]
                 check_versions(found[0], found[1], versions())
                 yield worker, "ready", None
             else:
                 kind, (value, numbers) = found
                 for each in numbers:
                     yield worker, "advance", each
+                if kind == "failed":
+                    check_installed(worker.node, pickle.loads(value[0]))
                 yield worker, kind, value
         if self.alive:
             self._seen = time.monotonic()
@@ -208,8 +223,9 @@ def _connect(address: str, gpu: bool) -> Any:
         try:
             host, _, port = address.rpartition(":")
             socket.create_connection((host, int(port)), PATIENCE).close()
-        except OSError as error:
-            raise PipelineError(f"RAY_ADDRESS {address}: no answer: {error.strerror or error}") from None
+        except (OSError, UnicodeError) as error:  # no name of a host is an error of its encoding
+            reason = getattr(error, "strerror", None) or error
+            raise PipelineError(f"RAY_ADDRESS {address}: no answer: {reason}") from None
     environment = {**ENVIRONMENT, **({} if gpu else {VISIBLE: ""})}
     # The package, and of the study's own folder each file and package.
     modules = [str(Path(__file__).parent), *sorted({str(Path(*path.parts[:3])) for path in own_sources()})]

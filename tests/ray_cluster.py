@@ -1,6 +1,7 @@
-"""A Ray cluster of two nodes on this machine, a core each: says its address, ends with its standard input.
+"""A Ray cluster of two nodes on this machine, a core each and a GPU that is not there.
 
-Each line read takes the second node away, and sets another in its place.
+It says its address, and ends with its standard input. Each line read takes the second node away, and sets another in
+its place.
 """
 
 import sys
@@ -8,7 +9,7 @@ import sys
 from ray.cluster_utils import Cluster
 
 if __name__ == "__main__":
-    node = {"num_cpus": 1, "object_store_memory": 200 * 2**20}
+    node = {"num_cpus": 1, "num_gpus": 1, "object_store_memory": 200 * 2**20}
     cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
     second = cluster.add_node(**node)
     print(cluster.address, flush=True)

@@ -39,17 +39,30 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(folder: Path) -> Iterator[Path]:
-    """Likewise for a folder: the yielded one is there and empty; on success it takes the place of `folder`."""
+    """Likewise for a folder: the yielded one is there and empty; on success it takes the place of `folder`.
+
+    Where `folder` holds the same, it stays: it may be read, by DVC after another run of the stage.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = _part(folder)
     part.mkdir()
     try:
         yield part
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(part, folder)
-    except BaseException:
+        if folder.is_dir() and _checksums(part) == _checksums(folder):
+            shutil.rmtree(part)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.replace(part, folder)
+    except BaseException as error:
         shutil.rmtree(part, ignore_errors=True)
+        if isinstance(error, OSError) and error.filename:
+            error.filename = str(error.filename).replace(str(part), str(folder))
         raise
+
+
+def _checksums(folder: Path) -> dict[Path, str]:
+    """Of the files in a folder, at any depth, by their path in it."""
+    return {path.relative_to(folder): checksum_of(path) for path in folder.rglob("*") if path.is_file()}
 
 
 def _part(path: Path) -> Path:

@@ -4,7 +4,6 @@ A folder then holds `left_out.json` and nothing else of its own; a table has no 
 """
 
 import json
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import h5py
 import pandas as pd
 
-from pipeline.artifacts.files import canonical_json, replacing
+from pipeline.artifacts.files import canonical_json, replacing, replacing_folder
 from pipeline.artifacts.statistics import write_frame
 from pipeline.artifacts.storage import write_attributes, writing
 from pipeline.errors import LeftOut
@@ -32,8 +31,8 @@ def leave_out(reason: str, *paths: Path) -> None:
         elif path.suffix == ".parquet":
             write_frame(path, pd.DataFrame(), SCHEMA, {"reason": reason})
         else:
-            shutil.rmtree(path, ignore_errors=True)
-            note_left_out(path, reason)
+            with replacing_folder(path) as part:
+                note_left_out(part, reason)
 
 
 @contextmanager

@@ -8,7 +8,6 @@ Cost:   about originals x epsilons x restarts x steps x draws forward and backwa
         broke; then up to 8 and 64 times as many an original that is left at the budget.
 """
 
-import shutil
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 
 from pipeline.artifacts.checkpoint import load_classifier
 from pipeline.artifacts.curves import write_curves
+from pipeline.artifacts.files import replacing_folder
 from pipeline.artifacts.found import Found, write_found
 from pipeline.artifacts.images import read_split
 from pipeline.artifacts.left_out import leave_out, reason_left_out
@@ -50,9 +50,9 @@ def main(study: Study, key: str) -> None:
         leave_out(reason, folder)
         return
     classifier = for_inference(load_classifier(study.path("classifier")), study.device)
-    shutil.rmtree(folder, ignore_errors=True)  # of variants that are none any more
-    for loaded in load_family(study, key):
-        attack_one(study, loaded, classifier, folder if loaded.name == key else folder / loaded.name)
+    with replacing_folder(folder) as part:
+        for loaded in load_family(study, key):
+            attack_one(study, loaded, classifier, part if loaded.name == key else part / loaded.name)
 
 
 def settings_of(study: Study, name: str, randomized: bool) -> AdaptiveSettings:

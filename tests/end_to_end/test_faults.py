@@ -165,6 +165,31 @@ def test_two_runs_at_once_after_dvc_was_killed_and_shards_spoiled(tree: Tree, ex
         tree.edit(path, slow, plain)
 
 
+@pytest.mark.parametrize("stage", ["learn", "evaluate", "attack_defense"])
+def test_a_second_run_takes_no_folder_away_that_dvc_reads(finished: Finished, tmp_path: Path, stage: str) -> None:
+    """It waits for the first one, and ends while DVC keeps what that has made."""
+    tree, key = finished.tree.copied(tmp_path / "tree"), "dropout_ensemble"
+    before = tree.hashes()
+    repro = [sys.executable, "-m", "dvc", "repro", "--force", "--single-item", tree.target(f"{stage}@{key}")]
+    alone = [sys.executable, "-m", f"pipeline.stages.{stage}", "tiny", key]
+    first = start(tree, repro)
+    while not (tree.folder / f".work/{stage}-tiny-{key}.lock").exists():
+        assert first.poll() is None, "it finished before the other could begin"
+        time.sleep(0.01)
+    held = psutil.Process(first.pid).children(recursive=True)
+    for process in held:
+        process.suspend()
+    second = start(tree, alone)
+    assert second.stderr is not None
+    assert second.stderr.readline().startswith("waiting for process")
+    for process in held:
+        process.resume()
+    texts = [process.communicate(timeout=300)[1] for process in (first, second)]
+    assert [first.returncode, second.returncode] == [0, 0], texts
+    assert tree.hashes() == before
+    assert tree.repro() == set()
+
+
 def test_a_stage_ends_with_dvc(finished: Finished, tmp_path: Path) -> None:
     """One that keeps no shards as it goes: it begins anew."""
     tree = finished.tree.copied(tmp_path / "tree")

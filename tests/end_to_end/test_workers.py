@@ -7,6 +7,7 @@ What is killed on the way: test_faults.py. What needs a cluster is left out wher
 import hashlib
 import json
 import os
+import platform
 import socket
 import subprocess
 import sys
@@ -122,13 +123,17 @@ except PipelineError as error:
 """
 
 
-def refused(address: str, gpus: int = 0, *impatient: str) -> str:
+def told(script: str, address: str, *words: str, **environment: str) -> str:
     """What a driver says of a cluster, in one line."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_ADDRESS": address}
-    command = [sys.executable, "-c", DRIVER, str(gpus), *impatient]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_ADDRESS": address, **environment}
+    command = [sys.executable, "-c", script, *words]
     lines = subprocess.run(command, env=environment, text=True, capture_output=True, check=True).stdout.splitlines()
     assert len(lines) == 1
     return lines[0]
+
+
+def refused(address: str, gpus: int = 0, *impatient: str) -> str:
+    return told(DRIVER, address, str(gpus), *impatient)
 
 
 class Node(NamedTuple):
@@ -202,6 +207,41 @@ def test_a_cluster_of_another_python_is_refused_and_both_are_named(node: Node) -
     assert text.startswith(f"RAY_ADDRESS {node.address}: Version mismatch")
     assert "Python: 3.8.1" in text
     assert f"Python: {here}" in text
+
+
+LACKING = """
+from pipeline import mapper
+from pipeline.errors import PipelineError
+import only_here
+
+try:
+    print(list(mapper.in_order("it", only_here.task, range(4), tensors=False)))
+except PipelineError as error:
+    print(error)
+"""
+SHARING = """
+from pipeline import mapper
+from tests import tasks
+
+mapper._gpus = lambda: 2  # as on a machine with so many
+most = ""
+for _ in mapper.in_order("it", tasks.slower_first, [0.1] * 600):
+    most = max(most, mapper.workers_alive())
+    if most == "3 of 3 workers":
+        break
+print(most)
+"""
+
+
+def test_a_node_without_a_package_is_named_and_three_workers_share_two_gpus(tmp_path: Path) -> None:
+    (tmp_path / "only_here.py").write_text("def task(block, advance):\n    return block\n")
+    with cluster() as nodes:
+        address = said(nodes)
+        assert told(LACKING, address, PYTHONPATH=f"{ROOT}:{tmp_path}") == (
+            f"node {platform.node()}: expected the package only_here, as here, found none: install what "
+            "requirements.txt lists"
+        )
+        assert told(SHARING, address, WORKERS="3") == "3 of 3 workers"
 
 
 def test_who_listens_and_is_no_cluster_is_waited_for_for_a_time() -> None:

@@ -36,6 +36,37 @@ def test_what_a_killed_writer_left_is_deleted_and_a_live_ones_is_not(tmp_path: P
         assert {found.name for found in path.parent.iterdir()} == {"x", alive.name}
 
 
+def test_a_folder_of_the_same_files_stays_another_is_replaced(tmp_path: Path) -> None:
+    """DVC may be reading it, after another run of the same stage."""
+    folder = tmp_path / "x"
+
+    def write(**texts: str) -> None:
+        with replacing_folder(folder) as part:
+            for name, text in texts.items():
+                (part / name).mkdir()
+                (part / name / "deep").write_text(text)
+
+    write()
+    assert folder.is_dir()
+    write(a="1", b="2")
+    with open(folder / "a/deep") as held:
+        before = folder.stat().st_ino
+        write(a="1", b="2")
+        assert folder.stat().st_ino == before
+        assert os.fstat(held.fileno()).st_nlink == 1
+        for other in ({"a": "1", "b": "3"}, {"a": "1"}, {"a": "1", "c": "2"}):
+            write(**other)
+            assert {path.parent.name: path.read_text() for path in folder.glob("*/deep")} == other
+        assert os.fstat(held.fileno()).st_nlink == 0
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_an_error_names_the_folder_and_not_its_part(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as found, replacing_folder(tmp_path / "x") as part:
+        (part / "none/file").write_text("")
+    assert found.value.filename == str(tmp_path / "x/none/file")
+
+
 LOCKING = """
 import sys, time
 from pathlib import Path

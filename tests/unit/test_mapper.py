@@ -42,7 +42,7 @@ def workers() -> list[psutil.Process]:
     return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "two", "1.5", "²", "4097", " "])
+@pytest.mark.parametrize("text", ["0", "-1", "two", "1.5", "²", "4097", "9" * 5000, " "])
 def test_a_number_of_workers_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("WORKERS", text)
     if not text.strip():
@@ -246,6 +246,8 @@ def test_other_versions_are_named() -> None:
         ("head", "RAY_ADDRESS: expected auto or host:port, found 'head'"),
         ("ray://head:port", "RAY_ADDRESS: expected auto or host:port, found 'ray://head:port'"),
         ("127.0.0.1:65536", "RAY_ADDRESS: expected auto or host:port, found '127.0.0.1:65536'"),
+        ("ray://head:10001", "RAY_ADDRESS: expected auto or host:port, found 'ray://head:10001'"),
+        (f"head:{'9' * 5000}", "RAY_ADDRESS: expected auto or host:port, found 'head:999"),
         ("head:²", "RAY_ADDRESS: expected auto or host:port, found 'head:²'"),
         ("127.0.0.1:6379", "RAY_ADDRESS is set, and the package ray is not installed: pip install -r requirements-ray"),
     ],
@@ -257,11 +259,19 @@ def test_a_cluster_that_cannot_be_asked_is_one_line(monkeypatch: pytest.MonkeyPa
         list(in_order("it", tasks.square, range(2)))
 
 
-def test_a_cluster_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("127.0.0.1:1", "Connection refused$"),
+        (".head:6379", ""),  # no name of a host: each Python says it otherwise
+        (f"{'h' * 64}:6379", ""),
+    ],
+)
+def test_a_cluster_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch, address: str, words: str) -> None:
     """Where nobody listens, at once. Who listens, and does not fit: tests/end_to_end/test_workers.py."""
     pytest.importorskip("ray")
-    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
-    with pytest.raises(PipelineError, match=r"^RAY_ADDRESS 127\.0\.0\.1:1: no answer: Connection refused$"):
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(PipelineError, match=f"^RAY_ADDRESS {re.escape(address)}: no answer: {words}"):
         list(in_order("it", tasks.square, range(2)))
 
 
