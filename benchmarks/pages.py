@@ -114,6 +114,12 @@ QUESTIONS = (
         tables.convergence_table,
     ),
     Question(
+        "What does longer adversarial training buy?",
+        "The block `adversarial_training` of the study with other numbers, judged on held-out training images alone: without an attack, and under PGD at the budget of 20 steps, twice (`benchmarks/adversarial_training.py`).",
+        "adversarial_training",
+        tables.adversarial_training_table,
+    ),
+    Question(
         "What does an epoch of the GAC cost beside its forward and backward passes?",
         "Generator, classifier and both controls; the goal is a ratio of at most 1.25 (`benchmarks/gac.py`).",
         "gac",

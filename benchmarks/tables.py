@@ -97,6 +97,25 @@ def convergence_table(result: Record) -> str:
     return measured(result, where, f"clean accuracy {100 * result['clean']:.1f} %", "one core") + markdown(rows)
 
 
+def adversarial_training_table(result: Record) -> str:
+    """Markdown: a row per study and configuration of benchmarks/adversarial_training.py, the cheapest first."""
+    rows = [[
+        "study", "epochs", "steps of the adversary", "TRADES, weight", "averaged weights", "precision", "core-hours",
+        "images", "accuracy", "robust accuracy",
+    ]]  # fmt: skip
+    for study, configurations in result.items():
+        for record in sorted(configurations.values(), key=lambda record: record["core_seconds"]):
+            adversary, training = record["adversary"], record["training"]
+            shares = [f"{100 * record[name]:.1f} %" for name in ("accuracy", "robust_accuracy")]
+            rows.append([
+                study, f"{training['epochs']}", f"{adversary['steps']}", f"{adversary['trades'] or ''}",
+                f"{training['averaging'] or ''}", training["precision"], f"{record['core_seconds'] / 3600:.2f}",
+                f"{record['images']:,}", *shares,
+            ])  # fmt: skip
+    some = next(iter(next(iter(result.values())).values()))
+    return measured(some) + markdown(rows)
+
+
 def gac_epochs_table(records: Sequence[Record]) -> str:
     """Markdown: a row per family of the GAC, what an epoch takes beside its passes alone."""
     header = ["study", "family", "images", "epoch, s", "its passes alone, s", "ratio"]
