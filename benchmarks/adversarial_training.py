@@ -1,6 +1,6 @@
 """What longer adversarial training buys, and what TRADES or averaged weights do: on validation images, nothing else.
 
-    python -m benchmarks.adversarial_training [--study cifar10] [--configurations few_steps trades_20] [--images 1000]
+    python -m benchmarks.adversarial_training [--study cifar10] [--configurations few_steps_8 trades_20] [--images 1000]
         [--precision bfloat16]
 
 Lets the study's block `adversarial_training` learn, once a configuration of `CONFIGURATIONS` (what it changes in the
@@ -31,16 +31,24 @@ from pipeline.stages.families import learning_arguments, materials_of
 from pipeline.studies import Study
 
 FAMILY, BATCH = "adversarial_training", 250
-FEW = {"steps": 3, "relative_step_size": 0.5}
+FEW, MANY = {"steps": 3, "relative_step_size": 0.5}, {"steps": 7, "relative_step_size": 0.25}
+
+
+def _changes(steps: dict[str, Any], epochs: int, trades: float, averaging: float) -> dict[str, dict[str, Any]]:
+    return {"adversary": {**steps, "trades": trades}, "training": {"epochs": epochs, "averaging": averaging}}
+
+
+# Whole, so that a name means the same whatever the study's block says.
 CONFIGURATIONS: dict[str, dict[str, dict[str, Any]]] = {
     "as_it_is": {},
-    "few_steps": {"adversary": FEW},
-    "few_steps_averaged": {"adversary": FEW, "training": {"averaging": 0.999}},
-    "few_steps_20": {"adversary": FEW, "training": {"epochs": 20, "averaging": 0.999}},
-    "few_steps_60": {"adversary": FEW, "training": {"epochs": 60, "averaging": 0.999}},
-    "trades_8": {"adversary": {**FEW, "trades": 6}, "training": {"averaging": 0.999}},
-    "trades_20": {"adversary": {**FEW, "trades": 6}, "training": {"epochs": 20, "averaging": 0.999}},
-    "trades_60": {"adversary": {**FEW, "trades": 6}, "training": {"epochs": 60, "averaging": 0.999}},
+    "many_steps_8": _changes(MANY, 8, 0, 0),
+    "few_steps_8": _changes(FEW, 8, 0, 0),
+    "few_steps_averaged_8": _changes(FEW, 8, 0, 0.999),
+    "few_steps_20": _changes(FEW, 20, 0, 0.999),
+    "few_steps_60": _changes(FEW, 60, 0, 0.999),
+    "trades_8": _changes(FEW, 8, 6, 0.999),
+    "trades_20": _changes(FEW, 20, 6, 0.999),
+    "trades_60": _changes(FEW, 60, 6, 0.999),
 }
 
 

@@ -72,7 +72,7 @@ def test_nothing_is_seeded_but_in_randomness() -> None:
 
 
 def test_no_pickle_is_loaded() -> None:
-    between_processes = {"mapper.py", "workers.py", "ray_workers.py"}  # of one run; read no file
+    between_processes = {"mapper.py", "workers.py", "ray_workers.py"}  # of one run: none comes from a file
     for path in sources():
         assert path.name in between_processes or not {"pickle", "joblib"} & tops(path), path
         assert not re.search(r"torch\.load\((?!.*weights_only=True)", path.read_text(encoding="utf-8")), path

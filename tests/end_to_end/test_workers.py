@@ -133,6 +133,7 @@ def told(script: str, address: str, *words: str, **environment: str) -> str:
 
 
 def refused(address: str, gpus: int = 0, *impatient: str) -> str:
+    """What a driver of a machine with so many GPUs says of a cluster that does not fit."""
     return told(DRIVER, address, str(gpus), *impatient)
 
 
