@@ -1,4 +1,4 @@
-"""JSON Schema of a study's params file, for editors: made of the signatures that check it."""
+"""JSON Schema of a study's params file, for editors and `validation`: made of the signatures that check it."""
 
 import json
 from collections.abc import Callable
@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.artifacts.outside import Given
 from pipeline.artifacts.raw.wanted import Images
+from pipeline.attacks.shared.adaptive_settings import AdaptiveSettings
 from pipeline.attacks.shared.protocol import load_attack
 from pipeline.defenses.protocol import load_defense
 from pipeline.own_files import Elsewhere
@@ -39,7 +40,7 @@ def schema_text() -> str:
         "other_sources": _object({"train": NUMBER, "test": NUMBER, "curve": NUMBER, "targets": TARGETS}),
         "other_attacks": {"type": "object", "properties": attacks, "additionalProperties": {"type": "object"}},
         "defenses": {"type": "object", "properties": _defenses(), "additionalProperties": {"type": "object"}},
-        "adaptive": {"type": "object", "additionalProperties": {"type": "object"}},
+        "adaptive": {"type": "object", "additionalProperties": _block(AdaptiveSettings, optional=True)},
         "replicates": _object(
             {
                 "count": {"type": "integer", "minimum": 0},

@@ -1,8 +1,9 @@
-"""Check the names in a study's params file, before any of them reaches a shell or a path; look at its own files.
+"""Check a study's params file: names, before any reaches a shell or a path, and numbers; look at its own files.
 
 Run in the study's folder, without a word: its name is the folder's. Runs each time, for DVC does not know those files.
 
-Reads:  params.yaml of the study; its own Python files, the weights that it brings, images made elsewhere.
+Reads:  params.yaml of the study; the schema of params files; its own Python files, the weights that it brings, images
+        made elsewhere.
 Writes: the words among its params: keys of attacks and defenses, `method`, `learned`, `replicates.defenses`, what
         builds the classifier; the checksums of those files. It changes when one of them does.
 Params: the keys of all blocks, `method`, `learned`, classifier.
@@ -21,8 +22,8 @@ from pipeline.registry import IMPORTED, has_file
 from pipeline.stages.command import command
 from pipeline.studies import Study
 from pipeline.study_blocks import checked_name
+from pipeline.validation import WORDS, read_schema, validate
 
-WORDS = ("method", "learned")
 TAKEN = ("kind", "build", "retrain")  # of classifier: what code is run
 
 
@@ -30,7 +31,9 @@ def main() -> None:
     name = Path.cwd().name
     os.chdir("../..")
     study = Study(name)
-    write_fingerprint(study.path("words"), words(study))
+    found = words(study)
+    validate(study, read_schema())
+    write_fingerprint(study.path("words"), found)
 
 
 def words(study: Study) -> dict[str, Any]:
