@@ -35,7 +35,8 @@ def _answers(results: Mapping[str, Any]) -> Iterator[str]:
         shares = [stage["share"] for stage in results["workers"]["busy"]]
         yield (
             f"{results['workers']['workers']} workers make MNIST's minimal set {times['minimal']} and a short adaptive "
-            f"attack {times['adaptive']} times as fast as one process; long stages keep "
+            f"attack {times['adaptive']} times as fast as one process; stages of "
+            f"{', '.join(sorted({stage['study'] for stage in results['workers']['busy']}))} of a minute or so keep "
             f"{_share(min(shares))} to {_share(max(shares))} of the cores busy."
         )
     for costs in results.get("stage_costs", ()):

@@ -48,7 +48,7 @@ def contest(metrics: Mapping[str, Any], attack: str) -> dict[str, Any]:
 
     `one` and each of `many`: label, passes, score, area {value, low, high}, originals that it is measured on, and how it
     stands against `one`: "above", "below" (the interval of the paired difference leaves out zero) or "not shown".
-    `held_out`: whether scores were chosen on other originals. Metrics of the earlier protocol have no chosen score: there
+    `held_out`: whether scores were chosen on other originals, `choosing`: on how many. Metrics of the earlier protocol have no chosen score: there
     it is the best on all originals, and intervals that lie apart.
     """
     chosen = metrics.get("chosen_detection")
@@ -63,6 +63,7 @@ def contest(metrics: Mapping[str, Any], attack: str) -> dict[str, Any]:
                 "area": {"value": entry["auc"], "low": entry["auc_low"], "high": entry["auc_high"]},
                 "originals": entry.get("originals", metrics["defenses"][name]["originals"]),
                 "held_out": entry.get("held_out", False),
+                "choosing": entry.get("chosen_originals", 0),
                 "gain": {end: entry[key] for end, key in GAIN.items()} if "gain" in entry else None,
             }
     one = found.get("undefended")
@@ -70,7 +71,8 @@ def contest(metrics: Mapping[str, Any], attack: str) -> dict[str, Any]:
     if one:
         for entry in many:
             entry["stands"] = _stands(entry, one)
-    return {"one": one, "many": many, "held_out": all(entry["held_out"] for entry in found.values())}
+    held_out, choosing = ([entry[name] for entry in found.values()] for name in ("held_out", "choosing"))
+    return {"one": one, "many": many, "held_out": all(held_out), "choosing": min(choosing, default=0)}
 
 
 def _best(metrics: Mapping[str, Any], name: str, attack: str) -> dict[str, Any] | None:

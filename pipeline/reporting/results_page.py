@@ -12,7 +12,7 @@ from pipeline.reporting.comparison import compared, with_names
 from pipeline.reporting.detection import contest
 from pipeline.reporting.dropout import ENSEMBLE, rivals
 from pipeline.reporting.earlier_analysis import EARLIER
-from pipeline.reporting.formats import budget, number, percent, points
+from pipeline.reporting.formats import budget, number, percent, points, times
 from pipeline.reporting.gac import gains_everywhere
 from pipeline.reporting.gac_figures import MODELS
 from pipeline.reporting.names import by_device, families, families_of, label, label_of, of_earlier_protocol
@@ -20,6 +20,7 @@ from pipeline.reporting.other_attacks import distances, yardsticks
 from pipeline.reporting.outcomes import attacks_on
 from pipeline.reporting.pairs import pair_tables
 from pipeline.reporting.paper_numbers import GAC_GAIN
+from pipeline.reporting.perturbations import choices
 from pipeline.reporting.section import environment
 from pipeline.reporting.sizes import averages
 from pipeline.study_blocks import PAPER_ATTACKS
@@ -69,6 +70,7 @@ def study_results(metrics: Metrics) -> dict[str, Any]:
         "device": " and ".join(by_device(metrics)) or metrics["run"]["device"],
         "lossy": "lossy" in metrics["run"]["source"],
         "structure": metrics["attacks"]["minimal"]["class_correlation_mean"],
+        "unsure": [f"{row[0]} {row[1]}" for row in choices(metrics) if row[3] == "yes" or "tried" in row[1]],
         "one_table": one_table(metrics) if adaptive else [],
         "needed_right": any("l2_median_right" in entry for entry in adaptive.values()),
         "budget": next((budget(entry["settings"]) for entry in adaptive.values()), None),
@@ -102,6 +104,7 @@ def study_results(metrics: Metrics) -> dict[str, Any]:
         "attacks": _attack_table(metrics),
         "distances": distances(metrics),
         "transfer": averages(metrics["sizes"]["transfer"]) if metrics.get("sizes") else {},
+        "networks": list(metrics["sizes"]["models"].values()) if metrics.get("sizes") else [],
     }
 
 
@@ -164,7 +167,9 @@ def _gac_rows(metrics: Metrics) -> list[list[str]]:
                     for over in ("over_control", "over_noise_control")
                     for attack in PAPER_ATTACKS
                 ),
-                f"{ratio['value']:.2f}" if ratio else "not found",
+                f"{times({'low': None, **ratio})}, n = {entry['minimal_against_it']['originals']}"
+                if ratio
+                else "not found",
             ]
         )
     return rows
