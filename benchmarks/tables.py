@@ -101,12 +101,12 @@ def adversarial_training_table(result: Record) -> str:
     """Markdown: a row per study and configuration of benchmarks/adversarial_training.py, the cheapest first."""
     rows = [[
         "study", "epochs", "steps of the adversary", "TRADES, weight", "averaged weights", "precision", "core-hours",
-        "images", "accuracy", "robust accuracy",
+        "images", "accuracy", "under PGD", "under margins too",
     ]]  # fmt: skip
     for study, configurations in result.items():
         for record in sorted(configurations.values(), key=lambda record: record["core_seconds"]):
             adversary, training = record["adversary"], record["training"]
-            shares = [f"{100 * record[name]:.1f} %" for name in ("accuracy", "robust_accuracy")]
+            shares = [f"{100 * record[name]:.1f} %" for name in ("accuracy", "robust_accuracy", "worst_accuracy")]
             rows.append([
                 study, f"{training['epochs']}", f"{adversary['steps']}", f"{adversary['trades'] or ''}",
                 f"{training['averaging'] or ''}", training["precision"], f"{record['core_seconds'] / 3600:.2f}",
