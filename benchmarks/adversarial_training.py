@@ -21,9 +21,11 @@ from torch import Tensor, nn
 
 from benchmarks.common import RESULTS, about, options, write
 from pipeline.attacks.pgd import pgd
+from pipeline.attacks.shared.defended import Target
 from pipeline.attacks.shared.goals import Evasion, Goal
 from pipeline.defenses.adversarial_training import AdversarySettings
 from pipeline.defenses.protocol import load_defense
+from pipeline.defenses.undefended import undefended
 from pipeline.devices import keep_freed_memory
 from pipeline.models.inference import predict, to_unit_interval
 from pipeline.models.modes import frozen
@@ -55,18 +57,6 @@ CONFIGURATIONS: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 
-class OnePass(nn.Module):
-    """Logits (n, 1, k), as `Evasion` takes them."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor) -> Tensor:
-        scores: Tensor = self.model(images)
-        return scores[:, None]
-
-
 def robust_accuracies(
     model: nn.Module, images: Tensor, labels: Tensor, adversary: AdversarySettings
 ) -> tuple[float, float]:
@@ -74,6 +64,7 @@ def robust_accuracies(
     under_pgd, under_both = 0, 0
     draws, margins = (generator(images.device, 0, "benchmark", name) for name in ("validation", "margins"))
     attack = partial(pgd, norm=adversary.norm, epsilon=adversary.epsilon, steps=20)
+    whole = Target(undefended, model, {}, partial(generator, images.device, 0, "benchmark")).model(1, "passes")
     with frozen(model):
         for some, truth in zip(images.split(BATCH), labels.split(BATCH), strict=True):
             plain = to_unit_interval(some, model)
@@ -83,7 +74,7 @@ def robust_accuracies(
             right = model(attacked).argmax(1) == truth
             under_pgd += int(right.sum())
             attacked, _ = attack(
-                OnePass(model), plain[right], Evasion(truth[right]), margins, relative_step_size=0.5, restarts=9
+                whole, plain[right], Evasion(truth[right]), margins, relative_step_size=0.5, restarts=9
             )  # fmt: skip
             under_both += int((model(attacked).argmax(1) == truth[right]).sum())
     return under_pgd / len(images), under_both / len(images)

@@ -54,7 +54,7 @@ QUESTIONS = (
     ),
     Question(
         "What does a whole study cost, and which stages keep the cores busy?",
-        "Of each stage the last complete run, and what was cut off before it (two cores); cores busy: core-seconds over seconds and workers, of stages of a minute or more; *side_by_side*: all stages of a study, several at a time, each of which has no share of its own; the peak is of the stage's own process (`benchmarks/stage_costs.py`).",
+        "Of each stage the last complete run, and what was cut off before it; cores busy: core-seconds over seconds and workers, of stages of a minute or more; *side_by_side*: all stages of a study, several at a time, each of which has no share of its own; the peak is of the stage's own process (`benchmarks/stage_costs.py`).",
         "stage_costs",
         start_up_tables.stage_costs_table,
     ),
@@ -177,19 +177,19 @@ QUESTIONS = (
     ),
     Question(
         "And bfloat16 in trainings, and in attacks on whole defenses?",
-        "Trainings, and the ascent on a whole defense, whose images are judged in float32: short ones, in turns, on one core, by the process' own time; accuracies of 2,000 test images, robust accuracy of 50. They are too short for CIFAR-10's adversarial training to leave chance (`benchmarks/precision.py`).",
+        "Trainings, and the ascent on a whole defense, whose images are judged in float32: short ones, in turns, on one core, by the process' own time; accuracies of 2,000 test images, robust accuracy of 50. The outcomes say whether precision changes them, not how good such short trainings are (`benchmarks/precision.py`).",
         "precision_uses",
         gpu_tables.precision_uses,
     ),
     Question(
         "And gradients in bfloat16 on a GPU?",
-        "The same, on the card, by the code of commit f340197 (`benchmarks/on_gpu.sh`, part `precision`).",
+        "The same, on the card, in a run of 2026-11-26 (`benchmarks/on_gpu.sh`, part `precision`).",
         "gpu/precision_mnist",
         gpu_tables.precision_on_gpu,
     ),
     Question(
         "GPU: does it compute the same there?",
-        "Of this and all that follows: one run of `benchmarks/on_gpu.sh` of 2026-11-26, by the code of commit f340197; no card was at hand since. Tests on the card: float64 gives the CPU's images, float32 its flags and norms, a repeat the same bytes; the host waits for the device once a step at most, and up to three times more a call (`tests/gpu`).",
+        "Of this and all that follows: two runs of `benchmarks/on_gpu.sh` on 2026-11-26, whose results came with commits 4e50371 (sets made, ensembles) and f340197 (all else); no card was at hand since. Tests on the card: float64 gives the CPU's images, float32 its flags and norms, a repeat the same bytes; the host waits for the device once a step at most, and up to three times more a call (`tests/gpu`).",
         "gpu/tests",
         gpu_tables.tests,
     ),

@@ -66,9 +66,9 @@ def _attacks(study: Study) -> Iterator[tuple[str, str]]:
     for slot in ("ascent", "shortest"):
         blocks = {f"{part}.{slot}": study.block(f"{part}.{slot}") for part in parts if study.has(f"{part}.{slot}")}
         named = {block["method"] for block in blocks.values() if "method" in block}
+        elsewhere = min(named) if len(named) == 1 else ""
         for key, block in blocks.items():
-            if "method" in block or len(named) == 1:
-                yield key, block["method"] if "method" in block else min(named)
+            yield key, block.get("method", elsewhere)
     for part in parts:
         for name, block in study.block(f"{part}.others").items() if study.has(f"{part}.others") else ():
             yield f"{part}.others.{name}", block.get("method", name)
@@ -85,11 +85,15 @@ def _check(study: Study, key: str, value: Any, schema: Mapping[str, Any]) -> Non
     known = error.schema.get("properties", {})
     if error.validator == "additionalProperties":
         name = next(name for name in error.instance if name not in known)
-        names = ", ".join(known) or "none"
-        raise PipelineError(
-            f"{at}.{name}: unknown parameter; expected one of: {names} (by {SCHEMA}, which `make studies` writes anew)"
+        words = (
+            f"unknown parameter; expected one of: {', '.join(known) or 'none'} (by {SCHEMA}: `make studies` writes it)"
         )
-    raise PipelineError(f"{at}: expected {described(error.schema)}, found {error.instance!r}")
+    elif error.validator == "required":
+        name = next(name for name in error.validator_value if name not in error.instance)
+        words = f"missing; expected {described(known[name])}"
+    else:
+        raise PipelineError(f"{at}: expected {described(error.schema)}, found {error.instance!r}")
+    raise PipelineError(f"{at}.{name}: {words}")
 
 
 def _innermost(error: ValidationError) -> ValidationError:

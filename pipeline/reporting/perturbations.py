@@ -1,6 +1,6 @@
 """The report's sections on the classifier and the adversarial sets (paper, Sections 2.1 to 2.3)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -86,24 +86,30 @@ def primary(metrics: Mapping[str, Any]) -> list[str]:
 
 def choices(metrics: Mapping[str, Any]) -> list[list[str]]:
     """A row per number that a rule chooses: whose it is, what the rule says, what was used, whether it is narrow, why the rule."""
-    rows = []
+    return [
+        [
+            whose, by_rule, f"{choice['used']:g}", "yes" if choice["narrow"] else "no", choice["rule"],
+            choice.get("reason", ""),
+        ]
+        for whose, by_rule, choice in _chosen(metrics)
+    ]  # fmt: skip
+
+
+def unsure_choices(metrics: Mapping[str, Any]) -> list[str]:
+    """Those that hang on an image or two, or lie at an end of what was tried: whose, and what the rule says."""
+    found = _chosen(metrics)
+    return [f"{whose} {by_rule}" for whose, by_rule, choice in found if choice["narrow"] or choice.get("end")]
+
+
+def _chosen(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Of each number that a rule chooses: whose it is, what the rule says, and all else."""
     for family, found in metrics.get("choices", {}).items():
         for name, choice in found.items():
             variant, _, parameter = name.rpartition(".")
             by_rule = "none meets it" if choice["by_rule"] is None else f"{choice['by_rule']:g}"
             if choice.get("end"):
                 by_rule += f", the {choice['end']} tried"
-            rows.append(
-                [
-                    f"{label(metrics, variant or family)}: {parameter.strip('_').replace('_', ' ')}",
-                    by_rule,
-                    f"{choice['used']:g}",
-                    "yes" if choice["narrow"] else "no",
-                    choice["rule"],
-                    choice.get("reason", ""),
-                ]
-            )
-    return rows
+            yield f"{label(metrics, variant or family)}: {parameter.strip('_').replace('_', ' ')}", by_rule, choice
 
 
 def attacks_section(

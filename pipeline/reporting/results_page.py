@@ -20,7 +20,7 @@ from pipeline.reporting.other_attacks import distances, yardsticks
 from pipeline.reporting.outcomes import attacks_on
 from pipeline.reporting.pairs import pair_tables
 from pipeline.reporting.paper_numbers import GAC_GAIN
-from pipeline.reporting.perturbations import choices
+from pipeline.reporting.perturbations import unsure_choices
 from pipeline.reporting.section import environment
 from pipeline.reporting.sizes import averages
 from pipeline.study_blocks import PAPER_ATTACKS
@@ -70,7 +70,8 @@ def study_results(metrics: Metrics) -> dict[str, Any]:
         "device": " and ".join(by_device(metrics)) or metrics["run"]["device"],
         "lossy": "lossy" in metrics["run"]["source"],
         "structure": metrics["attacks"]["minimal"]["class_correlation_mean"],
-        "unsure": [f"{row[0]} {row[1]}" for row in choices(metrics) if row[3] == "yes" or "tried" in row[1]],
+        "unsure": unsure_choices(metrics),
+        "again": (metrics.get("replicates") or {}).get("originals"),
         "one_table": one_table(metrics) if adaptive else [],
         "needed_right": any("l2_median_right" in entry for entry in adaptive.values()),
         "budget": next((budget(entry["settings"]) for entry in adaptive.values()), None),
