@@ -36,7 +36,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
         tree = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise PipelineError(f"{path}: no such file") from None
-    except (YAMLError, UnicodeDecodeError) as error:
+    except (
+        YAMLError,
+        ValueError,
+        KeyError,
+        RecursionError,
+    ) as error:  # the last three: a value that is none of its tag
         raise PipelineError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, Mapping):
         raise PipelineError(f"{path}: expected a mapping of blocks, found {tree!r}")
@@ -177,7 +182,7 @@ def model_of(function: Callable[..., Any], *, auto: bool = False, optional: bool
     for name, (annotation, default) in parameters_of(function).items():
         checked = _checked(annotation, auto=auto, optional=optional)
         required = default is inspect.Parameter.empty and not optional
-        fields[name] = (checked, ...) if required else (checked | None, None)
+        fields[name] = (checked, ... if required else None)
     config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
     return create_model(getattr(function, "__name__", "block"), __config__=config, **fields)
 

@@ -1,4 +1,4 @@
-"""JSON Schema of a study's params file, for editors and `validation`: made of the signatures that check it."""
+"""JSON Schema of a study's params file, for editors: made of the signatures that the stages check it by."""
 
 import json
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from pipeline.own_files import Elsewhere
 from pipeline.params import model_of
 from pipeline.registry import IMPORTED, classifier_kinds
 from pipeline.stages.choose_steps import AttackTrials
-from pipeline.study_blocks import BLOCKS, PAPER_ATTACKS, Budgets
+from pipeline.study_blocks import BLOCKS, INNER, PAPER_ATTACKS, Budgets
 from pipeline.training.classifier import fit_classifier
 
 HERE = Path(__file__).parent
@@ -25,8 +25,10 @@ TARGETS = {"anyOf": [{"type": "string", "const": "all"}, {"type": "integer", "mi
 def schema_text() -> str:
     """The schema, indented, keys in the params file's order."""
     training = _block(fit_classifier, optional=True)
-    attacks = {name: _block(load_attack(name).run, optional=True) for name in _files("attacks")}
-    attacks[IMPORTED] = _block(Elsewhere)
+    attacks = {name: load_attack(name) for name in _files("attacks")}
+    targeted = {name: _block(attack.run, optional=True) for name, attack in attacks.items() if attack.targeted}
+    others = {name: block for name, block in targeted.items() if name not in PAPER_ATTACKS}
+    others[IMPORTED] = _block(Elsewhere)
     blocks: dict[str, Any] = {
         "study": {"type": "string", "pattern": "^[a-z0-9_-]+$", "description": "the folder's name"},
         "seed": {"type": "integer"},
@@ -34,12 +36,12 @@ def schema_text() -> str:
         "classifier": _classifier(training),
         "training": training,
         "sources": _object({"train": NUMBER, "test": NUMBER, "targets": TARGETS}),
-        "threat": {"type": "object", "additionalProperties": _block(Budgets)},
+        "threat": _object({norm: _block(Budgets) for norm in INNER["threat"]}),
         "attack_trials": _block(AttackTrials),
-        "attacks": _object({name: attacks[name] for name in PAPER_ATTACKS}),
+        "attacks": _object({name: targeted[name] for name in PAPER_ATTACKS}),
         "other_sources": _object({"train": NUMBER, "test": NUMBER, "curve": NUMBER, "targets": TARGETS}),
-        "other_attacks": {"type": "object", "properties": attacks, "additionalProperties": {"type": "object"}},
-        "defenses": {"type": "object", "properties": _defenses(), "additionalProperties": {"type": "object"}},
+        "other_attacks": _files_of(others),
+        "defenses": _files_of(_defenses()),
         "adaptive": {"type": "object", "additionalProperties": _block(AdaptiveSettings, optional=True)},
         "replicates": _object(
             {
@@ -88,9 +90,15 @@ def _defenses() -> dict[str, Any]:
         blocks = {part: _block(function, optional=True) for part, function in parts.items() if function is not None}
         found[name] = {
             "type": "object",
-            "properties": {"method": {"type": "string"}, "variants": {"type": "object"}, **blocks},
+            "properties": {"variants": {"type": "object"}, **blocks},
         }
     return found
+
+
+def _files_of(blocks: dict[str, Any]) -> dict[str, Any]:
+    """Blocks each of which is for the file that its key names, unless a `method` in it names another."""
+    inner = {name: {"type": "object", "if": {"required": ["method"]}, "else": block} for name, block in blocks.items()}
+    return {"type": "object", "properties": inner, "additionalProperties": {"type": "object"}}
 
 
 def _files(room: str) -> list[str]:
@@ -113,7 +121,9 @@ def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
             if "$ref" in value:
                 return resolve(dict(definitions[value["$ref"].rpartition("/")[2]]))
             return {
-                key: resolve(entry) for key, entry in value.items() if not (key == "title" and isinstance(entry, str))
+                key: resolve(entry)
+                for key, entry in value.items()
+                if not (key == "title" and isinstance(entry, str)) and not (key == "default" and entry is None)
             }
         return [resolve(entry) for entry in value] if isinstance(value, list) else value
 

@@ -86,7 +86,7 @@ class Study:
                 checked_name(key, f"{self.file}: {block}")
                 if key in RESERVED:
                     raise PipelineError(
-                        f"{self.file}: {block}.{key}: expected another name: {key} has files of its own"
+                        f"{self.file}: {block}.{key}: expected another name: {key} is something else already"
                     )
         if "undefended" not in self.block("defenses"):
             raise PipelineError(

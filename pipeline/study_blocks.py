@@ -30,8 +30,8 @@ INNER = {
 }  # fmt: skip
 TRAINED = ("kind", "architecture", "training")  # of classifier, where the study trains it
 KIND = "cnn"  # of classifier, where a study names none: the paper's
-# Names of files that no attack and no defense may take.
-RESERVED = (*PAPER_ATTACKS, "classifier")
+# Names of files, and of what else is judged beside sets, that no attack and no defense may take.
+RESERVED = (*PAPER_ATTACKS, "classifier", "clean", "clean_all", *(f"noise_{attack}" for attack in PAPER_ATTACKS))
 # Of a defense's block; the last three are always there, for each has stages that depend on it alone.
 FAMILY = ("method", "examine", "learn", "predict", "variants")
 # Values of `images.source` that say how files are laid out, not which images they are.

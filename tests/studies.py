@@ -19,8 +19,7 @@ Change = Callable[[dict[str, Any]], object]
 def copy_study(name: str, project: Path) -> None:
     """Into a project that has none yet, for scripts of the package that is here."""
     (project / "studies" / name).mkdir(parents=True)
-    for file in ("pipeline.yaml", "params.schema.json"):
-        shutil.copy(ROOT / "studies" / file, project / "studies")
+    shutil.copy(ROOT / "studies/pipeline.yaml", project / "studies")
     for file in ("params.yaml", "dvc.yaml"):
         shutil.copy(ROOT / f"studies/{name}/{file}", project / f"studies/{name}")
 

@@ -18,7 +18,6 @@ TINY = ROOT / "tests/tiny.yaml"
 COPIED = (
     "pipeline",
     "studies/pipeline.yaml",
-    "studies/params.schema.json",
     "reports/earlier.json",
     "dvc.yaml",
     "params.yaml",

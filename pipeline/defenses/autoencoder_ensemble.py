@@ -112,5 +112,6 @@ defense = Defense(
     learn=learn,
     examine=examine,
     tried=("trials", "sigmas"),
+    chooses={"dropout": "trials", f"{BLUR}.sigma": "sigmas"},
     primary=Contrast(BLUR),  # whether what it has learned is more than a blur of equal error
 )

@@ -264,5 +264,6 @@ defense = Defense(
     role=None,
     learn=learn,
     examine=examine,
+    chooses={"rate": "rate", f"{NOISE}.sigma": "sigma"},
     primary=Contrast(NOISE),  # whether dropout is more than noise of equal clean accuracy
 )

@@ -190,5 +190,6 @@ defense = Defense(
     learn=learn,
     examine=examine,
     tried=("lambdas", "trial_epochs"),
+    chooses={"lambda_": "lambdas"},
     primary=Contrast("control"),  # the paper's claim, Section 3.3
 )

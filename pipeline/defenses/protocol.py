@@ -32,6 +32,8 @@ class Defense:
     learn : (materials, *, <parameters>) -> Learned. Its keyword-only parameters are the keys of the block `learn`;
         None: there is nothing to try or to learn, and the block is empty. "auto" reaches it as it is.
     tried : those of its keys that say what is tried; without them, and with a number for each "auto", nothing is.
+    chooses : the numbers that its rules choose, as `Learned.choices` names them, each with the key of `learn` without
+        which it is not tried: an "auto" that nothing chooses is told at once. None: it is told when it is used.
     examine : (materials, learned, *, <parameters>) -> Examined: what else is measured once it has learned, with
         `learned` as it is read back: models, choices and trainings, no tables. A parameter is the key of that name of
         the block `examine`; where it stands not there, of `predict`, then of `learn`, so that no number stands
@@ -50,6 +52,7 @@ class Defense:
     examine: "Callable[..., Examined] | None" = None
     primary: Contrast | None = None
     tried: tuple[str, ...] = ()
+    chooses: Mapping[str, str] | None = None
 
 
 def load_defense(name: str) -> Defense:

@@ -7,7 +7,7 @@ Cost:   an attack with a budget runs once for the set and once per budget of the
         smaller budget fooled. An interrupted run goes on where it was.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pipeline.artifacts.adversarial import Identity, open_adversarial
 from pipeline.artifacts.checkpoint import load_classifier
@@ -17,7 +17,7 @@ from pipeline.artifacts.imported import read_imported, write_imported
 from pipeline.artifacts.left_out import or_left_out
 from pipeline.artifacts.measurement import measure_perturbations, measure_success, measure_success_by_norms
 from pipeline.attacks.shared.budgets import within_threat
-from pipeline.attacks.shared.protocol import load_attack
+from pipeline.attacks.shared.protocol import Attack, load_attack
 from pipeline.errors import LeftOut
 from pipeline.models.inference import for_inference
 from pipeline.own_files import imported_path
@@ -37,17 +37,12 @@ def main(study: Study, key: str) -> None:
 
 def make(study: Study, key: str) -> None:
     """Write the set and its statistics. Raises LeftOut where the attack does not suit the images, or fools nobody."""
-    where = f"other_attacks.{key}"
-    method, own = split_method(key, study.value(where), study.where(where))
+    method = method_of(study, key)
     if method == IMPORTED:
         bring(study, key)
         return
-    attack = load_attack(method)
-    own = within_threat(attack, own, study.budgets, study.where(where))
-    arguments = study.arguments(attack.run, where, own)
+    attack, arguments, budget = attack_of(study, key)
     attack.check(True, *read_shape(study.path("images"))[1:])
-    bound = attack.budget_for(arguments)
-    budget = (*bound, study.threat(bound.norm).epsilons) if bound else None
     counts = source_counts(study, "other_sources")
     targets = target_count(study, "other_sources", len(read_description(study.path("images")).class_names))
     curve = study.checked("other_sources.curve", Curve)
@@ -65,6 +60,22 @@ def make(study: Study, key: str) -> None:
             )
     out = study.path("statistics", key) / "success.parquet"
     measure_success(study.path("set", key), out, curve, attack, arguments, budget, model, study.seed, study.source)
+
+
+def method_of(study: Study, key: str) -> str:
+    """Name of the attack's file."""
+    where = f"other_attacks.{key}"
+    return split_method(key, study.value(where), study.where(where))[0]
+
+
+def attack_of(study: Study, key: str) -> tuple[Attack, dict[str, Any], tuple[str, str, tuple[float, ...]] | None]:
+    """The attack, its checked arguments, and if it has a budget: its parameter, its norm, and those of the curve."""
+    where = f"other_attacks.{key}"
+    method, own = split_method(key, study.value(where), study.where(where))
+    attack = load_attack(method)
+    arguments = study.arguments(attack.run, where, within_threat(attack, own, study.budgets, study.where(where)))
+    bound = attack.budget_for(arguments)
+    return attack, arguments, (*bound, study.threat(bound.norm).epsilons) if bound else None
 
 
 def bring(study: Study, key: str) -> None:

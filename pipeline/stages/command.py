@@ -114,5 +114,5 @@ def _record_device(study: Study, stage: str) -> None:
 def _fail(message: str, debug: bool) -> None:
     if debug:
         raise
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {' '.join(message.splitlines())}", file=sys.stderr)  # one line, whatever was found
     sys.exit(1)

@@ -79,9 +79,14 @@ def learning_arguments(
     return study.arguments(defense.learn, where, given)
 
 
-def settled_arguments(study: Study, key: str, defense: Defense) -> dict[str, Any]:
-    """`learning_arguments` with the numbers that the study's rules chose, at any depth, and nothing left to try."""
-    choices = chosen(study, key)
+def settled_arguments(
+    study: Study, key: str, defense: Defense, choices: Mapping[str, float | None] | None = None
+) -> dict[str, Any]:
+    """`learning_arguments` with the numbers that the study's rules chose, at any depth, and nothing left to try.
+
+    choices : in place of those, here and below.
+    """
+    choices = chosen(study, key) if choices is None else choices
 
     def settled(block: Mapping[str, Any]) -> dict[str, Any]:
         inner = {name: settled(value) if isinstance(value, Mapping) else value for name, value in block.items()}
@@ -95,9 +100,9 @@ def _nothing() -> None:
     """What a defense without `learn` takes: any parameter is refused."""
 
 
-def members_of(study: Study, key: str) -> Iterator[Member]:
+def members_of(study: Study, key: str, choices: Mapping[str, float | None] | None = None) -> Iterator[Member]:
     """The defense and its variants, as their blocks say them. Raises PipelineError where one is wrong."""
-    choices = chosen(study, key)
+    choices = chosen(study, key) if choices is None else choices
     for name in study.family(key):
         own = name == key
         where = f"defenses.{key}.predict" if own else f"defenses.{key}.variants.{name}"
@@ -141,10 +146,12 @@ def chosen(study: Study, key: str) -> dict[str, float | None]:
     return {name: choice.value for name, choice in read_choices(path).items()}
 
 
-def examining_arguments(study: Study, key: str, defense: Defense) -> dict[str, Any]:
+def examining_arguments(
+    study: Study, key: str, defense: Defense, choices: Mapping[str, float | None] | None = None
+) -> dict[str, Any]:
     """Arguments of `defense.examine`: from the block `examine`, else from `predict`, else from `learn`."""
     assert defense.examine is not None
-    family, choices = study.value(f"defenses.{key}"), chosen(study, key)
+    family, choices = study.value(f"defenses.{key}"), chosen(study, key) if choices is None else choices
     given: dict[str, Any] = {}
     for part in ("learn", "predict", "examine"):
         block = dict(family.get(part, {}))

@@ -61,24 +61,29 @@ def count_of(study: Study) -> int:
 def recipe_of(study: Study) -> Recipe:
     """What a replicate of the study comes from. Raises PipelineError where a block is wrong."""
     first = minimal_arguments(study)
-    counts = source_counts(study, "replicates.sources")
-    if not counts.get("test"):
-        raise PipelineError(f"{study.where('replicates.sources.test')}: expected images to judge, found none")
     return Recipe(
         study=study.name,
         images=study.path("images"),
         seed=study.seed,
         source=study.source,
-        **_network(study),
+        **network_of(study),
         training=study.training(fit_classifier, "classifier.training"),
-        counts=counts,
+        counts=counts_of(study),
         attacks={"minimal": first, "extended": extended_arguments(study, first)},
         families=tuple(_families(study)),
         targets=target_count(study, "replicates.sources", len(read_description(study.path("images")).class_names)),
     )
 
 
-def _network(study: Study) -> dict[str, Any]:
+def counts_of(study: Study) -> dict[str, int]:
+    """How many source images of each split a replicate has. Raises PipelineError."""
+    counts = source_counts(study, "replicates.sources")
+    if not counts.get("test"):
+        raise PipelineError(f"{study.where('replicates.sources.test')}: expected images to judge, found none")
+    return counts
+
+
+def network_of(study: Study) -> dict[str, Any]:
     """How a network like the study's is made. Raises LeftOut where none may be."""
     if study.brings_classifier:
         given = given_in(study.folder)
@@ -88,12 +93,18 @@ def _network(study: Study) -> dict[str, Any]:
     return {"kind": kind, "architecture": study.arguments(study.kind, "classifier.architecture")}
 
 
-def _families(study: Study) -> list[Family]:
-    """Those of the wanted defenses, and the first of all, which the others are compared with."""
-    wanted = study.checked("replicates.defenses", tuple[str, ...])
+def wanted_of(study: Study) -> tuple[str, ...]:
+    """The defenses that are judged again. Raises PipelineError where there is none of that name."""
+    wanted: tuple[str, ...] = study.checked("replicates.defenses", tuple[str, ...])
     if unknown := [name for name in wanted if name not in study.defenses]:
         where, known = study.where("replicates.defenses"), ", ".join(study.defenses)
         raise PipelineError(f"{where}: expected defenses of the study ({known}), found {unknown[0]!r}")
+    return wanted
+
+
+def _families(study: Study) -> list[Family]:
+    """Those of the wanted defenses, and the first of all, which the others are compared with."""
+    wanted = wanted_of(study)
     found = []
     for key in study.families:
         members = tuple(m for m in members_of(study, key) if m.name in ("undefended", *wanted))

@@ -21,22 +21,26 @@ from pipeline.ranges import Range
 from pipeline.studies import Study
 from pipeline.study_blocks import ALL
 
-
-def chosen_arguments(study: Study, key: str) -> dict[str, Any]:
-    """The block at `key`, "auto" replaced by what `choose_steps` chose."""
-    choices = read_choices(study.path("attack_choices"))
-    return study.resolved(study.value(key), key, {name: choice.value for name, choice in choices.items()})
+Choices = Mapping[str, float | None]
 
 
-def minimal_arguments(study: Study) -> dict[str, Any]:
+def chosen_arguments(study: Study, key: str, choices: Choices | None = None) -> dict[str, Any]:
+    """The block at `key`, "auto" replaced by what `choose_steps` chose, or by `choices` in place of that."""
+    if choices is None:
+        choices = {name: choice.value for name, choice in read_choices(study.path("attack_choices")).items()}
+    return study.resolved(study.block(key), key, choices)
+
+
+def minimal_arguments(study: Study, choices: Choices | None = None) -> dict[str, Any]:
     """Checked arguments of the minimal attack."""
-    return study.arguments(minimal.attack.run, "attacks.minimal", chosen_arguments(study, "attacks.minimal"))
+    given = chosen_arguments(study, "attacks.minimal", choices)
+    return study.arguments(minimal.attack.run, "attacks.minimal", given)
 
 
-def extended_arguments(study: Study, first: Mapping[str, Any]) -> dict[str, Any]:
+def extended_arguments(study: Study, first: Mapping[str, Any], choices: Choices | None = None) -> dict[str, Any]:
     """Checked arguments of the extended attack; what its block leaves out is as in `first`, the minimal one's."""
     inherited = {name: value for name, value in first.items() if name in parameters_of(extended.attack.run)}
-    given = inherited | chosen_arguments(study, "attacks.extended")
+    given = inherited | chosen_arguments(study, "attacks.extended", choices)
     return study.arguments(extended.attack.run, "attacks.extended", given)
 
 

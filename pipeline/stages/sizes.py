@@ -38,6 +38,7 @@ from pipeline.ranges import Range
 from pipeline.stages.command import run
 from pipeline.stages.sets import extended_arguments, minimal_arguments, targets_of
 from pipeline.studies import Study
+from pipeline.study_blocks import checked_name
 from pipeline.training.classifier import Epoch, divide, fit_classifier, train_one
 
 
@@ -55,12 +56,7 @@ def main(study: Study) -> None:
 
 def compare(study: Study) -> None:
     """Train the classifiers, attack them, and write the tables. Raises LeftOut where none may be trained."""
-    training = study.training(fit_classifier, "sizes.training")
-    build, architectures = kinds_of(study)
-    if len(architectures) < 2:
-        where = study.where("sizes.classifiers")
-        raise PipelineError(f"{where}: expected two or more to compare, found {len(architectures)}")
-    count = study.checked("sizes.originals", Annotated[int, Range(1, 10**6)])
+    build, architectures, training, count = asked_of(study)
     first = minimal_arguments(study)
     further = extended_arguments(study, first)
 
@@ -88,12 +84,25 @@ def compare(study: Study) -> None:
         write_frame(folder / f"{what}.parquet", frame, schema, about)
 
 
+def asked_of(study: Study) -> tuple[Callable[..., nn.Module], dict[str, dict[str, Any]], dict[str, Any], int]:
+    """What makes a network, by name the arguments for each, how they are trained, on how many originals attacked.
+
+    Raises PipelineError where a number is wrong, LeftOut where none may be trained.
+    """
+    training = study.training(fit_classifier, "sizes.training")
+    build, architectures = kinds_of(study)
+    if len(architectures) < 2:
+        where = study.where("sizes.classifiers")
+        raise PipelineError(f"{where}: expected two or more to compare, found {len(architectures)}")
+    return build, architectures, training, study.checked("sizes.originals", Annotated[int, Range(1, 10**6)])
+
+
 SCHEMAS = {"sizes": "sizes", "examples": "size_examples", "transfer": "transfer"}
 
 
 def kinds_of(study: Study) -> tuple[Callable[..., nn.Module], dict[str, dict[str, Any]]]:
     """What makes a network of the study's kind, and by name the arguments for each. Raises LeftOut where none may."""
-    blocks = study.checked("sizes.classifiers", dict[str, Any])
+    blocks = [checked_name(name, study.where("sizes.classifiers")) for name in study.block("sizes.classifiers")]
     if not study.brings_classifier:
         return study.kind, {name: study.arguments(study.kind, f"sizes.classifiers.{name}") for name in blocks}
     given = given_in(study.folder)

@@ -16,7 +16,7 @@ from tests.studies import PARAMS, STUDIES
 
 PIPELINE = ROOT / "studies/pipeline.yaml"
 STAGES: dict[str, Any] = YAML(typ="safe").load(PIPELINE)["stages"]
-SHARED = {"__init__", "command", "sets", "families", "learned"}  # of stages/: no stages
+SHARED = {"__init__", "command", "sets", "families", "learned", "rehearsal"}  # of stages/: no stages
 ROOT_STAGES = {"collect", "transfer", "index"}
 FIRST = ("check_params", "fingerprint_code")  # run in the study's folder
 

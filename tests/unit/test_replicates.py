@@ -15,7 +15,7 @@ from pipeline.defenses.shared.autoencoder_trials import Architecture
 from pipeline.errors import PipelineError
 from pipeline.mapper import Advance
 from pipeline.stages.check_params import words
-from pipeline.stages.replicates import recipe_of
+from pipeline.stages.replicates import counts_of, wanted_of
 from pipeline.studies import Study as Params
 from pipeline.training.autoencoder import AutoencoderTraining
 from tests.root import ROOT
@@ -143,15 +143,11 @@ def test_what_is_not_there_cannot_be_replicated(tmp_path: Path, monkeypatch: pyt
     assert set(words(study)["replicates"]) == set(study.value("replicates.defenses"))
     block = study.params["replicates"]
     block["defenses"] = ["nobody"]
-    monkeypatch.setattr(
-        "pipeline.stages.sets.chosen_arguments",
-        lambda study, key: {"step_size": 0.1, "max_steps": 5} if key == "attacks.minimal" else {"extra_steps": 2},
-    )
     with pytest.raises(PipelineError, match=r"replicates\.defenses: expected defenses of the study .*, found 'nobody'"):
-        recipe_of(study)
+        wanted_of(study)
     block["sources"] = {"train": 10, "test": 0}
     with pytest.raises(PipelineError, match=r"replicates\.sources\.test: "):
-        recipe_of(study)
+        counts_of(study)
     block["defenses"] = ["x;touch hacked"]
     with pytest.raises(PipelineError, match="expected a name"):
         words(study)

@@ -1,0 +1,242 @@
+"""What no stage would take is told before the first of them, as the stage would tell it."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.errors import PipelineError
+from pipeline.registry import serve_own_files
+from pipeline.stages.rehearsal import rehearse
+from pipeline.studies import Study
+from tests.root import ROOT
+from tests.studies import START, STUDIES, Change, change, copy_study, put
+
+LEARNING = "defenses/dropout_ensemble/learn"
+GAC = "defenses/gac_vanilla"
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    copy_study(START, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def without(key: str) -> Change:
+    """Take out what stands at a key, its parts divided by /."""
+
+    def edit(params: dict[str, Any]) -> None:
+        *path, last = key.split("/")
+        for name in path:
+            params = params[name]
+        del params[last]
+
+    return edit
+
+
+def both(*edits: Change) -> Change:
+    """One after the other."""
+    return lambda params: [edit(params) for edit in edits]
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_is_taken(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    rehearse(Study(name))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("seed", "x", "seed: expected a whole number, found 'x'"),
+        ("seed", 5.0, "seed: expected a whole number, found 5.0"),
+        ("sources/train", -3, "sources.train: expected a whole number in [0, 1e+07], found -3"),
+        ("sources/targets", "some", "sources.targets: expected a whole number in [1, 255] or 'all', found 'some'"),
+        ("images/test_share", 2, "images.test_share: expected a number in [0.05, 0.5], found 2"),
+        ("training/learning_rate", True, "training.learning_rate: expected a number in (0, 10], found True"),
+        ("training/learning_rate", "auto", "training.learning_rate: expected a number in (0, 10], found 'auto'"),
+        ("training/learning_rate", None, "training.learning_rate: expected a number in (0, 10], found None"),
+        ("training/weight_decay", float("nan"), "training.weight_decay: expected a number in [0, 1], found nan"),
+        ("training/epochz", 3, "training.epochz: unknown parameter; expected one of: "),
+        ("classifier/training/epochs", 0, "classifier.training.epochs: expected a whole number in [1, 1000]"),
+        ("classifier/architecture/dropout", 1.5, "classifier.architecture.dropout: expected a number in [0, 0.9]"),
+        ("classifier/architecture/widths", 3, "classifier.architecture.widths: unknown parameter; expected one of: "),
+        ("classifier/kind", "mlp", "classifier.architecture.channels: unknown parameter; expected one of: "),
+        ("threat/linf/epsilons", [], "threat.linf.epsilons: expected a list of a number in (0, 100000]"),
+        ("threat/linf/epsilons", [0.1, 0], "threat.linf.epsilons[1]: expected a number in (0, 100000]"),
+        ("threat/linf/epsilon", 0.123, "adaptive.budget: expected one of studies/demo/params.yaml: adaptive.epsilons"),
+        ("attack_trials/max_steps", 0, "attack_trials.max_steps: expected a whole number in [1, 30000], found 0"),
+        ("attacks/minimal/max_steps", 0, "attacks.minimal.max_steps: expected a whole number in [1, 15000]"),
+        ("attacks/minimal/max_steps", "auto", "attacks.minimal.max_steps: expected a number, found 'auto': no rule"),
+        ("attacks/minimal/stepsize", 1, "attacks.minimal.stepsize: unknown parameter; expected one of: step_size, "),
+        ("other_attacks/fgsm/epsilom", 1, "other_attacks.fgsm.epsilom: unknown parameter; expected one of: epsilon"),
+        ("other_attacks/mine", {"method": "pgd_l2", "steps": 0, "relative_step_size": 1},
+         "other_attacks.mine.steps: expected a whole number"),
+        ("other_attacks/nosuch", {}, "other_attacks.nosuch: unknown attack 'nosuch': expected a file pipeline/attacks"),
+        ("other_attacks/square", {"queries": 9, "norm": "linf"},
+         "other_attacks.square: square: expected an attack that takes targets"),
+        (f"{LEARNING}/rate", [2], "defenses.dropout_ensemble.learn.rate[0]: expected a number in"),
+        (f"{LEARNING}/method", "x", "defenses.dropout_ensemble.learn.method: unknown parameter"),
+        ("defenses/dropout_ensemble/predict/passes", 0, "defenses.dropout_ensemble.predict.passes: expected a whole"),
+        ("defenses/dropout_ensemble/predict/passes", "auto", "defenses.dropout_ensemble.predict.passes: expected a "),
+        ("defenses/dropout_ensemble/variants/gn", {"method": "gaussian_noise_ensemble", "passes": 3, "sigma": "auto"},
+         "defenses.dropout_ensemble.variants.gn.sigma: expected a number, found 'auto': no rule chooses this"),
+        ("defenses/nosuch", {"learn": {}, "predict": {}, "variants": {}}, "defenses.nosuch: unknown defense 'nosuch'"),
+        ("defenses/undefended/learn", {"x": 1}, "defenses.undefended.learn.x: unknown parameter"),
+        ("defenses/undefended/examine", {"x": 1}, "defenses.undefended.examine: no stage reads it"),
+        (f"{GAC}/learn/seeds", 0, "defenses.gac_vanilla.learn.seeds: expected a whole number in [1, "),
+        (f"{GAC}/learn/training/epochs", -1, "defenses.gac_vanilla.learn.training.epochs: expected a"),
+        (f"{GAC}/learn/training/epoch", 3, "defenses.gac_vanilla.learn.training.epoch: unknown parameter; expected"),
+        ("adaptive/all/restarts", 0, "adaptive.restarts: expected a whole number in [1, 1000], found 0"),
+        ("adaptive/all/norm", None, "no 'None' in threat"),
+        ("adaptive/al", {}, "adaptive.al: unknown parameter; expected one of: all, one_pass, randomized, undefended"),
+        ("adaptive/all/ascent/steps", 0, "adaptive.ascent.steps: expected a whole number in [1, 10000]"),
+        ("adaptive/all/ascent", {"method": "ddn", "steps": 3}, "adaptive.ascent: expected an attack with a budget in"),
+        ("adaptive/all/others/square/queries", "few", "adaptive.others.square.queries: expected a whole number in"),
+        ("adaptive/gac_vanilla", {"budget": 0.1}, "adaptive.gac_vanilla: expected undefended's {'norm': 'linf', "),
+        ("replicates/count", -1, "replicates.count: expected a whole number in [0, 1000], found -1"),
+        ("replicates/count", 1, "replicates.count: expected 0, or 2 and more to compare, found 1"),
+        ("sizes/originals", 0, "sizes.originals: expected a whole number in [1, 1e+06], found 0"),
+        ("sizes/classifiers/w1.5", {}, "sizes.classifiers: expected a name of the letters a-z, digits, _ and -"),
+        ("sizes/classifiers/narrow", {"chanels": [3]}, "sizes.classifiers.narrow.chanels: unknown parameter"),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_is_named_with_what_was_expected(project: Path, key: str, value: Any, message: str) -> None:
+    change(project, put(key, value))
+    assert message in told()
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (without("classifier/training/epochs"), "classifier.training.epochs: missing; expected a whole number"),
+        (without("adaptive/all/originals"), "adaptive.originals: missing; expected a whole number"),
+        (without(f"{GAC}/learn/seeds"), "defenses.gac_vanilla.learn.seeds: missing; expected a whole number"),
+        (without(f"{GAC}/examine"), "defenses.gac_vanilla.examine.originals: missing; expected a whole number"),
+        (without("defenses/dropout_ensemble/predict/passes"), "defenses.dropout_ensemble.predict.passes: missing"),
+        (without("attacks/extended/extra_steps"), "attacks.extended.extra_steps: missing; expected a whole number"),
+        (without("sizes/originals"), "no 'originals' in sizes"),
+        (without(f"{LEARNING}/sigma"), "variants.gaussian_noise_ensemble.sigma: expected a number, found 'auto'"),
+        (both(put(f"{GAC}/learn/lambda_", "auto"), without(f"{GAC}/learn/lambdas")), "learn.lambda_: expected a"),
+        (
+            put("replicates", {"count": 2, "sources": {"test": 10}, "defenses": ["x"]}),
+            "replicates.defenses: expected defenses of the study",
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_missing_or_does_not_go_together_is_named(project: Path, edit: Change, message: str) -> None:
+    change(project, edit)
+    assert message in told()
+
+
+def told() -> str:
+    with pytest.raises(PipelineError) as caught:
+        rehearse(Study(START))
+    message = str(caught.value)
+    assert message.startswith(f"studies/{START}/params.yaml: ")
+    return message
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        put("other_attacks/mine", {"method": "imported", "file": "x.npz"}),  # told by check_params itself
+        put("other_attacks/fgsm", {"method": "pgd_l2", "steps": 3, "relative_step_size": 0.1}),
+        put("defenses/dropout_ensemble/predict/rate", "auto"),
+        put("adaptive/one_pass", {"ascent": {"steps": 3}}),
+        put("adaptive/dropout_ensemble", {"ascent": {"method": "pgd_linf"}}),
+        both(
+            put("adaptive/all/others/again", {"method": "square", "queries": 9}),
+            put("adaptive/randomized/others", {"again": {"queries": 5}}),
+        ),
+        put("replicates", {"count": 0, "sources": {"test": 10}, "defenses": []}),
+        put("sources/targets", 3),
+    ],
+)
+def test_what_the_stages_take_is_taken(project: Path, edit: Change) -> None:
+    change(project, edit)
+    rehearse(Study(START))
+
+
+def test_an_own_defense_may_choose_what_it_likes(project: Path) -> None:
+    (project / f"studies/{START}/mine.py").write_text(OWN)
+    for number, taken in ((0.5, True), ("auto", True), (-1, False)):
+        change(project, put("defenses/mine", {"learn": {"grid": [1]}, "predict": {"level": number}, "variants": {}}))
+        serve_own_files(Path("studies") / START)
+        try:
+            if taken:
+                rehearse(Study(START))
+            else:
+                assert "defenses.mine.predict.level: expected a number in [0, 1], found -1" in told()
+        finally:
+            serve_own_files()
+
+
+OWN = '''"""Mine"""
+
+from typing import Annotated
+
+from pipeline.defenses.protocol import Defense, Learned
+from pipeline.ranges import Range
+
+
+def mine(classifier, images, generator, *, level: Annotated[float, Range(0, 1)]):
+    return classifier(images)[:, None]
+
+
+def learn(materials, *, grid: tuple[int, ...]):
+    return Learned()
+
+
+defense = Defense(predict=mine, learn=learn)
+'''
+
+
+@pytest.fixture
+def check(project: Path) -> Callable[[], subprocess.CompletedProcess[str]]:
+    (project / "pipeline").symlink_to(ROOT / "pipeline")
+    command = [sys.executable, "-m", "pipeline.stages.check_params"]
+    where = project / f"studies/{START}"
+
+    def run() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(command, cwd=where, env={"PYTHONPATH": "../.."}, capture_output=True, text=True)
+
+    return run
+
+
+def test_the_numbers_are_looked_at_again_when_they_changed(
+    project: Path, check: Callable[[], subprocess.CompletedProcess[str]]
+) -> None:
+    remembered = project / f".work/checked/{START}.json"
+    assert check().returncode == 0
+    first = remembered.read_bytes()
+    change(project, put("sizes/originals", 0))
+    for _ in range(2):
+        done = check()
+        assert done.returncode == 1
+        assert done.stderr == (
+            f"error: studies/{START}/params.yaml: sizes.originals: expected a whole number in [1, 1e+06], found 0\n"
+        )
+        assert remembered.read_bytes() == first
+    change(project, put("sizes/originals", 21))
+    assert check().returncode == 0
+    assert remembered.read_bytes() != first
+
+
+@pytest.mark.parametrize(
+    "line", ["seed: 2024-02-30", "seed: !!int x", "seed: " + "9" * 5000, "a: " + "[" * 3000, 'images: {"a\\nb": 1}']
+)
+def test_a_file_that_cannot_be_read_is_told_in_one_line(
+    project: Path, check: Callable[[], subprocess.CompletedProcess[str]], line: str
+) -> None:
+    file = project / f"studies/{START}/params.yaml"
+    text = file.read_text(encoding="utf-8").replace("\nseed: ", "\nseed_: ") + line + "\n"
+    file.write_text(text, encoding="utf-8")
+    done = check()
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1, done.stderr
