@@ -31,7 +31,7 @@ def schema_text() -> str:
     others[IMPORTED] = _block(Elsewhere)
     blocks: dict[str, Any] = {
         "study": {"type": "string", "pattern": "^[a-z0-9_-]+$", "description": "the folder's name"},
-        "seed": {"type": "integer"},
+        "seed": NUMBER,
         "images": _block(Images),
         "classifier": _classifier(training),
         "training": training,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import PipelineError
 from pipeline.params import AUTO, arguments_for, block_at, check_value, parameters_of, read_yaml
 from pipeline.registry import classifier_kinds
-from pipeline.study_blocks import BLOCKS, FAMILY, FORMATS, INNER, KIND, RESERVED, TRAINED, Budgets, checked_name
+from pipeline.study_blocks import BLOCKS, FAMILY, FORMATS, INNER, KIND, RESERVED, TRAINED, Budgets, Seed, checked_name
 
 if TYPE_CHECKING:
     import torch
@@ -156,7 +156,7 @@ class Study:
     @property
     def seed(self) -> int:
         """The number that all random numbers start from."""
-        seed: int = check_value(self.value("seed"), int, f"{self.file}: seed")
+        seed: int = check_value(self.value("seed"), Seed, f"{self.file}: seed")
         return seed
 
     @property

@@ -37,6 +37,7 @@ FAMILY = ("method", "examine", "learn", "predict", "variants")
 # Values of `images.source` that say how files are laid out, not which images they are.
 FORMATS = ("idx", "parquet", "folder", "npz")
 ALL = "all"  # of `targets`: every other class
+Seed = Annotated[int, Range(0, 2**63 - 1)]  # what HDF5 can hold
 Epsilon = Annotated[float, Range(0, 100000, low_open=True)]
 
 

@@ -26,9 +26,7 @@ def select_sources(
     too few, with `what` naming the images.
     """
     classes = len(class_names)
-    if count % classes:
-        raise PipelineError(f"{what}: expected a multiple of {classes} source images, found {count}")
-    quota = count // classes
+    quota = quota_of(count, classes, what)
     order = random.permutation(len(labels))
     chosen: list[list[int]] = [[] for _ in range(classes)]
     for start in range(0, len(order), block):
@@ -43,6 +41,13 @@ def select_sources(
         f"{what}: expected {quota} correctly classified images in each class, found only: {', '.join(short)}: "
         f"{classes * min(map(len, chosen))} are there at most"
     )
+
+
+def quota_of(count: int, classes: int, what: str) -> int:
+    """How many of `count` images each class has. Raises PipelineError if they cannot be equally many."""
+    if count % classes:
+        raise PipelineError(f"{what}: expected a multiple of {classes} source images, found {count}")
+    return count // classes
 
 
 def every_target(labels: NDArray[np.uint8], classes: int) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:

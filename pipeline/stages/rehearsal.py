@@ -15,6 +15,7 @@ from pipeline.artifacts.raw.wanted import Images
 from pipeline.attacks import minimal
 from pipeline.defenses.protocol import Defense, load_defense
 from pipeline.errors import LeftOut, PipelineError
+from pipeline.metrics.sources import quota_of
 from pipeline.params import AUTO, parameters_of
 from pipeline.ranges import Range
 from pipeline.registry import IMPORTED
@@ -28,6 +29,7 @@ from pipeline.stages.sizes import asked_of
 from pipeline.studies import Study
 from pipeline.training.classifier import fit_classifier
 
+KNOWN = {"digits": 10, "mnist": 10, "cifar10": 10}  # sources whose classes are known before the images are
 MOST_CLASSES = 256
 
 
@@ -44,8 +46,8 @@ def rehearse(study: Study) -> None:
     _adaptive(study)
     _replicates(study)
     with suppress(LeftOut):
-        asked_of(study)
-        target_count(study, "sizes", _classes(study))
+        *_, originals = asked_of(study)
+        _balanced(study, "sizes", {"originals": originals})
 
 
 def _classifier(study: Study) -> None:
@@ -58,7 +60,7 @@ def _classifier(study: Study) -> None:
 
 def _paper_attacks(study: Study) -> None:
     study.checked("attack_trials", AttackTrials)
-    target_count(study, "attack_trials", _classes(study))
+    _balanced(study, "attack_trials", {})
     if study.value("attacks.minimal.step_size") != AUTO:
         study.checked("attacks.minimal.step_size", StepSize)
     choices = {name: highest for name, highest in _highest(minimal.attack.run) if name == "step_size"}
@@ -79,8 +81,16 @@ def _other_attacks(study: Study) -> None:
 
 
 def _sources(study: Study, key: str) -> None:
-    source_counts(study, key)
-    target_count(study, key, _classes(study))
+    _balanced(study, key, source_counts(study, key))
+
+
+def _balanced(study: Study, key: str, counts: Mapping[str, int]) -> None:
+    """Whether so many originals of each class can be taken, towards so many targets, where the classes are known."""
+    named = study.block("images").get("class_names")
+    classes = len(named) if named else KNOWN.get(study.source)
+    for name, count in counts.items():
+        quota_of(count, classes or 1, study.where(f"{key}.{name}"))
+    target_count(study, key, classes or MOST_CLASSES)
 
 
 def _family(study: Study, key: str) -> None:
@@ -142,15 +152,8 @@ def _replicates(study: Study) -> None:
         with suppress(LeftOut):
             network_of(study)
             study.training(fit_classifier, "classifier.training")
-            counts_of(study)
-            target_count(study, "replicates.sources", _classes(study))
+            _balanced(study, "replicates.sources", counts_of(study))
             wanted_of(study)
-
-
-def _classes(study: Study) -> int:
-    """How many there are at most."""
-    named = study.block("images").get("class_names")
-    return len(named) if named else MOST_CLASSES
 
 
 @contextmanager

@@ -52,8 +52,13 @@ def test_every_study_is_taken(name: str, monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("seed", "x", "seed: expected a whole number, found 'x'"),
-        ("seed", 5.0, "seed: expected a whole number, found 5.0"),
+        ("seed", "x", "seed: expected a whole number in [0, 9.22337e+18], found 'x'"),
+        ("seed", 5.0, "seed: expected a whole number in [0, 9.22337e+18], found 5.0"),
+        ("seed", 2**64, "seed: expected a whole number in [0, 9.22337e+18], found 1844"),
+        ("sources/test", 105, "sources.test: expected a multiple of 10 source images, found 105"),
+        ("sources/targets", 10, "sources.targets: expected at most the 9 other classes, or 'all', found 10"),
+        ("replicates/sources/test", 105, "replicates.sources.test: expected a multiple of 10 source images, found 105"),
+        ("sizes/originals", 35, "sizes.originals: expected a multiple of 10 source images, found 35"),
         ("sources/train", -3, "sources.train: expected a whole number in [0, 1e+07], found -3"),
         ("sources/targets", "some", "sources.targets: expected a whole number in [1, 255] or 'all', found 'some'"),
         ("images/test_share", 2, "images.test_share: expected a number in [0.05, 0.5], found 2"),
@@ -222,7 +227,7 @@ def test_the_numbers_are_looked_at_again_when_they_changed(
             f"error: studies/{START}/params.yaml: sizes.originals: expected a whole number in [1, 1e+06], found 0\n"
         )
         assert remembered.read_bytes() == first
-    change(project, put("sizes/originals", 21))
+    change(project, put("sizes/originals", 30))
     assert check().returncode == 0
     assert remembered.read_bytes() != first
 
