@@ -90,7 +90,7 @@ def imported_path(study: Study, key: str) -> Path:
     _, own = split_method(key, study.value(where), study.where(where))
     text: str = study.arguments(Elsewhere, where, own)["file"]
     places = [folder / text for folder in (study.folder, base())]
-    if leads_outside(text):
+    if leads_outside(text) or not text:
         wanted = f"a path within {study.folder} or {base()}"
         raise PipelineError(f"{study.where(where)}.file: expected {wanted}, found {text!r}: put it there")
     found = [place for place in places if place.exists()]

@@ -34,6 +34,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         # YAML 1.2 as DVC parses it: PyYAML (YAML 1.1) would read 1e-3 as a string.
         tree = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+        key = _no_text(tree)
     except FileNotFoundError:
         raise PipelineError(f"{path}: no such file") from None
     except (
@@ -45,7 +46,16 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise PipelineError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, Mapping):
         raise PipelineError(f"{path}: expected a mapping of blocks, found {tree!r}")
+    if key:
+        raise PipelineError(f"{path}: expected texts as keys, found {key[0]!r}")
     return dict(tree)
+
+
+def _no_text(tree: Any) -> list[Any]:
+    """The keys at any depth that are no text."""
+    if isinstance(tree, Mapping):
+        return [key for key in tree if not isinstance(key, str)] + _no_text(list(tree.values()))
+    return [key for entry in tree for key in _no_text(entry)] if isinstance(tree, list) else []
 
 
 def with_values(text: str, values: Mapping[str, Any]) -> str:
@@ -125,11 +135,11 @@ def parameters_of(function: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
         return {name: (hints[name], parameters[name].default) for name in keyword_only or parameters}
     target = function.__init__ if inspect.isclass(function) else function
     hints = typing.get_type_hints(target, include_extras=True)
-    return {
-        name: (hints[name], parameter.default)
-        for name, parameter in inspect.signature(target).parameters.items()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-    }
+    signature = inspect.signature(target).parameters
+    names = [name for name, parameter in signature.items() if parameter.kind is inspect.Parameter.KEYWORD_ONLY]
+    if bare := [name for name in names if name not in hints]:
+        raise PipelineError(f"{function.__module__}.{function.__name__}: expected a type of {bare[0]!r}, found none")
+    return {name: (hints[name], signature[name].default) for name in names}
 
 
 def check_value(value: Any, annotation: Any, where: str) -> Any:
@@ -286,12 +296,3 @@ def _annotation_at(annotation: Any, parts: list[Any]) -> Any:
 def _names_a_branch(part: str) -> bool:
     """Whether a piece of pydantic's location is no key of the block but a branch of a union ("constrained-float")."""
     return not part.isidentifier() or part in ("int", "float", "str", "bool", "list", "none")
-
-
-def stated_at(block: Any, parameter: str) -> Any:
-    """The value of a parameter at any depth of a block, None where it isn't."""
-    if not isinstance(block, dict):
-        return None
-    if parameter in block and not isinstance(block[parameter], list):
-        return block[parameter]
-    return next((found for part in block.values() if (found := stated_at(part, parameter)) is not None), None)

@@ -53,6 +53,10 @@ def load(room: Literal["attacks", "defenses", "models"], name: str, kind: type[K
         if not error.name or error.name.startswith("pipeline"):
             raise  # a mistake in the file
         raise PipelineError(f"{what} {name!r} needs the package {error.name}, which is not installed") from None
+    except (Exception, SystemExit) as error:  # whatever somebody's file does when it is imported
+        if not own or isinstance(error, PipelineError):
+            raise
+        raise PipelineError(f"{where}: importing it raised {type(error).__name__}: {error}") from error
     held = getattr(module, what, None)
     if not isinstance(held, kind):
         raise PipelineError(f"{where}: expected `{what} = {kind.__name__}(...)`, found {held!r}")

@@ -83,11 +83,7 @@ class Study:
             )
         for block in ("other_attacks", "defenses"):
             for key in self.block(block):
-                checked_name(key, f"{self.file}: {block}")
-                if key in RESERVED:
-                    raise PipelineError(
-                        f"{self.file}: {block}.{key}: expected another name: {key} is something else already"
-                    )
+                self._check_new(key, block)
         if "undefended" not in self.block("defenses"):
             raise PipelineError(
                 f"{self.file}: defenses: expected 'undefended', which all are compared with, found none of that name"
@@ -115,13 +111,18 @@ class Study:
                 raise PipelineError(f"{where}: unknown parameter; expected one of: {', '.join(known)}")
         return block
 
+    def _check_new(self, name: str, block: str) -> None:
+        """Whether an attack or a defense may be called so."""
+        if checked_name(name, self.where(block)) in RESERVED:
+            raise PipelineError(f"{self.where(block)}.{name}: expected another name: {name} is something else already")
+
     def _check_families(self) -> None:
         for key in self.block("defenses"):
             block = self._refuse_others(f"defenses.{key}", FAMILY)
             for part in ("learn", "predict", "variants"):
                 self.block(f"defenses.{key}.{part}")
             for variant in block["variants"]:
-                checked_name(variant, f"{self.file}: defenses.{key}.variants")
+                self._check_new(variant, f"defenses.{key}.variants")
         every = [name for family in self.families.values() for name in family]
         if twice := sorted({name for name in every if every.count(name) > 1}):
             raise PipelineError(f"{self.file}: defenses: expected each name once, found {twice[0]} twice")
@@ -149,7 +150,7 @@ class Study:
     def kind(self) -> type[Any]:
         """The class of classifiers that the study trains: what the file `classifier.kind` of pipeline/models holds."""
         name, kinds = self.params["classifier"].get("kind", KIND), classifier_kinds()
-        if name not in kinds:
+        if not isinstance(name, str) or name not in kinds:
             raise PipelineError(f"{self.where('classifier.kind')}: expected one of: {', '.join(kinds)}, found {name!r}")
         return kinds[name]
 

@@ -30,8 +30,11 @@ INNER = {
 }  # fmt: skip
 TRAINED = ("kind", "architecture", "training")  # of classifier, where the study trains it
 KIND = "cnn"  # of classifier, where a study names none: the paper's
-# Names of files, and of what else is judged beside sets, that no attack and no defense may take.
-RESERVED = (*PAPER_ATTACKS, "classifier", "clean", "clean_all", *(f"noise_{attack}" for attack in PAPER_ATTACKS))
+# Names of files, of what else is judged beside sets, of blocks of `adaptive`: no attack and no defense may take them.
+RESERVED = (
+    *PAPER_ATTACKS, "classifier", "clean", "clean_all", *(f"noise_{attack}" for attack in PAPER_ATTACKS),
+    "all", "one_pass", "randomized",
+)  # fmt: skip
 # Of a defense's block; the last three are always there, for each has stages that depend on it alone.
 FAMILY = ("method", "examine", "learn", "predict", "variants")
 # Values of `images.source` that say how files are laid out, not which images they are.

@@ -86,7 +86,7 @@ def builder(folder: Path, given: Given) -> Callable[..., Outside]:
         raise PipelineError(
             f"{where}: {given.build!r} needs the module {error.name}, which is neither in {folder} nor installed"
         ) from None
-    except Exception as error:  # whatever somebody's module does when it is imported
+    except (Exception, SystemExit) as error:  # whatever somebody's module does when it is imported
         raise PipelineError(f"{where}: importing {module_name!r} raised {_said(error)}") from None
     build = getattr(module, name, None)
     if not callable(build):

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline.errors import PipelineError
 from pipeline.metrics.detection import SCORES
 from pipeline.metrics.intervals import RESAMPLES, difference_with_interval, mean_with_interval
 from pipeline.metrics.roc import detection
@@ -33,6 +34,18 @@ class Check:
     softmax: float
     random: float
     cost: float
+
+
+def check_same_budget(settings: Mapping[str, Mapping[str, Any]], where: str) -> None:
+    """Raise PipelineError if not all defenses are attacked in one norm, within one budget; else none is comparable.
+
+    settings : by defense, with `norm` and `budget`. where : names them in messages.
+    """
+    budgets = {name: {key: entry[key] for key in ("norm", "budget")} for name, entry in settings.items()}
+    first, wanted = next(iter(budgets.items()))
+    for name, found in budgets.items():
+        if found != wanted:
+            raise PipelineError(f"{where}: {name}: expected {first}'s {wanted}, found {found}")
 
 
 def epsilon_needed(examples: pd.DataFrame, norm: str, attacks: tuple[str, ...] = ()) -> NDArray[np.float64]:

@@ -35,6 +35,7 @@ from pipeline.errors import PipelineError
 from pipeline.metrics.adaptive import Check
 from pipeline.metrics.detection import SCORES
 from pipeline.models.inference import for_inference, to_unit_interval
+from pipeline.params import check_value, parameters_of
 from pipeline.progress import bar
 from pipeline.randomness import derive_seed, generator
 from pipeline.stages.command import run
@@ -66,7 +67,8 @@ def settings_of(study: Study, name: str, randomized: bool) -> AdaptiveSettings:
             raise PipelineError(f"{study.where(f'adaptive.{part}')}: unknown parameter; expected one of: {known}")
     for part in (*kinds, name):
         block = merged(block, adaptive.get(part, {}))
-    budgets = study.threat(block.get("norm", "linf"))
+    norm, _ = parameters_of(AdaptiveSettings)["norm"]
+    budgets = study.threat(check_value(block.get("norm", "linf"), norm, study.where("adaptive.norm")))
     block = {"epsilons": list(budgets.epsilons), "budget": budgets.epsilon} | block
     settings = AdaptiveSettings(**study.arguments(AdaptiveSettings, "adaptive", block))
     attacks_of(settings, study.where("adaptive"))  # better refused now than after hours

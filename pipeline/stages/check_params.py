@@ -12,11 +12,12 @@ Params: all.
 import hashlib
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pipeline.artifacts.code import write_fingerprint
-from pipeline.artifacts.files import canonical_json, checksum_of, read_json
+from pipeline.artifacts.files import canonical_json, checksum_of, replacing
 from pipeline.errors import PipelineError
 from pipeline.own_files import imported, imported_checksum, installed, own_files
 from pipeline.registry import IMPORTED, has_file, serve_own_files
@@ -39,16 +40,22 @@ def main() -> None:
 
 def check_numbers(study: Study, found: dict[str, Any]) -> None:
     """Raise PipelineError at the first number that no stage would take. found : the study's `words`."""
-    code = {path.as_posix(): checksum_of(path) for path in sorted(Path(__file__).parents[1].rglob("*.py"))}
-    digest = hashlib.sha256(canonical_json([checksum_of(study.file), found, code]).encode()).hexdigest()
-    done, taken = WORK / "checked" / f"{study.name}.json", {"taken": digest}
-    if done.is_file() and read_json(done, "what was checked") == taken:
-        return
+    house = Path(__file__).parents[1]
+    code = {path.relative_to(house).as_posix(): checksum_of(path) for path in sorted(house.rglob("*.py"))}
+    digest = hashlib.sha256(canonical_json([checksum_of(study.file), found, code]).encode())
+    taken, done = digest.hexdigest().encode(), WORK / "checked" / study.name
+    with suppress(OSError):  # what cannot be read is looked at again
+        if done.read_bytes() == taken:
+            return
     from pipeline.stages.rehearsal import rehearse  # here: it reaches PyTorch, and most runs change no number
 
     serve_own_files(study.folder)
     rehearse(study)
-    write_fingerprint(done, taken)
+    try:
+        with replacing(done) as part:
+            part.write_bytes(taken)
+    except OSError as error:
+        print(f"{done}: not written: {error.strerror or error}: the next run looks again", file=sys.stderr)
 
 
 def words(study: Study) -> dict[str, Any]:

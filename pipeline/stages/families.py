@@ -14,7 +14,7 @@ from pipeline.artifacts.learning import check_defended, is_attacked, load_traine
 from pipeline.artifacts.materials import StudyMaterials
 from pipeline.defenses.protocol import Defense, load_defense
 from pipeline.models.inference import for_inference
-from pipeline.params import parameters_of
+from pipeline.params import check_value, parameters_of
 from pipeline.studies import Study
 from pipeline.study_blocks import PAPER_ATTACKS
 
@@ -70,9 +70,10 @@ def learning_arguments(
         return study.arguments(_nothing, where, given)
     for name, (annotation, _) in parameters_of(defense.learn).items():
         if dataclasses.is_dataclass(annotation) and isinstance(given.get(name, {}), Mapping):
-            fields = {field.name for field in dataclasses.fields(annotation)}
+            fields = parameters_of(annotation)  # type: ignore[arg-type]  # a class, as an annotation is
             block = study.defaults(annotation) | dict(given.get(name, {}))
-            if {"norm", "epsilon"} <= fields and "norm" in block:
+            if {"norm", "epsilon"} <= set(fields) and "norm" in block:
+                check_value(block["norm"], fields["norm"][0], study.where(f"{where}.{name}.norm"))
                 block = {"epsilon": study.threat(block["norm"]).epsilon} | block
             if block or name in given:
                 given[name] = block
@@ -88,12 +89,12 @@ def settled_arguments(
     """
     choices = chosen(study, key) if choices is None else choices
 
-    def settled(block: Mapping[str, Any]) -> dict[str, Any]:
-        inner = {name: settled(value) if isinstance(value, Mapping) else value for name, value in block.items()}
-        return study.resolved(inner, f"defenses.{key}.learn", choices)
+    def settled(block: Mapping[str, Any], at: str) -> dict[str, Any]:
+        inner = {n: settled(value, f"{at}.{n}") if isinstance(value, Mapping) else value for n, value in block.items()}
+        return study.resolved(inner, at, choices)
 
     block = {name: value for name, value in study.value(f"defenses.{key}.learn").items() if name not in defense.tried}
-    return learning_arguments(study, key, defense, settled(block))
+    return learning_arguments(study, key, defense, settled(block, f"defenses.{key}.learn"))
 
 
 def _nothing() -> None:
@@ -154,7 +155,7 @@ def examining_arguments(
     family, choices = study.value(f"defenses.{key}"), chosen(study, key) if choices is None else choices
     given: dict[str, Any] = {}
     for part in ("learn", "predict", "examine"):
-        block = dict(family.get(part, {}))
+        block = dict(study.block(f"defenses.{key}.{part}")) if part in family else {}
         if part != "examine":
             known = parameters_of(defense.examine)
             block = {name: value for name, value in block.items() if name in known}

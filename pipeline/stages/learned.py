@@ -9,7 +9,7 @@ from pipeline.metrics.choices import Choice
 from pipeline.metrics.gac_summary import gains_on, summarize_gac
 from pipeline.metrics.gains import CONTROLS
 from pipeline.metrics.restorations import BLUR, NOTHING, summarize_restorations
-from pipeline.params import AUTO, stated_at
+from pipeline.params import AUTO
 from pipeline.studies import Study
 from pipeline.study_blocks import PAPER_ATTACKS
 
@@ -40,7 +40,7 @@ def choices_of(study: Study, attacks: dict[str, Any], arguments: dict[str, dict[
                 continue
             given = arguments[variant or family].get(parameter)
             if given is None:  # a number that was learned with
-                given = stated_at(study.value(f"defenses.{family}.learn"), parameter)
+                given = _stated_at(study.value(f"defenses.{family}.learn"), parameter)
                 given = choice.value if given in (AUTO, None) else given
             found.setdefault(family, {})[name] = entry(choice, given, parameter)
     return found
@@ -137,3 +137,12 @@ def learning_of(study: Study, choices: dict[str, Any]) -> dict[str, Any]:
             adversary = {"epsilon": budget, "trades": 0, **learn["adversary"]}
             found["robust"][family] = {"adversary": adversary, "training": training}
     return found
+
+
+def _stated_at(block: Any, parameter: str) -> Any:
+    """The value of a parameter at any depth of a block, None where it isn't."""
+    if not isinstance(block, dict):
+        return None
+    if parameter in block and not isinstance(block[parameter], list):
+        return block[parameter]
+    return next((found for part in block.values() if (found := _stated_at(part, parameter)) is not None), None)

@@ -19,10 +19,9 @@ from pipeline.artifacts.left_out import what_applies
 from pipeline.artifacts.metrics import write_metrics
 from pipeline.artifacts.ran_on import read_devices
 from pipeline.artifacts.statistics import read_frame, write_frame
-from pipeline.errors import PipelineError
 from pipeline.machine import describe_machine
 from pipeline.mapper import in_order
-from pipeline.metrics.adaptive import over_undefended, summarize_adaptive
+from pipeline.metrics.adaptive import check_same_budget, over_undefended, summarize_adaptive
 from pipeline.metrics.comparisons import compare_family
 from pipeline.metrics.detection import NEEDED, area_gain, detect_named
 from pipeline.metrics.replicates import summarize_replicates
@@ -184,11 +183,7 @@ def _adaptive(study: Study, chosen: pd.DataFrame) -> dict[str, Any]:
             )
             own = chosen[chosen["defense"] == name]
             adaptive[name] = summarize_adaptive(tables[name], about["settings"], check, own)
-    budgets = {name: {key: entry["settings"][key] for key in ("norm", "budget")} for name, entry in adaptive.items()}
-    first, wanted = next(iter(budgets.items()))
-    for name, found in budgets.items():
-        if found != wanted:
-            raise PipelineError(f"{study.where('adaptive')}: {name}: expected {first}'s {wanted}, found {found}")
+    check_same_budget({name: entry["settings"] for name, entry in adaptive.items()}, study.where("adaptive"))
     plain = tables["undefended"]
     for name, entry in adaptive.items():
         if name != "undefended" and entry["originals"] == adaptive["undefended"]["originals"]:

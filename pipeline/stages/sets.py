@@ -46,17 +46,16 @@ def extended_arguments(study: Study, first: Mapping[str, Any], choices: Choices 
 
 def source_counts(study: Study, key: str) -> dict[str, int]:
     """How many source images of each split the block at `key` wants; a split that it leaves out: none."""
-    block = study.value(key)
-    others = set(block) - {*SOURCE_SPLITS, "curve", "targets"}
-    if others:
-        known = ", ".join(SOURCE_SPLITS)
-        raise PipelineError(f"{study.where(key)}.{min(others)}: unknown parameter; expected one of: {known}")
+    block = study.block(key)
+    known = (*SOURCE_SPLITS, "targets", *(["curve"] if key == "other_sources" else []))
+    if others := set(block) - set(known):
+        raise PipelineError(f"{study.where(key)}.{min(others)}: unknown parameter; expected one of: {', '.join(known)}")
     counts = {
         split: study.checked(f"{key}.{split}", Annotated[int, Range(0, 10**7)])
         for split in SOURCE_SPLITS
         if split in block
     }
-    if not counts:
+    if not any(counts.values()):
         raise PipelineError(f"{study.where(key)}: expected a number of images for train, test or both, found {block!r}")
     return counts
 
@@ -66,7 +65,7 @@ def target_count(study: Study, key: str, classes: int) -> int | None:
 
     Raises PipelineError if there are not so many.
     """
-    if study.value(key).get("targets", ALL) == ALL:
+    if study.block(key).get("targets", ALL) == ALL:
         return None
     count: int = study.checked(f"{key}.targets", Annotated[int, Range(1, 255)] | Literal["all"])
     if count >= classes:

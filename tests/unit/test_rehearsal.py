@@ -57,10 +57,14 @@ def test_every_study_is_taken(name: str, monkeypatch: pytest.MonkeyPatch) -> Non
         ("seed", 2**64, "seed: expected a whole number in [0, 9.22337e+18], found 1844"),
         ("sources/test", 105, "sources.test: expected a multiple of 10 source images, found 105"),
         ("sources/targets", 10, "sources.targets: expected at most the 9 other classes, or 'all', found 10"),
+        ("replicates/sources", None, "replicates.sources: expected a block of parameters, found None"),
+        ("replicates/sources/curve", 3, "replicates.sources.curve: unknown parameter; expected one of: train, test, "),
         ("replicates/sources/test", 105, "replicates.sources.test: expected a multiple of 10 source images, found 105"),
         ("sizes/originals", 35, "sizes.originals: expected a multiple of 10 source images, found 35"),
         ("sources/train", -3, "sources.train: expected a whole number in [0, 1e+07], found -3"),
         ("sources/targets", "some", "sources.targets: expected a whole number in [1, 255] or 'all', found 'some'"),
+        ("sources", {"train": 0, "test": 0}, "sources: expected a number of images for train, test or both, found {"),
+        ("images/source", "nosuch", "images.source: expected one of: digits, mnist, "),
         ("images/test_share", 2, "images.test_share: expected a number in [0.05, 0.5], found 2"),
         ("training/learning_rate", True, "training.learning_rate: expected a number in (0, 10], found True"),
         ("training/learning_rate", "auto", "training.learning_rate: expected a number in (0, 10], found 'auto'"),
@@ -70,6 +74,7 @@ def test_every_study_is_taken(name: str, monkeypatch: pytest.MonkeyPatch) -> Non
         ("classifier/training/epochs", 0, "classifier.training.epochs: expected a whole number in [1, 1000]"),
         ("classifier/architecture/dropout", 1.5, "classifier.architecture.dropout: expected a number in [0, 0.9]"),
         ("classifier/architecture/widths", 3, "classifier.architecture.widths: unknown parameter; expected one of: "),
+        ("classifier/kind", ["cnn"], "classifier.kind: expected one of: cnn, mlp, resnet, found ['cnn']"),
         ("classifier/kind", "mlp", "classifier.architecture.channels: unknown parameter; expected one of: "),
         ("threat/linf/epsilons", [], "threat.linf.epsilons: expected a list of a number in (0, 100000]"),
         ("threat/linf/epsilons", [0.1, 0], "threat.linf.epsilons[1]: expected a number in (0, 100000]"),
@@ -91,18 +96,29 @@ def test_every_study_is_taken(name: str, monkeypatch: pytest.MonkeyPatch) -> Non
         ("defenses/dropout_ensemble/variants/gn", {"method": "gaussian_noise_ensemble", "passes": 3, "sigma": "auto"},
          "defenses.dropout_ensemble.variants.gn.sigma: expected a number, found 'auto': no rule chooses this"),
         ("defenses/nosuch", {"learn": {}, "predict": {}, "variants": {}}, "defenses.nosuch: unknown defense 'nosuch'"),
+        ("defenses/gac_vanilla/examine", None, "defenses.gac_vanilla.examine: expected a block of parameters, found"),
+        ("defenses/autoencoder_ensemble/learn/trials", None, "learn.architecture.dropout: expected a number, found"),
+        ("defenses/adversarial_training/learn/adversary/norm", "l1",
+         "defenses.adversarial_training.learn.adversary.norm: expected one of 'linf', 'l2', found 'l1'"),
+        ("defenses/gac_vanilla/variants/x", {}, "defenses.gac_vanilla.variants.x: unknown defense 'x': expected a"),
+        ("defenses/gac_vanilla/variants/clean", {}, "defenses.gac_vanilla.variants.clean: expected another name"),
+        ("other_attacks/all", {}, "other_attacks.all: expected another name"),
         ("defenses/undefended/learn", {"x": 1}, "defenses.undefended.learn.x: unknown parameter"),
         ("defenses/undefended/examine", {"x": 1}, "defenses.undefended.examine: no stage reads it"),
         (f"{GAC}/learn/seeds", 0, "defenses.gac_vanilla.learn.seeds: expected a whole number in [1, "),
         (f"{GAC}/learn/training/epochs", -1, "defenses.gac_vanilla.learn.training.epochs: expected a"),
         (f"{GAC}/learn/training/epoch", 3, "defenses.gac_vanilla.learn.training.epoch: unknown parameter; expected"),
         ("adaptive/all/restarts", 0, "adaptive.restarts: expected a whole number in [1, 1000], found 0"),
-        ("adaptive/all/norm", None, "no 'None' in threat"),
+        ("adaptive/all/norm", None, "adaptive.norm: expected one of 'linf', 'l2', found None"),
+        ("adaptive/all/norm", "l1", "adaptive.norm: expected one of 'linf', 'l2', found 'l1'"),
+        ("adaptive/all/ascent/method", "x", "adaptive.ascent: unknown attack 'x': expected a file pipeline/attacks"),
+        ("adaptive/all/others/x", {}, "adaptive.others.x: unknown attack 'x': expected a file pipeline/attacks/x.py"),
+        ("adaptive/all/ascent", {1: 2}, "expected texts as keys, found 1"),
         ("adaptive/al", {}, "adaptive.al: unknown parameter; expected one of: all, one_pass, randomized, undefended"),
         ("adaptive/all/ascent/steps", 0, "adaptive.ascent.steps: expected a whole number in [1, 10000]"),
         ("adaptive/all/ascent", {"method": "ddn", "steps": 3}, "adaptive.ascent: expected an attack with a budget in"),
         ("adaptive/all/others/square/queries", "few", "adaptive.others.square.queries: expected a whole number in"),
-        ("adaptive/gac_vanilla", {"budget": 0.1}, "adaptive.gac_vanilla: expected undefended's {'norm': 'linf', "),
+        ("adaptive/gac_vanilla", {"budget": 0.1}, "adaptive: gac_vanilla: expected undefended's {'norm': 'linf', "),
         ("replicates/count", -1, "replicates.count: expected a whole number in [0, 1000], found -1"),
         ("replicates/count", 1, "replicates.count: expected 0, or 2 and more to compare, found 1"),
         ("sizes/originals", 0, "sizes.originals: expected a whole number in [1, 1e+06], found 0"),
@@ -160,6 +176,8 @@ def told() -> str:
         ),
         put("replicates", {"count": 0, "sources": {"test": 10}, "defenses": []}),
         put("sources/targets", 3),
+        both(put("other_attacks", {"mine": {"method": "imported", "file": "x"}}), put("other_sources/test", 105)),
+        put("images/class_names", ["a", "b", "c"]),  # digits know their own
     ],
 )
 def test_what_the_stages_take_is_taken(project: Path, edit: Change) -> None:
@@ -170,7 +188,8 @@ def test_what_the_stages_take_is_taken(project: Path, edit: Change) -> None:
 def test_an_own_defense_may_choose_what_it_likes(project: Path) -> None:
     (project / f"studies/{START}/mine.py").write_text(OWN)
     for number, taken in ((0.5, True), ("auto", True), (-1, False)):
-        change(project, put("defenses/mine", {"learn": {"grid": [1]}, "predict": {"level": number}, "variants": {}}))
+        predict = {"level": number, "depth": "auto", "free": "auto", "open": "auto"}
+        change(project, put("defenses/mine", {"learn": {"grid": [1]}, "predict": predict, "variants": {}}))
         serve_own_files(Path("studies") / START)
         try:
             if taken:
@@ -183,22 +202,57 @@ def test_an_own_defense_may_choose_what_it_likes(project: Path) -> None:
 
 OWN = '''"""Mine"""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pipeline.defenses.protocol import Defense, Learned
 from pipeline.ranges import Range
 
+Open = Annotated[float, Range(0, float("inf"))]
 
-def mine(classifier, images, generator, *, level: Annotated[float, Range(0, 1)]):
+
+Level = Annotated[float, Range(0, 1)]
+
+
+def mine(classifier, images, generator, *, level: Level, depth: Literal[2, 4], free: float, open: Open):
     return classifier(images)[:, None]
 
 
-def learn(materials, *, grid: tuple[int, ...]):
+def learn(materials, *, grid: tuple[int, ...], level: Annotated[float, Range(5, 9)] = 5):
     return Learned()
 
 
 defense = Defense(predict=mine, learn=learn)
 '''
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (OWN.replace("def learn", "def"), "mine.py: importing it raised SyntaxError: "),
+        (OWN.replace("import Range", "import Rang"), "mine.py: importing it raised ImportError: "),
+        (OWN.replace("free: float", "free"), "expected a type of 'free', found none"),
+    ],
+)
+def test_a_mistake_in_an_own_file_is_told(project: Path, text: str, message: str) -> None:
+    (project / f"studies/{START}/mine.py").write_text(text)
+    change(project, put("defenses/mine", {"learn": {"grid": [1]}, "predict": {}, "variants": {}}))
+    serve_own_files((project / "studies") / START)
+    try:
+        assert message in told()
+    finally:
+        serve_own_files()
+
+
+def test_a_classifier_that_is_brought_is_taken_as_it_is(project: Path) -> None:
+    for name, message in (("make", ""), ("nosuch", "classifier.build: expected a function 'nosuch' in nets, found")):
+        (project / f"studies/{START}/nets.py").write_text("def make():\n    return None\n")
+        change(project, put("classifier", {"build": f"nets:{name}", "weights": "w.pt", "retrain": True}))
+        change(project, put("replicates/count", 0))
+        change(project, put("sizes/classifiers", {"one": {}, "two": {}}))
+        if message:
+            assert message in told()
+        else:
+            rehearse(Study(START))
 
 
 @pytest.fixture
@@ -216,7 +270,7 @@ def check(project: Path) -> Callable[[], subprocess.CompletedProcess[str]]:
 def test_the_numbers_are_looked_at_again_when_they_changed(
     project: Path, check: Callable[[], subprocess.CompletedProcess[str]]
 ) -> None:
-    remembered = project / f".work/checked/{START}.json"
+    remembered = project / f".work/checked/{START}"
     assert check().returncode == 0
     first = remembered.read_bytes()
     change(project, put("sizes/originals", 0))
@@ -228,8 +282,15 @@ def test_the_numbers_are_looked_at_again_when_they_changed(
         )
         assert remembered.read_bytes() == first
     change(project, put("sizes/originals", 30))
+    remembered.unlink()
+    remembered.mkdir()
+    done = check()
+    assert done.returncode == 0
+    assert f".work/checked/{START}: not written: " in done.stderr
+    remembered.rmdir()
+    remembered.write_bytes(b"\xff")
     assert check().returncode == 0
-    assert remembered.read_bytes() != first
+    assert remembered.read_bytes() not in (first, b"\xff")
 
 
 @pytest.mark.parametrize(

@@ -184,7 +184,7 @@ NUMBERS: dict[str, tuple[Any, str]] = {
         "images.source: expected one of: digits, mnist, cifar10, torchvision:<Class>, "
         "parquet:<folder>, folder:<path>, npz:<file>, idx:<folder>; found 'svhn'",
     ),
-    "seed": ("x", "seed: expected a whole number, found 'x'"),
+    "seed": ("x", "seed: expected a whole number in [0, 9.22337e+18], found 'x'"),
 }
 
 

@@ -99,7 +99,10 @@ def attacks_of(settings: AdaptiveSettings, where: str) -> Attacks:
 
     def choose(key: str, block: Any, at: str, bounded: bool = True) -> Chosen:
         file, own = split_method(key, block, at)
-        attack = load_attack(file)
+        try:
+            attack = load_attack(file)
+        except PipelineError as error:
+            raise PipelineError(f"{at}: {error}") from None
         own = within_threat(attack, own, {settings.norm: settings.budget}, at)
         bound = attack.budget_for(own)
         wanted = f"an attack with a budget in {settings.norm}" if bounded else "an attack without a budget"
