@@ -23,10 +23,16 @@ PARAMS = "studies/tiny/params.yaml"
 PIPELINE = "studies/tiny/dvc.yaml"
 
 
+# One of each norm's `epsilons`; a whole number.
+NEW = {"threat.linf.epsilon": 0.5, "threat.l2.epsilon": 0.5, "attacks.extended.extra_steps": 1}
+
+
 def other(key: str, value: Any) -> Any:
-    """Another value that the same parameter may have."""
-    if key == "attacks.extended.extra_steps":
-        return 1
+    """Another value that the same parameter may have, beside the others of the rest."""
+    if key in NEW:
+        return NEW[key]
+    if key.endswith((".train", ".test", "sizes.originals")):
+        return value + 10  # as many of each class
     if isinstance(value, bool):
         return not value
     if isinstance(value, list):
