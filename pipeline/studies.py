@@ -226,7 +226,8 @@ class Study:
     def training(self, function: Any, key: str) -> dict[str, Any]:
         """Arguments of a training: the block at `key`, and what it leaves out from the study's block `training`."""
         self._refuse_others("training", list(parameters_of(function)))
-        return self.arguments(function, key, self.defaults(function) | dict(self.block(key)))
+        own = self.block(key) if self.has(key) else {}
+        return self.arguments(function, key, self.defaults(function) | dict(own))
 
     def defaults(self, function: Any) -> dict[str, Any]:
         """Of the study's block `training` what `function`, or a dataclass, takes; each checked where it stands."""

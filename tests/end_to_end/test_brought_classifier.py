@@ -144,7 +144,7 @@ def test_a_classifier_that_is_brought_gets_the_whole_study(tmp_path: Path) -> No
     assert tree.repro() == set()
     # With leave to train, what trains is made again and nothing else.
     before = tree.hashes()
-    tree.change(lambda params: params["classifier"].update(retrain=True))
+    tree.change(lambda params: params["classifier"].update(retrain=True, training={"epochs": 2}))
     tree.change(lambda params: params["sizes"].update(classifiers={"narrow": {"width": 4}, "standard": {}}))
     tree.repro("sizes")
     assert set(pd.read_parquet(tree.folder / "data/sizes/mine/sizes.parquet")["width"]) == {4, 8}

@@ -244,6 +244,7 @@ def test_a_mistake_in_an_own_file_is_told(project: Path, text: str, message: str
 
 
 def test_a_classifier_that_is_brought_is_taken_as_it_is(project: Path) -> None:
+    """How it is trained anew is asked only where replicates are wanted."""
     for name, message in (("make", ""), ("nosuch", "classifier.build: expected a function 'nosuch' in nets, found")):
         (project / f"studies/{START}/nets.py").write_text("def make():\n    return None\n")
         change(project, put("classifier", {"build": f"nets:{name}", "weights": "w.pt", "retrain": True}))
@@ -253,6 +254,9 @@ def test_a_classifier_that_is_brought_is_taken_as_it_is(project: Path) -> None:
             assert message in told()
         else:
             rehearse(Study(START))
+            change(project, put("replicates/count", 2))
+            assert "classifier.training.epochs: missing; expected a whole number in [1, 1000]" in told()
+            change(project, put("replicates/count", 0))
 
 
 @pytest.fixture
