@@ -37,12 +37,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         key = _no_text(tree)
     except FileNotFoundError:
         raise PipelineError(f"{path}: no such file") from None
-    except (
-        YAMLError,
-        ValueError,
-        KeyError,
-        RecursionError,
-    ) as error:  # the last three: a value that is none of its tag
+    except (YAMLError, ValueError, KeyError, RecursionError) as error:  # but for the first: what a tag makes of a value
         raise PipelineError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, Mapping):
         raise PipelineError(f"{path}: expected a mapping of blocks, found {tree!r}")

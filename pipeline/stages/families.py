@@ -15,6 +15,7 @@ from pipeline.artifacts.materials import StudyMaterials
 from pipeline.defenses.protocol import Defense, load_defense
 from pipeline.models.inference import for_inference
 from pipeline.params import check_value, parameters_of
+from pipeline.stages.sets import Choices
 from pipeline.studies import Study
 from pipeline.study_blocks import PAPER_ATTACKS
 
@@ -80,9 +81,7 @@ def learning_arguments(
     return study.arguments(defense.learn, where, given)
 
 
-def settled_arguments(
-    study: Study, key: str, defense: Defense, choices: Mapping[str, float | None] | None = None
-) -> dict[str, Any]:
+def settled_arguments(study: Study, key: str, defense: Defense, choices: Choices | None = None) -> dict[str, Any]:
     """`learning_arguments` with the numbers that the study's rules chose, at any depth, and nothing left to try.
 
     choices : in place of those, here and below.
@@ -101,7 +100,7 @@ def _nothing() -> None:
     """What a defense without `learn` takes: any parameter is refused."""
 
 
-def members_of(study: Study, key: str, choices: Mapping[str, float | None] | None = None) -> Iterator[Member]:
+def members_of(study: Study, key: str, choices: Choices | None = None) -> Iterator[Member]:
     """The defense and its variants, as their blocks say them. Raises PipelineError where one is wrong."""
     choices = chosen(study, key) if choices is None else choices
     for name in study.family(key):
@@ -147,9 +146,7 @@ def chosen(study: Study, key: str) -> dict[str, float | None]:
     return {name: choice.value for name, choice in read_choices(path).items()}
 
 
-def examining_arguments(
-    study: Study, key: str, defense: Defense, choices: Mapping[str, float | None] | None = None
-) -> dict[str, Any]:
+def examining_arguments(study: Study, key: str, defense: Defense, choices: Choices | None = None) -> dict[str, Any]:
     """Arguments of `defense.examine`: from the block `examine`, else from `predict`, else from `learn`."""
     assert defense.examine is not None
     family, choices = study.value(f"defenses.{key}"), chosen(study, key) if choices is None else choices

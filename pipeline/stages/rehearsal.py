@@ -32,7 +32,6 @@ from pipeline.stages.sizes import asked_of
 from pipeline.studies import Study
 from pipeline.training.classifier import fit_classifier
 
-KNOWN = {"digits": 10, "mnist": 10, "cifar10": 10}  # sources whose classes are known before the images are
 MOST_CLASSES = 256
 
 
@@ -53,11 +52,11 @@ def rehearse(study: Study) -> None:
 
 
 def _classifier(study: Study) -> None:
-    if not study.brings_classifier:
+    if study.brings_classifier:
+        builder(study.folder, given_classifier(study.file, study.block("classifier")))
+    else:
         study.arguments(study.kind, "classifier.architecture")
         study.training(fit_classifier, "classifier.training")
-    else:
-        builder(study.folder, given_classifier(study.file, study.block("classifier")))
 
 
 def _paper_attacks(study: Study) -> None:
@@ -87,7 +86,7 @@ def _sources(study: Study, key: str) -> None:
 
 def _targets_and_quotas(study: Study, key: str, counts: Mapping[str, int]) -> None:
     """Whether so many originals of each class can be taken, towards so many targets, where the classes are known."""
-    classes = KNOWN.get(study.source) or len(study.block("images").get("class_names") or ())
+    classes = sources.class_count(study.checked("images", Images))
     for name, count in counts.items():
         quota_of(count, classes or 1, study.where(f"{key}.{name}"))
     target_count(study, key, classes or MOST_CLASSES)

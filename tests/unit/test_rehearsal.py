@@ -13,17 +13,10 @@ from pipeline.registry import serve_own_files
 from pipeline.stages.rehearsal import rehearse
 from pipeline.studies import Study
 from tests.root import ROOT
-from tests.studies import START, STUDIES, Change, change, copy_study, put
+from tests.studies import START, STUDIES, Change, change, put
 
 LEARNING = "defenses/dropout_ensemble/learn"
 GAC = "defenses/gac_vanilla"
-
-
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    copy_study(START, tmp_path)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def without(key: str) -> Change:
@@ -126,8 +119,8 @@ def test_every_study_is_taken(name: str, monkeypatch: pytest.MonkeyPatch) -> Non
         ("sizes/classifiers/narrow", {"chanels": [3]}, "sizes.classifiers.narrow.chanels: unknown parameter"),
     ],
 )  # fmt: skip
-def test_a_wrong_value_is_named_with_what_was_expected(project: Path, key: str, value: Any, message: str) -> None:
-    change(project, put(key, value))
+def test_a_wrong_value_is_named_with_what_was_expected(folder: Path, key: str, value: Any, message: str) -> None:
+    change(folder, put(key, value))
     assert message in told()
 
 
@@ -149,8 +142,8 @@ def test_a_wrong_value_is_named_with_what_was_expected(project: Path, key: str, 
         ),
     ],
 )  # fmt: skip
-def test_what_is_missing_or_does_not_go_together_is_named(project: Path, edit: Change, message: str) -> None:
-    change(project, edit)
+def test_what_is_missing_or_does_not_go_together_is_named(folder: Path, edit: Change, message: str) -> None:
+    change(folder, edit)
     assert message in told()
 
 
@@ -180,16 +173,16 @@ def told() -> str:
         put("images/class_names", ["a", "b", "c"]),  # digits know their own
     ],
 )
-def test_what_the_stages_take_is_taken(project: Path, edit: Change) -> None:
-    change(project, edit)
+def test_what_the_stages_take_is_taken(folder: Path, edit: Change) -> None:
+    change(folder, edit)
     rehearse(Study(START))
 
 
-def test_an_own_defense_may_choose_what_it_likes(project: Path) -> None:
-    (project / f"studies/{START}/mine.py").write_text(OWN)
+def test_an_own_defense_may_choose_what_it_likes(folder: Path) -> None:
+    (folder / f"studies/{START}/mine.py").write_text(OWN)
     for number, taken in ((0.5, True), ("auto", True), (-1, False)):
         predict = {"level": number, "depth": "auto", "free": "auto", "open": "auto"}
-        change(project, put("defenses/mine", {"learn": {"grid": [1]}, "predict": predict, "variants": {}}))
+        change(folder, put("defenses/mine", {"learn": {"grid": [1]}, "predict": predict, "variants": {}}))
         serve_own_files(Path("studies") / START)
         try:
             if taken:
@@ -233,37 +226,37 @@ defense = Defense(predict=mine, learn=learn)
         (OWN.replace("free: float", "free"), "expected a type of 'free', found none"),
     ],
 )
-def test_a_mistake_in_an_own_file_is_told(project: Path, text: str, message: str) -> None:
-    (project / f"studies/{START}/mine.py").write_text(text)
-    change(project, put("defenses/mine", {"learn": {"grid": [1]}, "predict": {}, "variants": {}}))
-    serve_own_files((project / "studies") / START)
+def test_a_mistake_in_an_own_file_is_told(folder: Path, text: str, message: str) -> None:
+    (folder / f"studies/{START}/mine.py").write_text(text)
+    change(folder, put("defenses/mine", {"learn": {"grid": [1]}, "predict": {}, "variants": {}}))
+    serve_own_files((folder / "studies") / START)
     try:
         assert message in told()
     finally:
         serve_own_files()
 
 
-def test_a_classifier_that_is_brought_is_taken_as_it_is(project: Path) -> None:
+def test_a_classifier_that_is_brought_is_taken_as_it_is(folder: Path) -> None:
     """How it is trained anew is asked only where replicates are wanted."""
     for name, message in (("make", ""), ("nosuch", "classifier.build: expected a function 'nosuch' in nets, found")):
-        (project / f"studies/{START}/nets.py").write_text("def make():\n    return None\n")
-        change(project, put("classifier", {"build": f"nets:{name}", "weights": "w.pt", "retrain": True}))
-        change(project, put("replicates/count", 0))
-        change(project, put("sizes/classifiers", {"one": {}, "two": {}}))
+        (folder / f"studies/{START}/nets.py").write_text("def make():\n    return None\n")
+        change(folder, put("classifier", {"build": f"nets:{name}", "weights": "w.pt", "retrain": True}))
+        change(folder, put("replicates/count", 0))
+        change(folder, put("sizes/classifiers", {"one": {}, "two": {}}))
         if message:
             assert message in told()
         else:
             rehearse(Study(START))
-            change(project, put("replicates/count", 2))
+            change(folder, put("replicates/count", 2))
             assert "classifier.training.epochs: missing; expected a whole number in [1, 1000]" in told()
-            change(project, put("replicates/count", 0))
+            change(folder, put("replicates/count", 0))
 
 
 @pytest.fixture
-def check(project: Path) -> Callable[[], subprocess.CompletedProcess[str]]:
-    (project / "pipeline").symlink_to(ROOT / "pipeline")
+def check(folder: Path) -> Callable[[], subprocess.CompletedProcess[str]]:
+    (folder / "pipeline").symlink_to(ROOT / "pipeline")
     command = [sys.executable, "-m", "pipeline.stages.check_params"]
-    where = project / f"studies/{START}"
+    where = folder / f"studies/{START}"
 
     def run() -> subprocess.CompletedProcess[str]:
         return subprocess.run(command, cwd=where, env={"PYTHONPATH": "../.."}, capture_output=True, text=True)
@@ -272,12 +265,12 @@ def check(project: Path) -> Callable[[], subprocess.CompletedProcess[str]]:
 
 
 def test_the_numbers_are_looked_at_again_when_they_changed(
-    project: Path, check: Callable[[], subprocess.CompletedProcess[str]]
+    folder: Path, check: Callable[[], subprocess.CompletedProcess[str]]
 ) -> None:
-    remembered = project / f".work/checked/{START}"
+    remembered = folder / f".work/checked/{START}"
     assert check().returncode == 0
     first = remembered.read_bytes()
-    change(project, put("sizes/originals", 0))
+    change(folder, put("sizes/originals", 0))
     for _ in range(2):
         done = check()
         assert done.returncode == 1
@@ -285,7 +278,7 @@ def test_the_numbers_are_looked_at_again_when_they_changed(
             f"error: studies/{START}/params.yaml: sizes.originals: expected a whole number in [1, 1e+06], found 0\n"
         )
         assert remembered.read_bytes() == first
-    change(project, put("sizes/originals", 30))
+    change(folder, put("sizes/originals", 30))
     remembered.unlink()
     remembered.mkdir()
     done = check()
@@ -301,9 +294,9 @@ def test_the_numbers_are_looked_at_again_when_they_changed(
     "line", ["seed: 2024-02-30", "seed: !!int x", "seed: " + "9" * 5000, "a: " + "[" * 3000, 'images: {"a\\nb": 1}']
 )
 def test_a_file_that_cannot_be_read_is_told_in_one_line(
-    project: Path, check: Callable[[], subprocess.CompletedProcess[str]], line: str
+    folder: Path, check: Callable[[], subprocess.CompletedProcess[str]], line: str
 ) -> None:
-    file = project / f"studies/{START}/params.yaml"
+    file = folder / f"studies/{START}/params.yaml"
     text = file.read_text(encoding="utf-8").replace("\nseed: ", "\nseed_: ") + line + "\n"
     file.write_text(text, encoding="utf-8")
     done = check()

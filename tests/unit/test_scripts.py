@@ -9,14 +9,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from tests.root import ROOT
-from tests.studies import EVIL, START, Change, change, copy_study, put
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    copy_study(START, tmp_path)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+from tests.studies import EVIL, START, Change, change, put
 
 
 def refused(folder: Path, *command: str, cwd: str = "", **environment: str) -> str:

@@ -15,14 +15,7 @@ from pipeline.stages.prepare_images import read_raw
 from pipeline.stages.sets import target_count
 from pipeline.studies import Study
 from pipeline.study_blocks import BLOCKS, INNER
-from tests.studies import EVIL, START, change, copy_study, put
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    copy_study(START, tmp_path)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+from tests.studies import EVIL, START, change, put
 
 
 def test_a_good_study_is_read(folder: Path) -> None:

@@ -17,13 +17,15 @@ class Source:
     """How images of a kind are had.
 
     read : all that is to be said of them. files : those of their raw files that are there.
-    fetch : downloads what is missing. form : what stands in a study, for messages.
+    fetch : downloads what is missing. form : what stands in a study, for messages. classes : how many, where the kind
+    is one set of images.
     """
 
     form: str
     read: Callable[[Wanted], Raw]
     files: Callable[[Wanted], list[Path]]
     fetch: Callable[[Wanted], None] | None = None
+    classes: int | None = None
 
 
 def _fetch_mnist(wanted: Wanted) -> None:
@@ -32,9 +34,9 @@ def _fetch_mnist(wanted: Wanted) -> None:
 
 
 SOURCES = {
-    "digits": Source("digits", digits.read, digits.files),
-    "mnist": Source("mnist", idx.read, idx.files, _fetch_mnist),
-    "cifar10": Source("cifar10", cifar10.read, cifar10.files, cifar10.fetch),
+    "digits": Source("digits", digits.read, digits.files, classes=10),
+    "mnist": Source("mnist", idx.read, idx.files, _fetch_mnist, classes=10),
+    "cifar10": Source("cifar10", cifar10.read, cifar10.files, cifar10.fetch, classes=10),
     "torchvision": Source("torchvision:<Class>", torchvision_sets.read, torchvision_sets.files, torchvision_sets.fetch),
     "parquet": Source("parquet:<folder>", parquet.read, parquet.files),
     "folder": Source("folder:<path>", folder.read, folder.files),
@@ -67,6 +69,11 @@ def wanted(images: Images, name: str, where: str, seed: int = 0) -> Wanted:
             raise PipelineError(f"{where}: expected a path, as {SOURCES[kind].form}; found {images.source!r}")
         path = place(images.raw or "", what, where)
     return Wanted(images, kind, what, name, path, where, derive_seed(seed, name, "test split"))
+
+
+def class_count(images: Images) -> int | None:
+    """How many classes the images have, where that is known before they are read."""
+    return SOURCES[images.source.partition(":")[0]].classes or len(images.class_names or ()) or None
 
 
 def read(wanted: Wanted) -> Raw:
