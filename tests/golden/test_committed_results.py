@@ -1,6 +1,6 @@
 """The numbers of full runs as git has them: what must hold.
 
-MNIST's and CIFAR-10's are of the earlier protocol, and say so by lacking `run.protocol`.
+CIFAR-10's are of the earlier protocol, and say so by lacking `run.protocol`.
 """
 
 from typing import Any

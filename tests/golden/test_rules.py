@@ -12,9 +12,13 @@ import pytest
 
 from pipeline.artifacts.choices import read_choices, write_choices
 from pipeline.defenses import dropout_ensemble
+from pipeline.defenses.protocol import load_defense
 from pipeline.defenses.shared import autoencoder_trials, gac_lambda, restorations
 from pipeline.metrics import calibration, gains
 from pipeline.metrics.choices import Choice
+from pipeline.params import read_yaml
+from tests.committed import committed_json
+from tests.root import ROOT
 
 RULES = {
     "step_size": (calibration.STEP_RULE, calibration.STEP_REASON, calibration.TOLERANCE),
@@ -59,3 +63,12 @@ def test_every_choice_is_stored_with_its_rule_and_its_reason(tmp_path: Path) -> 
     write_choices(tmp_path / "choices.json", made)
     for name, choice in read_choices(tmp_path / "choices.json").items():
         assert (choice.rule, choice.reason) == RULES[name][:2], name
+
+
+@pytest.mark.parametrize("study", ["digits", "mnist"])
+def test_a_defense_chooses_what_it_says_that_it_does(study: str) -> None:
+    params = read_yaml(ROOT / f"studies/{study}/params.yaml")
+    choices = committed_json("reports/metrics")[study]["choices"]
+    for key, block in params["defenses"].items():
+        declared = load_defense(block.get("method", key)).chooses or {}
+        assert set(choices.get(key, {})) == {name for name, by in declared.items() if by in block["learn"]}, key
