@@ -1,6 +1,7 @@
 """Tables and the figure of benchmarks/README.md on generation: the engine beside the attack libraries."""
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, StrMethodFormatter
@@ -65,17 +66,21 @@ def front(records: Sequence[Record]) -> list[Record]:
     return kept
 
 
-def best_table(records: Sequence[Record], *, ours_first: bool) -> str:
-    """Markdown: each configuration on our front, or the peers', beside the other side's fastest no longer."""
+def best_table(records: Sequence[Record], *, leading: Literal["ours", "peers"], system: str = "") -> str:
+    """Markdown: each configuration on our front, or the peers', beside the other side's fastest no longer.
+
+    system : each of its configurations instead.
+    """
+    ours_first = leading == "ours"
     sides = ["ours", "images/s", "mean L2"], ["peer", "images/s", "mean L2"]
     header = ["study", *(cell for side in (sides if ours_first else sides[::-1]) for cell in side), "ours is faster"]
     rows = [header]
     chosen = [r for r in records if r["comparison"] == "best" and r["success_rate"] >= ENOUGH]
     for study in dict.fromkeys(record["study"] for record in chosen):
         here = [record for record in chosen if record["study"] == study]
-        leading = [record for record in here if record["system"].startswith("ours") == ours_first]
+        first = [record for record in here if record["system"].startswith("ours") == ours_first]
         others = [record for record in here if record["system"].startswith("ours") != ours_first]
-        for record in front(leading):
+        for record in [one for one in first if one["system"] == system] if system else front(first):
             rivals = [other for other in others if other["l2_mean"] <= record["l2_mean"]]
             rival = max(rivals, key=lambda r: r["images_per_second"], default=None)
             mine, peer = (record, rival) if ours_first else (rival, record)

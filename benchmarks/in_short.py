@@ -17,7 +17,7 @@ def in_short(results: Mapping[str, Any]) -> str:
 def _answers(results: Mapping[str, Any]) -> Iterator[str]:
     if "generation" in results:
         ratios = _by_dataset("study", _same_rule(results["generation"]), _over_the_fastest)
-        yield f"On the same rule the engine is {ratios} times as fast as the fastest attack library."
+        yield f"On the same rule, steps of one length, the engine is {ratios} times as fast as the fastest attack library."
         same_rule = _same_rule(results["generation"])
         studies = {record["study"] for record in same_rule if record["system"] == LOW}
         if studies:
@@ -41,13 +41,13 @@ def _answers(results: Mapping[str, Any]) -> Iterator[str]:
         )
     for costs in results.get("stage_costs", ()):
         for whole in (stage for stage in costs["stages"] if stage["stage"] == SIDE_BY_SIDE):
-            said = f"all cores busy for {_share(whole['core_seconds'] / whole['available'])} of the time"
+            said = f"{_share(whole['core_seconds'] / whole['available'])} of the cores' time"
             own = sum(stage["core_seconds"] for stage in costs["stages"] if stage is not whole)
             if whole["cut_off"]:  # the rest was done in runs that nobody has measured whole
                 said += f", in a run that did at most {_share(whole['core_seconds'] / own)} of the work"
             else:
-                said += f", for {_share(own / whole['available'])} with their own work"
-            yield f"The stages of {costs['study']}, side by side, keep {said}."
+                said += f", {_share(own / whole['available'])} for their own work"
+            yield f"The stages of {costs['study']}, side by side, use {said}."
     if "gpu/peers" in results:
         good = [entry for entry in results["gpu/peers"]["records"] if "error" not in entry]
         ratios = _by_dataset("dataset", _same_rule(good), _over_the_fastest)

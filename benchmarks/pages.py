@@ -19,7 +19,8 @@ ROOT = Path(__file__).parents[1]
 HEAD = """# Speed
 
 What the engine, the attacks and the defenses take, beside what else there is; one question, one table. Written by `make results` from
-`benchmarks/results/`: `make bench` once digits, mnist and cifar10 have been reproduced, some by a command of their own, and `benchmarks/on_gpu.sh` on a GPU. `python -m benchmarks.<name> --help` tells how each does it.
+`benchmarks/results/`: `make bench` once digits, mnist and cifar10 have been reproduced, some by a command of their own, and `benchmarks/on_gpu.sh` on a GPU.
+Tables were measured at different times, on machines whose speed varies up to twofold under one name: compare within a table. *2 threads*: of the benchmark's own process; stages compute with one thread a process. `python -m benchmarks.<name> --help` tells how each does it.
 """
 
 
@@ -54,13 +55,13 @@ QUESTIONS = (
     ),
     Question(
         "What does a whole study cost, and which stages keep the cores busy?",
-        "Of each stage the last complete run, and what was cut off before it; cores busy: core-seconds over seconds and workers, of stages of a minute or more; *side_by_side*: all stages of a study, several at a time, each of which has no share of its own; the peak is of the stage's own process (`benchmarks/stage_costs.py`).",
+        "Of each stage but `check_params`, which names no study, the last complete run, and what was cut off before it; cores busy: core-seconds over seconds and workers, of stages of a minute or more; *side_by_side*: all stages of a study, several at a time, each of which has no share of its own; the peak is of the stage's own process (`benchmarks/stage_costs.py`).",
         "stage_costs",
         start_up_tables.stage_costs_table,
     ),
     Question(
         "Where do a whole study's core-seconds go, and what was saved?",
-        "Processor time of each stage's command, at an earlier commit and now, in turns; a stage below one that wrote other bytes may write others for that reason alone (`benchmarks/core_seconds.py`).",
+        "Processor time of each stage's command, at an earlier commit and at 5ae1303 (2026-11-27), in turns; a stage below one that wrote other bytes may write others for that reason alone (`benchmarks/core_seconds.py`).",
         "core_seconds",
         start_up_tables.core_seconds_table,
     ),
@@ -68,7 +69,7 @@ QUESTIONS = (
         "Is the engine faster than the attack libraries on the same rule?",
         "Steps of one length along the normalized gradient of the target's log-probability. Ours stops each image at its first success; torchattacks, Foolbox and ART "
         "take the steps that 99.9 % success needs. They are given a frozen model with batch normalization folded, in channels_last, and their better batch, and so run near the "
-        "ceiling too: what is left is the passes of the slowest image over the mean number of passes. Their versions: `requirements.txt`, `benchmarks/requirements.txt`. Studies may have been measured on different machines of one name: compare ratios, not rates, between them (`benchmarks/generation.py`).",
+        "ceiling too: what is left is the passes of the slowest image over the mean number of passes, less what ours loses at the end of a block, where its batch empties. Their versions: `requirements.txt`, `benchmarks/requirements.txt`. Studies may have been measured on different machines of one name: compare ratios, not rates, between them (`benchmarks/generation.py`).",
         "generation",
         generation_tables.same_rule_table,
     ),
@@ -78,18 +79,24 @@ QUESTIONS = (
         "*ours-normalized*, the same with steps of one length; *ours-minimum_norm*, a walk along the boundary to the nearest image. Each of our configurations that no other of ours beats in speed and length "
         "at once (what is in no row is beaten), and the fastest peer whose perturbations are no longer.",
         "generation",
-        partial(generation_tables.best_table, ours_first=True),
+        partial(generation_tables.best_table, leading="ours"),
         "images/s against mean L2",
     ),
     Question(
         "And seen from the peers' side?",
         "Each configuration of a peer that no other peer's beats in both, and the fastest of ours whose perturbations are no longer.",
         "generation",
-        partial(generation_tables.best_table, ours_first=False),
+        partial(generation_tables.best_table, leading="peers"),
+    ),
+    Question(
+        "And with the paper's steps, by which the studies' sets are made?",
+        "All step sizes of *ours*; mnist uses 0.05, cifar10 0.005. It is what the paper does, not the best that can be done: in float32 a library's shortest walks beat its small steps in speed and length at once.",
+        "generation",
+        partial(generation_tables.best_table, leading="ours", system="ours"),
     ),
     Question(
         "How near is the engine to what the device gives?",
-        "The fastest bare forward and input-gradient passes, over memory formats, batches and threads, the engine beside them, and where its time goes (`benchmarks/ceiling.py`). Measured one after the other: a share above 100 % says how much the machine's own speed varies.",
+        "The fastest bare forward and input-gradient passes, over memory formats, batches and threads, the engine beside them, and where its time goes; *needed*: the passes of one step after the other, of which none is thrown away (`benchmarks/ceiling.py`). Measured one after the other: a share above 100 % says how much the machine's own speed varies.",
         "ceiling",
         tables.ceiling_table,
     ),
@@ -189,7 +196,7 @@ QUESTIONS = (
     ),
     Question(
         "GPU: does it compute the same there?",
-        "Of this and all that follows: two runs of `benchmarks/on_gpu.sh` on 2026-11-26, whose results came with commits 4e50371 (sets made, ensembles) and f340197 (all else); no card was at hand since. Tests on the card: float64 gives the CPU's images, float32 its flags and norms, a repeat the same bytes; the host waits for the device once a step at most, and up to three times more a call (`tests/gpu`).",
+        "Of this and all that follows: two runs of `benchmarks/on_gpu.sh` on 2026-11-26, whose results came with commits 4e50371 (sets made, ensembles) and f340197 (all else); no card was at hand since. Tests on the card: float64 gives the CPU's images, float32 its flags away from the boundary and within 0.1 % its norms, a repeat the same bytes; the host waits for the device once a step at most, and up to three times more a call (`tests/gpu`).",
         "gpu/tests",
         gpu_tables.tests,
     ),

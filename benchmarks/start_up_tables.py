@@ -13,12 +13,15 @@ def start_up_table(result: Record) -> str:
     """Markdown: what a study and its parts take, beside what they are to take at most."""
     rows = [["what", "seconds", "at most"]]
     rows.append([f"{result['study']} from nothing, {result['entries']} stages", f"{result['seconds']:g}", "180"])
+    own = sum(stage["seconds"] for stage in result["stages"])
+    rows.append(["what its stages say they take, once imported", f"{own:.3g}", ""])
     lock = f"DVC's own part of it: commands that only copy finished outputs; lock of {result['lock_kib']} KiB"
     rows.append([lock, f"{result['dvc_seconds']:g}", "30"])
     rows.append([f"{result['study']} once more, nothing to do", f"{result['no_op_seconds']:g}", ""])
     for name, seconds in result["no_op"].items():
         most = {"everything": "5", "digits": "3"}.get(name, "")
-        rows.append([f"{name}, nothing to do", f"{seconds:g}", most])
+        words = "a plain `dvc repro` (digits, the comparison of studies)" if name == "everything" else name
+        rows.append([f"{words}, nothing to do", f"{seconds:g}", most])
     for row in rows[1:]:
         if row[2] and float(row[1]) > float(row[2]):
             row[2] += ": missed"

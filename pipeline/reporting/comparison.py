@@ -37,7 +37,7 @@ def compared(metrics_by_study: Mapping[str, Metrics]) -> Comparison:
         ["mean L2, extended (paper)", *(_mean_l2(metrics, "extended") for metrics in studies)],
     ]
     outcomes = {
-        f"minimal images {outcome}": [
+        f"minimal images {outcome}, test split": [
             [words[head], *(_outcome(metrics, head, outcome) for metrics in studies)] for head in heads
         ]
         for outcome in ("thwarted", "recovered")

@@ -10,7 +10,7 @@ EARLIER: dict[str, Any] = {
     "lambda": 0.05,
     "trainings": 3,
     "over_control": {"value": 0.0603, "low": -0.0067, "high": 0.1273},
-    "over_noise_control": {"value": -0.0185, "low": -0.0289, "high": -0.0082},
+    "over_noise_control": {"value": -0.01851, "low": -0.0289, "high": -0.0082},
     "lambdas_added": ["0.07", "0.3"],
     "lambdas_taken": ["0.02", "0.03"],
     "then_lambda": 0.07,

@@ -45,23 +45,24 @@ def sizes_section(metrics: Mapping[str, Any], results: SizeResults) -> Section:
     )
 
 
-def averages(transfer: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+def averages(transfer: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """By attack, means over classifiers: `own`, the target seen by the one attacked; `target`, `error` by the others.
 
-    transfer : attack -> made on -> tried on -> outcome -> {value, low, high}. Attacks without another are left out.
+    `target_range` and `error_range`: of the others the least and the most. transfer : attack -> made on -> tried on ->
+    outcome -> {value, low, high}. Attacks without another are left out.
     """
     found = {}
     for attack, made in transfer.items():
         own = [made[name][name]["target"]["value"] for name in made]
         others = [tried[other] for name, tried in made.items() for other in tried if other != name]
         if others:
-            found[attack] = {
-                "own": sum(own) / len(own),
-                **{
-                    outcome: sum(entry[outcome]["value"] for entry in others) / len(others)
-                    for outcome in ("target", "error")
-                },
-            }
+            found[attack] = {"own": sum(own) / len(own)}
+            for outcome in ("target", "error"):
+                values = [entry[outcome]["value"] for entry in others]
+                found[attack] |= {
+                    outcome: sum(values) / len(values),
+                    f"{outcome}_range": (min(values), max(values)),
+                }
     return found
 
 

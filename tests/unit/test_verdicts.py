@@ -152,7 +152,7 @@ def test_a_table_says_of_how_many_trainings_a_figure_is() -> None:
 def test_the_comparison_of_studies_says_so_too() -> None:
     families = {name: [name] for name in ("dropout_ensemble", "autoencoder_ensemble", "gac_vanilla")}
     groups = dict(compared({"made": made_metrics(families, {"gac_vanilla": "gac"})}).groups)
-    thwarted, robust = groups["minimal images thwarted"], groups["robust accuracy under adaptive attack"]
+    thwarted, robust = groups["minimal images thwarted, test split"], groups["robust accuracy under adaptive attack"]
     assert [row[1] for row in thwarted] == [
         "50.0 % [45.0, 55.0]",
         "50.0 % [45.0, 55.0]",
