@@ -17,7 +17,8 @@ def in_short(results: Mapping[str, Any]) -> str:
 def _answers(results: Mapping[str, Any]) -> Iterator[str]:
     if "generation" in results:
         ratios = _by_dataset("study", _same_rule(results["generation"]), _over_the_fastest)
-        yield f"On the same rule, steps of one length, the engine is {ratios} times as fast as the fastest attack library."
+        peer = "the fastest attack library"
+        yield f"On the same rule, steps of one length, the engine is {ratios} times as fast as {peer}."
         same_rule = _same_rule(results["generation"])
         studies = {record["study"] for record in same_rule if record["system"] == LOW}
         if studies:

@@ -58,7 +58,7 @@ def evaluate(name: str, folder: Path, counts: dict[str, int]) -> None:
     study = Study(name)
     model = for_inference(load_classifier(study.path("classifier")), study.device)
     size, sets = batching(study.device).predict, {MINIMAL: folder / f"{MINIMAL}.h5"}
-    parts = parts_to_judge(study.path("images"), sets, size, study.seed, study.source)
+    parts = parts_to_judge(folder / "images.h5", sets, size, study.seed, study.source)
     judged = Judged("undefended", undefended, {0: model}, "static")
     frame = judge_parts(judged, parts, size, study.seed, study.source)
     assert frame is not None

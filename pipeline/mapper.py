@@ -8,8 +8,8 @@ Which, the environment says, never a tracked parameter:
 
 A task is a function or callable class at the top of a module (no script's own: no other process knows that), or a
 `partial` of one, that takes a block and `advance`, which it calls with how much it has done. It reads and writes no
-files, or a temporary folder's of its own. Whatever it needs beside its block is bound to it, models too: that travels
-once to each worker.
+files; a replicate does, in folders of its own under .work. Whatever it needs beside its block is bound to it, models
+too: that travels once to each worker.
 """
 
 import atexit

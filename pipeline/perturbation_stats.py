@@ -128,8 +128,10 @@ class PerturbationStats:
         """
         rows, sources = self.rows(label, target_label), self._set.sources
         originals = sources.original_row[rows]
-        parts = [example_statistics(block) for block in self.blocks(label, target_label)]
-        statistics = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
+        none = example_statistics(np.zeros((1, *sources.originals.shape[1:]), np.float32))
+        parts = [{name: values[:0] for name, values in none.items()}]
+        parts += [example_statistics(block) for block in self.blocks(label, target_label)]
+        statistics = {name: np.concatenate([part[name] for part in parts]) for name in none}
         return pd.DataFrame(
             {
                 "row": rows,

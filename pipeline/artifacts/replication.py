@@ -16,7 +16,7 @@ from torch import nn
 
 from pipeline.artifacts.adversarial import TEST, Identity, open_adversarial
 from pipeline.artifacts.generation import make_set, start_from_images, start_from_set
-from pipeline.artifacts.images import read_description, read_split
+from pipeline.artifacts.images import read_description, read_shape, read_split
 from pipeline.artifacts.judging import Judged, Member, judge_parts, parts_to_judge
 from pipeline.artifacts.learning import load_trained, write_learned
 from pipeline.artifacts.materials import StudyMaterials
@@ -72,8 +72,9 @@ class Recipe:
     """All that a replicate comes from beside its number; it can be sent to another process.
 
     images : the file. seed, source : of the study, which draws the images that are attacked. kind : of the classifier,
-    "" where the study brings one; architecture, training : its arguments. counts : of attacked images by split.
-    targets : towards so many other classes each; None: all. attacks : arguments of the paper's two.
+    "" where the study brings one; architecture, training : its arguments. brought : what else tells one that is brought
+    from others: what builds it, from which version, how its images are normalized. counts : of attacked images by
+    split. targets : towards so many other classes each; None: all. attacks : arguments of the paper's two.
     """
 
     study: str
@@ -82,6 +83,7 @@ class Recipe:
     source: str
     kind: str
     architecture: Mapping[str, Any]
+    brought: Mapping[str, Any]
     training: Mapping[str, Any]
     counts: Mapping[str, int]
     targets: int | None
@@ -214,7 +216,8 @@ def _examples(sets: Mapping[str, Path]) -> pd.DataFrame:
 
 def _judged(recipe: Recipe, seed: int, classifier: Path, sets: Mapping[str, Path], folder: Path) -> pd.DataFrame:
     """A row per defense and image of the test split: all of it, the attacked originals, the sets."""
-    batch_size, frames, device = batching(choose_device()).predict, [], choose_device()
+    device = choose_device()
+    batch_size, frames = batching(device, read_shape(recipe.images)).predict, []
     for family in recipe.families:
         weights, learning = folder / f"{family.key}.safetensors", folder / family.key
         if family.learn is not None:

@@ -32,7 +32,7 @@ def ddn(
     Parameters
     ----------
     images : float (n, c, h, w) in [0, 1].
-    initial_norm : L2 norm of the first perturbation.
+    initial_norm : L2 norm that the first step shrinks or grows from.
 
     Returns
     -------

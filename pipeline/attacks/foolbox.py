@@ -83,7 +83,9 @@ def _budget(arguments: Mapping[str, Any]) -> Budget | None:
         order = attack.distance.p
     except (AttributeError, ValueError) as error:
         raise _refusal(f"foolbox:{arguments['name']}", "epsilon: expected none", error) from None
-    norms: dict[float, Norm] = {0: "l0", 1: "l1", 2: "l2", torch.inf: "linf"}
+    if order == 0:  # Foolbox counts values, a budget of ours is a share of the positions
+        raise PipelineError(f"foolbox:{arguments['name']}: epsilon: expected an attack in l1, l2 or linf, found l0")
+    norms: dict[float, Norm] = {1: "l1", 2: "l2", torch.inf: "linf"}
     return Budget("epsilon", norms[order])
 
 

@@ -38,7 +38,8 @@ def minimal(
     Returns
     -------
     The images, (n, c, h, w), and the steps taken by each, int64 (n,): 0 where the goal was
-    reached from the start, max_steps where an image was given up.
+    reached from the start, max_steps where an image was given up. The engine gives up
+    earlier on one that no step moves.
     """
     steps = torch.zeros_like(goal.labels)
     with frozen(model):

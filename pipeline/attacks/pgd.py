@@ -21,7 +21,7 @@ def pgd(
     norm: Literal["linf", "l2"],
     epsilon: Annotated[float, Range(0, 1000, low_open=True)],
     relative_step_size: Annotated[float, Range(0, 2, low_open=True)],
-    steps: Annotated[int, Range(1, 10000)],
+    steps: Annotated[int, Range(1, 1000)],  # times the restarts they are stored as int16
     restarts: Annotated[int, Range(1, 30)] = 1,
     random_start: bool = True,
     decay: bool = True,

@@ -1,6 +1,6 @@
 """The two choices behind the adversarial sets: how large a step, and how many steps past the boundary."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pipeline.metrics.choices import Choice
@@ -41,14 +41,15 @@ def choose_step_size(trials: Sequence[StepSizeTrial]) -> Choice:
     Only sizes whose quarter was tried too come into question; None if it holds for none of them.
     """
     l2 = {trial.step_size: trial.l2_mean for trial in trials}
-    fit = [
-        size
-        for size in l2
-        for quarter in l2
-        if abs(quarter - size / 4) < 1e-6 * size and l2[size] <= TOLERANCE * l2[quarter]
-    ]
+    fit = [size for size, quarter in with_quarter(l2).items() if l2[size] <= TOLERANCE * l2[quarter]]
     tried = [vars(trial) for trial in trials]
     return Choice(float(max(fit)) if fit else None, STEP_RULE, tried, reason=STEP_REASON)
+
+
+def with_quarter(sizes: Iterable[float]) -> dict[float, float]:
+    """The step sizes whose quarter is among them too, with it."""
+    known = list(sizes)
+    return {size: quarter for size in known for quarter in known if abs(quarter - size / 4) < 1e-6 * size}
 
 
 def choose_extra_steps(trials: Sequence[ExtraStepsTrial]) -> Choice:

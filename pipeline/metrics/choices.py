@@ -4,7 +4,7 @@ A rule is frozen: it stands in the choices file with its reason, and a test hold
 test results were seen says so among the earlier analyses of the report.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,9 +24,12 @@ class Choice:
     narrow: bool = False
     reason: str = ""
 
-    def end(self, parameter: str) -> str | None:
-        """Whether the value is the "smallest" or "largest" of what was tried of the parameter; None in between."""
-        tried = {row[parameter] for row in self.tried if isinstance(row.get(parameter), int | float)}
+    def end(self, parameter: str, eligible: Callable[[set[float]], Collection[float]] = set) -> str | None:
+        """Whether the value is the "smallest" or "largest" of what was tried of the parameter; None in between.
+
+        eligible : those of the tried values that the rule may take.
+        """
+        tried = eligible({row[parameter] for row in self.tried if isinstance(row.get(parameter), int | float)})
         if self.value is None or len(tried) < 2:
             return None
         return {min(tried): "smallest", max(tried): "largest"}.get(self.value)

@@ -30,12 +30,15 @@ def summarize_attack(
         **{norm: _moments(fooled[norm]) for norm in ("l1", "l2", "linf")},
         "sensitivity_mean": float(fooled["sensitivity"].mean()),
         "noise_sensitivity_mean": float(fooled["noise_sensitivity"].mean()),
-        "class_correlation_mean": float(pairs["class_correlation"].mean()),
-        "edge_correlation_mean": None
-        if fooled["edge_correlation"].isna().all()
-        else float(fooled["edge_correlation"].mean()),
+        "class_correlation_mean": _mean(pairs["class_correlation"]),
+        "edge_correlation_mean": _mean(fooled["edge_correlation"]),
         "center_to_corner": float(sizes[0] / sizes[-1]) if sizes[-1] > 0 else None,
     }
+
+
+def _mean(values: pd.Series) -> float | None:
+    """Of those that are numbers; None where none is."""
+    return None if values.isna().all() else float(values.mean())
 
 
 def _moments(values: pd.Series) -> dict[str, float]:

@@ -41,7 +41,9 @@ def autoencoder_section(
     labels = {name: label(metrics, name) for name in members}
     attacks = attacks_on(metrics, heads[0])
     paper = reported(metrics)
-    restored = [name for name in (*heads, BLUR) if name in results.examples.restored]
+    sigma = metrics["restorations"].get("blur_sigma")
+    drawn_blur = (BLUR,) if sigma and sigma["used"] == sigma["by_rule"] else ()  # the picture is of the rule's
+    restored = [name for name in (*heads, *drawn_blur) if name in results.examples.restored]
     trials = results.trials
     tried = [attack for attack in attacks if trials is not None and f"{attack}_thwarted" in trials]
     curves = {name: table for name, table in results.curves.items() if name in found}
@@ -87,21 +89,23 @@ def autoencoder_section(
 def controls(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
     """What training buys over a blur and what dropout buys, one paired difference a kind; None without both controls.
 
-    `training`, `dropout`: kind ("clean" or an attack) -> outcome -> difference; also the blur's clean accuracy and its
-    error on originals over the autoencoder's.
+    `training`, `dropout`: kind ("clean" or an attack) -> outcome -> difference; also the blur's clean accuracy, whether
+    it is the one that its rule chose for its error, and that error on originals over the autoencoder's, if measured.
     """
     training = metrics["comparisons"].get(f"{WITHOUT}_minus_{BLUR}")
     dropout = metrics["comparisons"].get(f"{METHOD}_minus_{WITHOUT}")
     if training is None or dropout is None:
         return None
-    errors = metrics["restorations"]["reconstruction_error"]
+    found = metrics["restorations"]
+    errors, sigma = found["reconstruction_error"], found.get("blur_sigma")
     return {
         "training": training,
         "dropout": dropout,
         "passes": metrics["defenses"][METHOD]["passes"],
         "originals": metrics["defenses"][METHOD]["originals"],
         "blur_clean_accuracy": metrics["defenses"][BLUR]["clean_accuracy"],
-        "error_ratio": errors[BLUR]["clean"] / errors[METHOD]["clean"],
+        "equal_error": sigma is not None and sigma["used"] == sigma["by_rule"],
+        "error_ratio": errors[BLUR]["clean"] / errors[METHOD]["clean"] if BLUR in errors else None,
     }
 
 

@@ -116,7 +116,7 @@ def _size_row(name: str, attack: Mapping[str, Any], measures: list[str]) -> list
 def _structure_row(name: str, attack: Mapping[str, Any]) -> list[str]:
     return [
         name,
-        f"{attack['class_correlation_mean']:.2f}",
+        "no pair" if attack["class_correlation_mean"] is None else f"{attack['class_correlation_mean']:.2f}",
         "constant size" if attack["edge_correlation_mean"] is None else f"{attack['edge_correlation_mean']:.2f}",
         number(attack["center_to_corner"]) if attack["center_to_corner"] is not None else "corners untouched",
         number(attack["sensitivity_mean"]),

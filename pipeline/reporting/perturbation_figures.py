@@ -58,7 +58,8 @@ def histograms(sets: Mapping[str, Statistics]) -> Figure:
         pixels = statistics.pixels.groupby(np.arange(len(statistics.pixels)) // 10).agg(
             {"low": "min", "high": "max", "count": "sum"}
         )
-        used = pixels[pixels["count"] > 0]
+        counted = np.flatnonzero(pixels["count"])
+        used = pixels.iloc[counted[0] : counted[-1] + 1]
         axes[0, 2].stairs(
             used["count"] / pixels["count"].sum(), [*used["low"], used["high"].iloc[-1]], color=color, label=name
         )

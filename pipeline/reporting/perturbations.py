@@ -88,7 +88,7 @@ def choices(metrics: Mapping[str, Any]) -> list[list[str]]:
     """A row per number that a rule chooses: whose it is, what the rule says, what was used, whether it is narrow, why the rule."""
     return [
         [
-            whose, by_rule, f"{choice['used']:g}", "yes" if choice["narrow"] else "no", choice["rule"],
+            whose, by_rule, f"{choice['used']:g}", {True: "yes", False: "no"}.get(choice["narrow"], "not examined"), choice["rule"],
             choice.get("reason", ""),
         ]
         for whose, by_rule, choice in _chosen(metrics)
@@ -108,7 +108,7 @@ def _chosen(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str,
             variant, _, parameter = name.rpartition(".")
             by_rule = "none meets it" if choice["by_rule"] is None else f"{choice['by_rule']:g}"
             if choice.get("end"):
-                by_rule += f", the {choice['end']} tried"
+                by_rule += f", the {choice['end']} that it could take"
             yield f"{label(metrics, variant or family)}: {parameter.strip('_').replace('_', ' ')}", by_rule, choice
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from pipeline.artifacts.choices import read_choices
 from pipeline.artifacts.curves import read_curves
-from pipeline.metrics.calibration import PAPER_RATIO
+from pipeline.metrics.calibration import PAPER_RATIO, with_quarter
 from pipeline.metrics.choices import Choice
 from pipeline.metrics.gac_summary import gains_on, summarize_gac
 from pipeline.metrics.gains import CONTROLS
@@ -12,6 +12,9 @@ from pipeline.metrics.restorations import BLUR, NOTHING, summarize_restorations
 from pipeline.params import AUTO
 from pipeline.studies import Study
 from pipeline.study_blocks import PAPER_ATTACKS
+
+# Of the tried values of a parameter those that its rule may take.
+ELIGIBLE = {"step_size": with_quarter, "dropout": lambda tried: {rate for rate in tried if rate > 0}}
 
 
 def precisions(study: Study) -> dict[str, Any]:
@@ -26,12 +29,13 @@ def choices_of(study: Study, attacks: dict[str, Any], arguments: dict[str, dict[
 
     def entry(choice: Choice, used: Any, parameter: str) -> dict[str, Any]:
         told = {name: getattr(choice, name) for name in ("rule", "narrow", "reason")}
-        return {"by_rule": choice.value, "used": used, "end": choice.end(parameter), **told}
+        end = choice.end(parameter, ELIGIBLE.get(parameter, set))
+        return {"by_rule": choice.value, "used": used, "end": end, **told}
 
     found: dict[str, Any] = {"attacks": {}}
     used = {"step_size": attacks["minimal"]["params"], "extra_steps": attacks["extended"]["params"]}
     for name, choice in read_choices(study.path("attack_choices")).items():
-        found["attacks"][name] = entry(choice, used[name][name], name)
+        found["attacks"][name] = entry(choice, used[name][name], name) | {"narrow": None}  # nobody looks whether it is
     for family in study.families:
         records = read_choices(study.path("learning", family) / "choices.json")
         for name, choice in records.items():
@@ -65,7 +69,7 @@ def gains_of(
                 "classifier": {kind: learn["classifier_widths"]},
                 "training": learn["training"],
             },
-            "lambda": choices.get(family, {}).get("lambda_"),
+            "lambda": choices.get(family, {}).get("lambda_", _stated(learn.get("lambda_"))),
             **summarize_gac(
                 read_curves(folder / "accuracies.csv", ("seed", "model", "attack", "part", "accuracy", "gain")),
                 read_curves(folder / "robustness.csv", ("seed", "model", "original_row", "l2")),
@@ -78,11 +82,10 @@ def gains_of(
             for name, block in variants.items()
             if block.get("learned") in CONTROLS
         }
-        gains[family]["gain_on"] = gains_on(controls)
-        for attack in gains[family]["gain"].keys() - {"clean"}:  # which is of the whole split there
-            gains[family]["gain"][attack] |= gains[family]["gain_on"][attack]
-        if gains[family]["lambda"]:
-            defenses[family]["lambda"] = gains[family]["lambda"]["used"]
+        gains[family]["gain_on"] = on = gains_on(controls)
+        for attack in gains[family]["gain"].keys() & on.keys() - {"clean"}:  # which is of the whole split there
+            gains[family]["gain"][attack] |= on[attack]
+        defenses[family]["lambda"] = gains[family]["lambda"]["used"]
         for over, key in (("over_control", "gain"), ("over_noise_control", "gain_over_noise")):
             found = gains[family]["gain"]
             defenses[family][key] = {attack: found[attack][over] for attack in found if over in found[attack]}
@@ -137,6 +140,11 @@ def learning_of(study: Study, choices: dict[str, Any]) -> dict[str, Any]:
             adversary = {"epsilon": budget, "trades": 0, **learn["adversary"]}
             found["robust"][family] = {"adversary": adversary, "training": training}
     return found
+
+
+def _stated(used: Any) -> dict[str, Any]:
+    """A number that no rule was asked for, as `choices_of` tells one."""
+    return {"by_rule": None, "used": used, "end": None, "rule": None, "narrow": None, "reason": ""}
 
 
 def _stated_at(block: Any, parameter: str) -> Any:

@@ -90,7 +90,7 @@ def main(study: Study) -> None:
         "families": study.families,
         "methods": {family: study.method(family) for family in study.families},
         "classifier": {
-            "test_accuracy": defenses[next(iter(defenses))]["test_accuracy"],
+            "test_accuracy": defenses["undefended"]["test_accuracy"],
             **read_facts(study.path("classifier_facts")),
         },
         "left_out": left_out,
@@ -127,7 +127,7 @@ def _attacks(study: Study) -> dict[str, Any]:
 
 
 def _detect(study: Study, evaluations: dict[str, pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Detection, of the first training: by every score; by the chosen, with what it gains over the first defense's."""
+    """Detection, of the first training: by every score; by the chosen, with what it gains over undefended."""
     paths = {name: study.evaluation_path(family, name) for family, names in study.families.items() for name in names}
 
     def needed(frame: pd.DataFrame) -> pd.DataFrame:
@@ -141,13 +141,14 @@ def _detect(study: Study, evaluations: dict[str, pd.DataFrame]) -> tuple[pd.Data
         what = f"detect {study.name}"
         detected = list(in_order(what, detect_named, blocks, progress.update, tensors=False))
     found = dict(zip(evaluations, detected, strict=True))
-    first = next(iter(found))
     keys = ["attack", "negatives"]
     tables = {
         "scores": {name: one.scores for name, one in found.items()},
         "curves": {name: one.curves for name, one in found.items()},
         "chosen": {
-            name: one.chosen if name == first else one.chosen.merge(area_gain(one, found[first]), on=keys, how="left")
+            name: one.chosen
+            if name == "undefended"
+            else one.chosen.merge(area_gain(one, found["undefended"]), on=keys, how="left")
             for name, one in found.items()
         },
     }

@@ -19,6 +19,7 @@ from pipeline.artifacts.shards import ShardStore
 from pipeline.artifacts.statistics import write_frame
 from pipeline.defenses.protocol import load_defense
 from pipeline.errors import LeftOut, PipelineError
+from pipeline.own_files import installed
 from pipeline.ranges import Range
 from pipeline.stages.command import run
 from pipeline.stages.families import members_of, settled_arguments
@@ -88,9 +89,10 @@ def network_of(study: Study) -> dict[str, Any]:
     if study.brings_classifier:
         given = given_in(study.folder)
         retraining(study.folder, given)
-        return {"kind": "", "architecture": given.arguments or {}}
+        brought = {"build": given.build, "normalization": given.normalization, "installed": installed(study)}
+        return {"kind": "", "architecture": given.arguments or {}, "brought": brought}
     kind = study.params["classifier"].get("kind", KIND)
-    return {"kind": kind, "architecture": study.arguments(study.kind, "classifier.architecture")}
+    return {"kind": kind, "architecture": study.arguments(study.kind, "classifier.architecture"), "brought": {}}
 
 
 def wanted_of(study: Study) -> tuple[str, ...]:

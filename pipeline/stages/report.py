@@ -115,7 +115,7 @@ def _autoencoder(study: Study) -> AutoencoderResults | None:
             trials.append(read_curves(tried, ("defense", "varied", "dropout")))
     if found is None:
         return None
-    evaluations |= _evaluations(study, next(iter(study.families)))
+    evaluations |= _evaluations(study, "undefended")
     return AutoencoderResults(
         evaluations=evaluations,
         trials=pd.concat(trials, ignore_index=True) if trials else None,

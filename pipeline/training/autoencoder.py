@@ -16,6 +16,7 @@ from pipeline.models.dropout import sampling
 from pipeline.models.inference import predict, to_unit_interval
 from pipeline.models.precision import Precision, computing_in
 from pipeline.ranges import Range
+from pipeline.training.batches import batch_count, in_batches
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def fit_autoencoder(
     Raises PipelineError if the loss is no number any more.
     """
     optimizer = torch.optim.Adam(autoencoder.parameters(), lr=learning_rate)
-    batches = -(-len(training) // batch_size)
+    batches = batch_count(len(training), batch_size)
     total, rise = epochs * batches, max(1, epochs * batches // 10)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min((step + 1) / rise, (total - step) / max(1, total - rise))
@@ -123,7 +124,7 @@ def fit_autoencoder(
         sums = torch.zeros(3, device=device)
         order = torch.randperm(len(training), generator=generator, device=device).cpu()
         with sampling(autoencoder, generator):
-            for rows in order.split(batch_size):
+            for rows in in_batches(order, batch_size):
                 source = training.original_row[rows].to(device)
                 originals = to_unit_interval(training.originals[source], autoencoder)
                 inputs = to_unit_interval(training.images(rows), autoencoder)

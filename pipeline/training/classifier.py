@@ -19,6 +19,7 @@ from pipeline.models.precision import Precision, computing_in
 from pipeline.randomness import generator, seeded_initialization
 from pipeline.ranges import Range
 from pipeline.training.augmentation import shift_and_flip
+from pipeline.training.batches import batch_count, in_batches
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,7 @@ def fit_classifier(
         model.parameters(), lr=learning_rate, momentum=0.9, nesterov=True, weight_decay=weight_decay
     )
     count = len(images)
-    batches = -(-count // batch_size)
+    batches = batch_count(count, batch_size)
     total, peak = epochs * batches, max(1, epochs * batches // 5)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min((step + 1) / peak, (total - step) / max(1, total - peak))
@@ -178,7 +179,7 @@ def fit_classifier(
         loss_sum = torch.zeros((), device=images.device)
         correct = torch.zeros((), device=images.device)
         with sampling(model, generator):
-            for rows in order.split(batch_size):
+            for rows in in_batches(order, batch_size):
                 batch = shift_and_flip(images[rows], generator, shift, flip)
                 with computing_in(precision, images.device):
                     loss, logits = objective(model, to_unit_interval(batch, model), labels[rows], taken / total)

@@ -21,6 +21,7 @@ from pipeline.models.mlp import FullyConnectedClassifier
 from pipeline.models.modes import evaluation_mode, frozen
 from pipeline.randomness import seeded_initialization
 from pipeline.ranges import Range
+from pipeline.training.batches import batch_count, in_batches
 from pipeline.training.classifier import channel_statistics
 from pipeline.training.gac_losses import classifier_loss, generator_loss
 
@@ -155,8 +156,7 @@ def fit_gac(
     """
     generator, classifiers = contestants.generator, contestants.classifiers
     gac = classifiers[GAC]
-    batches = -(-len(images) // batch_size)
-    total = epochs * batches
+    total = epochs * batch_count(len(images), batch_size)
     optimizers = {
         name: torch.optim.Adam(model.parameters(), lr=learning_rate, fused=True) for name, model in classifiers.items()
     }
@@ -176,7 +176,8 @@ def fit_gac(
         losses = torch.zeros((), device=images.device)
         for model in (generator, *classifiers.values()):
             model.train()
-        for rows in torch.randperm(len(images), generator=order, device=images.device).split(batch_size):
+        taken = torch.randperm(len(images), generator=order, device=images.device)
+        for rows in in_batches(taken, batch_size):
             originals, truth = to_unit_interval(images[rows], gac), labels[rows]
             with frozen(gac):
                 generated = generator(originals)
@@ -204,7 +205,7 @@ def fit_gac(
                 figures = _watch(name, model, generator, sample)
                 if not math.isfinite(figures[0]):
                     raise TrainingFailed(f"diverged in epoch {epoch}: the loss of {name} is no number")
-                if split == "train" and (epoch > 1 or epoch == epochs) and figures[1] < 2 / _class_count(model):
+                if split == "train" and (epoch > 1 or epoch == epochs) and figures[1] < _guess(model):
                     raise TrainingFailed(f"collapsed in epoch {epoch}: {name} gets {figures[1]:.1%} right, a guess")
                 yield GacEpoch(epoch, split, figures[0], figures[1], name, seed, *figures[2:])
 
@@ -239,7 +240,9 @@ def deceive(generator: Generator, classifier: nn.Module, sample: Sample, right: 
     return l2, (wrong & right).sum().item() / max(1, int(right.sum()))
 
 
-def _class_count(model: nn.Module) -> int:
+def _guess(model: nn.Module) -> float:
+    """The accuracy below which a classifier guesses: twice chance, or of few classes a ninth of the way to 1."""
     last = list(model.modules())[-1]
     assert isinstance(last, nn.Linear)
-    return last.out_features
+    chance = 1 / last.out_features
+    return min(2 * chance, chance + (1 - chance) / 9)

@@ -176,6 +176,11 @@ SMALLER = {
     "defenses.autoencoder_ensemble.learn.trials.originals": 10,
     "defenses.gac_vanilla.learn.training.epochs": 1,
     "defenses.gac_vanilla.learn.trial_epochs": 1,
+    # Numbers in place of rules, nothing tried for them; no control to compare with.
+    "defenses.gac_vanilla.learn.lambda_": 1.0,
+    "defenses.gac_vanilla.learn.lambdas": [],
+    "defenses.gac_vanilla.variants": {},
+    "defenses.autoencoder_ensemble.variants.gaussian_blur.sigma": 0.33,
     "adaptive.all.originals": 4,
     "adaptive.all.sanity_originals": 4,
     "adaptive.all.others": {"square": {"queries": 5}},
@@ -208,6 +213,7 @@ def test_the_demo_gives_all_artifacts_but_those_left_out(tmp_path: Path) -> None
             for name in path:
                 block = block[name]
             block[last] = value
+        params["defenses"].move_to_end("undefended")  # whose figures are the classifier's, wherever it stands
 
     tree.change(edit)
     tree.run(sys.executable, "-c", EVERY_STAGE, "demo")
@@ -229,6 +235,13 @@ def test_the_demo_gives_all_artifacts_but_those_left_out(tmp_path: Path) -> None
     metrics = metrics_of(tree)
     assert set(metrics["left_out"]["defenses"]) == {"adversarial_training"}
     assert set(metrics["left_out"]["parts"]) == {"sizes", "replicates"}
-    judged = {"undefended", "dropout_ensemble", "autoencoder_ensemble", "gaussian_blur", "gac_vanilla_control"}
+    judged = {"undefended", "dropout_ensemble", "autoencoder_ensemble", "gaussian_blur", "gac_vanilla"}
     assert judged <= set(metrics["defenses"]) == set(metrics["adaptive"])
+    assert metrics["classifier"]["test_accuracy"] == metrics["defenses"]["undefended"]["test_accuracy"]
+    assert "gain" not in metrics["chosen_detection"]["undefended"]["minimal"]["clean_all"]
+    assert (metrics["gac"]["gac_vanilla"]["lambda"]["by_rule"], metrics["defenses"]["gac_vanilla"]["lambda"]) == (
+        None,
+        1,
+    )
+    assert metrics["restorations"]["blur_sigma"]["used"] == 0.33 != metrics["restorations"]["blur_sigma"]["by_rule"]
     assert set(metrics["attacks"]) == {"minimal", "extended", *params["other_attacks"]}

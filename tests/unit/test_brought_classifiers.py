@@ -20,6 +20,7 @@ from pipeline.errors import PipelineError
 from pipeline.models.outside import Outside
 from pipeline.registry import own_module
 from pipeline.stages import check_params, fingerprint_code
+from pipeline.stages.replicates import network_of
 from pipeline.studies import Study
 from tests.brought import NETS, Project, images, project_in
 from tests.root import ROOT
@@ -150,3 +151,14 @@ def test_other_weights_under_the_same_name_are_taken_anew(project: Project, tmp_
 def test_prefixes_are_taken_off_whole_sets_alone(tmp_path: Path) -> None:
     torch.save({"module.a": torch.zeros(1), "b": torch.zeros(1)}, tmp_path / "w.pt")
     assert set(read_weights(tmp_path / "w.pt")) == {"module.a", "b"}
+
+
+def test_replicates_of_another_network_are_not_taken_for_its(project: Project) -> None:
+    """Finished replicates are kept after the stage: under a hash of what builds them, and how images are normalized."""
+    training = {"epochs": 1}
+    found = []
+    for build, more in (("make", {}), ("make", {"normalization": {"mean": [0.5], "std": [0.5]}}), ("softmax", {})):
+        project.bring(build, retrain=True, training=training, **more)
+        found.append(network_of(Study("tiny")))
+    assert found[0] != found[1]
+    assert found[0] != found[2]

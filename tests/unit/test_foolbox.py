@@ -75,6 +75,14 @@ def test_every_attack_of_foolbox_ends_in_images_or_in_one_line(
     assert others <= set(refused) - wrong_way <= others | {name for name in CLASSES if "BrendelBethge" in name}
 
 
+def test_a_budget_that_foolbox_counts_otherwise_is_refused() -> None:
+    """Its L0 counts values, the budgets of a study are shares of the positions."""
+    block = {"name": "L0FMNAttack", "arguments": {}, "epsilon": 20}
+    with pytest.raises(PipelineError, match="epsilon: expected an attack in l1, l2 or linf, found l0"):
+        by_name.budget_for(block)
+    assert by_name.budget_for({"name": "L0FMNAttack", "arguments": {}}) is None
+
+
 def test_what_foolbox_did_not_find_is_the_original_and_a_failure(small: tuple[nn.Module, Tensor, Tensor]) -> None:
     """Its placeholder is a black image: here even one of the class that was asked for."""
     model, images = nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), small[1]

@@ -12,7 +12,7 @@ from pipeline.errors import PipelineError
 from pipeline.models.cnn import Classifier
 from pipeline.models.generators import DcganGenerator, VanillaGenerator
 from pipeline.models.mlp import FullyConnectedClassifier
-from pipeline.training.gac import CONTROL, GAC, NOISE, TrainingFailed, fit_gac, generate
+from pipeline.training.gac import CONTROL, GAC, NOISE, TrainingFailed, _guess, fit_gac, generate
 from pipeline.training.gac_losses import classifier_loss, generator_loss, squared_l2
 from tests.contestants import SETTINGS, VERSIONS, new, toy, train
 from tests.seeds import seeded
@@ -141,6 +141,20 @@ def test_a_failed_training_says_why() -> None:
     guessed = replace(sample, labels=torch.randint(3, (120,), generator=seeded(9)))
     with pytest.raises(TrainingFailed, match=r"collapsed in epoch 2: gac gets \d\d\.\d% right, a guess"):
         train("vanilla", guessed, (GAC,), learning_rate=1e-9)
+
+
+@pytest.mark.parametrize(("classes", "least"), [(2, 5 / 9), (3, 11 / 27), (10, 0.2), (100, 0.02)])
+def test_a_guess_is_little_above_chance(classes: int, least: float) -> None:
+    model = FullyConnectedClassifier((1, 2, 2), classes, hidden=(4,))
+    assert _guess(model) == pytest.approx(least)
+
+
+def test_two_classes_can_be_trained_on() -> None:
+    """Half of the labels right at random is a guess; most of them is none."""
+    sample = toy()
+    two = replace(sample, labels=(sample.labels > 0).long())
+    contestants = new("vanilla", two, (GAC,))
+    list(fit_gac(contestants, two.images, two.labels, {"train": two}, 0, seeded(1), seeded(2), **SETTINGS))
 
 
 def test_architectures_match_their_version() -> None:

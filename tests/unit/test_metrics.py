@@ -24,8 +24,9 @@ from pipeline.metrics.norms import example_statistics
 from pipeline.metrics.perturbations import Block, PerturbationMeasurement
 from pipeline.metrics.splits import validation_mask
 from pipeline.metrics.structure import class_correlation, radial_profile, row_correlation
-from pipeline.metrics.summary import l2_ratio
+from pipeline.metrics.summary import _mean, l2_ratio
 from pipeline.metrics.transfer import Size, Transfer, measure_transfer, summarize_sizes
+from pipeline.stages.learned import ELIGIBLE
 
 
 def test_norms_of_a_known_perturbation() -> None:
@@ -237,3 +238,26 @@ def test_summary_of_sizes_nests_by_model_and_pair() -> None:
 def test_a_choice_at_an_end_of_what_was_tried_says_so(value: float | None, tried: Sequence[float], end: str) -> None:
     rows = [{"rate": rate, "recovered": 0.5} for rate in tried] + [{"rate": "auto"}]
     assert Choice(value, "the most", rows).end("rate") == end
+
+
+@pytest.mark.parametrize(
+    ("parameter", "tried", "value", "end"),
+    [
+        ("dropout", (0, 0.1, 0.2), 0.1, "smallest"),  # the rule takes none at all for no dropout
+        ("dropout", (0, 0.1, 0.2), 0.2, "largest"),
+        ("step_size", (0.4, 0.2, 0.1, 0.05, 0.025), 0.1, "smallest"),  # of smaller ones no quarter was tried
+        ("step_size", (0.4, 0.2, 0.1, 0.05, 0.025), 0.2, None),
+    ],
+)
+def test_an_end_is_one_of_what_the_rule_may_take(
+    parameter: str, tried: Sequence[float], value: float, end: str | None
+) -> None:
+    choice = Choice(value, "the largest", [{parameter: number} for number in tried])
+    assert choice.end(parameter, ELIGIBLE[parameter]) == end
+
+
+def test_a_set_of_one_class_has_no_structure_of_pairs() -> None:
+    """Images made elsewhere may all be of one class: their mean images differ from none."""
+    pairs = pd.DataFrame({"class_correlation": [np.nan, np.nan]})
+    assert _mean(pairs["class_correlation"]) is None
+    assert _mean(pd.Series([0.5, np.nan])) == 0.5

@@ -130,6 +130,7 @@ def test_an_empty_selection_is_one_kind_of_error(stats: PerturbationStats) -> No
         with pytest.raises(PipelineError, match="no image of a towards a, minimal: expected one or more"):
             method(0, 0)
     assert len(stats.frame(0, 0)) == 0
+    assert list(stats.frame(0, 0)) == list(stats.frame())
     assert len(stats.originals(0, 0)) == 0
     assert stats.summary(0, 0).isna().all(axis=None)
 

@@ -125,6 +125,25 @@ def test_what_is_no_image_or_outside_the_budget_breaks_nothing(makes: str, words
     assert not found["worst"].broken[lead > 0.5].any()
 
 
+def test_each_run_of_the_ascent_starts_elsewhere() -> None:
+    """On the fixed defense too, whose own random numbers are those of the first run."""
+    _, target, images, labels, _ = planted(20)
+    settings = settings_of(originals=20, sanity_originals=1, others={}, restarts=3)
+    asked: list[tuple[str | int, ...]] = []
+
+    def random(*names: str | int) -> torch.Generator:
+        asked.append(names)
+        return target.random(*names)
+
+    list(attack_defense(replace(target, random=random), None, images, labels, ALL, settings))
+    starts = [names for names in asked if names[-1] == "start"]
+    assert len(set(starts)) == len(starts)
+    assert {names for names in starts if names[0] == "fixed"} == {
+        ("fixed", 0, "start"), ("fixed", 0, 1, "start"), ("fixed", 0, 2, "start"),
+    }  # fmt: skip
+    assert {names for names in asked if names[0] == "fixed"} - set(starts) == {("fixed", 0)}
+
+
 def test_no_image_of_a_randomized_model_leaves_at_its_first_success() -> None:
     """Square spends all its queries on all images; AutoAttack's rand version and restarts of PGD do too."""
     _, target, images, labels, _ = planted(20)

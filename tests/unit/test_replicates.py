@@ -56,6 +56,7 @@ def recipe(study: Study) -> Recipe:
         source="toy",
         kind="cnn",
         architecture={"channels": (6,), "dropout": 0.1},
+        brought={},
         training=TRAINING,
         counts={"train": 60, "test": 12},
         targets=None,
@@ -154,4 +155,10 @@ def test_what_is_not_there_cannot_be_replicated(tmp_path: Path, monkeypatch: pyt
 
 
 def test_another_seed_or_number_is_another_replicate(toy: Study) -> None:
-    assert replace(recipe(toy), seed=1) != recipe(toy)
+    first, other, seeded = (
+        replicate(0, recipe(toy)),
+        replicate(1, recipe(toy)),
+        replicate(0, replace(recipe(toy), seed=1)),
+    )
+    for again in (other, seeded):
+        assert any(not np.array_equal(first[name], again[name]) for name in first)

@@ -49,7 +49,9 @@ def attacked(run: Run) -> Tensor:
     if run.restart:
         with torch.no_grad():
             goal = goal.tried_again(run.restart, partial(model, run.originals))
-    starts = run.target.random(*run.names, "start")
+    # Of a fixed defense all restarts have one name: another would give it other random numbers.
+    again = (run.restart,) if run.fixed and run.restart else ()
+    starts = run.target.random(*run.names, *again, "start")
     found = run.chosen.attack(model, run.originals, goal, starts, **run.parameters)[0]
     finite = found.flatten(1).sum(1).isfinite()[:, None, None, None]
     return torch.where(finite, found, run.originals)
