@@ -93,6 +93,23 @@ class AdversarialSet:
     def __len__(self) -> int:
         return len(self.is_adversarial)
 
+    def fooled_rows(self, split: str, wanted: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
+        """Rows of the images that fool, and whose original is of this split; of it a `wanted` one, bool, one an image.
+
+        Raises PipelineError if the images file that `wanted` is of has not got these originals.
+        """
+        sources = self.sources
+        usable = sources.source_split == SOURCE_SPLITS.index(split)
+        if wanted is not None:
+            index = sources.source_index[usable]
+            if len(index) and index.max() >= len(wanted):
+                raise PipelineError(
+                    f"{self._file.filename}: its originals are not of this images file: expected at most "
+                    f"{len(wanted)} images in the {split} split, found a number {index.max()}"
+                )
+            usable[usable] = wanted[index]
+        return np.flatnonzero(self.is_adversarial & usable[sources.original_row])
+
     def images(self, rows: slice | NDArray[np.int64]) -> NDArray[np.float32]:
         """Adversarial images in [0, 1], float32 (len, c, h, w); an index array must be sorted."""
         images: NDArray[np.float32] = self._file["images"][rows]

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipeline.artifacts.adversarial import TEST, AdversarialSet, open_adversarial
+from pipeline.artifacts.adversarial import open_adversarial
 from pipeline.artifacts.images import read_split
 from pipeline.defenses.protocol import load_defense
 from pipeline.mapper import Advance, in_order
@@ -172,7 +172,7 @@ def _of_sets(
     for position, (attack, path) in enumerate(sets.items()):
         with open_adversarial(path) as set_:
             sources = set_.sources
-            rows = np.flatnonzero(set_.is_adversarial & _of_split(set_, held_out)[sources.original_row])
+            rows = set_.fooled_rows(TEST_SPLIT) if held_out is None else set_.fooled_rows("train", held_out)
             if split != TEST_SPLIT and not len(rows):  # a study that attacks no train-split image
                 continue
             originals, first = np.unique(sources.original_row[rows], return_index=True)
@@ -203,14 +203,3 @@ def _of_sets(
             noisy = add_noise_of_norm(unit_interval(pictures), torch.from_numpy(norms[chosen]), noise)
             added = Part(f"noise_{attack}", noisy, rows[chosen], originals, labels, split=split)
             yield from split_part(added, batch_size)
-
-
-def _of_split(set_: AdversarialSet, held_out: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
-    """Which originals, bool (m,), are of the test split, or if `held_out` is given of the train split and held out."""
-    sources = set_.sources
-    of_test: NDArray[np.bool_] = sources.source_split == TEST
-    if held_out is None:
-        return of_test
-    found = ~of_test
-    found[found] = held_out[sources.source_index[found]]
-    return found

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from pipeline.artifacts.adversarial import SOURCE_SPLITS, AdversarialSet, open_adversarial
+from pipeline.artifacts.adversarial import AdversarialSet, open_adversarial
 from pipeline.artifacts.checkpoint import load_classifier
 from pipeline.artifacts.images import read_description, read_shape, read_split
 from pipeline.artifacts.outside import rebuilder
@@ -95,11 +95,7 @@ class StudyMaterials:
 
     def rows(self, attack: str, wanted: NDArray[np.bool_] | None = None, split: str = "train") -> Rows:
         with open_adversarial(self._path(attack)) as set_:
-            sources = set_.sources
-            usable = sources.source_split == SOURCE_SPLITS.index(split)
-            if wanted is not None:
-                usable[usable] = self._of(wanted, sources.source_index[usable], attack)
-            rows = np.flatnonzero(set_.is_adversarial & usable[sources.original_row])
+            sources, rows = set_.sources, set_.fooled_rows(split, wanted)
             originals, original_row = np.unique(sources.original_row[rows], return_inverse=True)
             return Rows(
                 images=torch.from_numpy(_read(set_, rows)),
@@ -150,12 +146,6 @@ class StudyMaterials:
         if attack not in self._sets:
             raise PipelineError(f"{self.key}: expected the adversarial set '{attack}', found {', '.join(self._sets)}")
         return self._sets[attack]
-
-    def _of(self, wanted: NDArray[np.bool_], index: NDArray[np.integer[Any]], attack: str) -> NDArray[np.bool_]:
-        if len(index) and index.max() >= len(wanted):
-            raise PipelineError(f"{self._path(attack)}: its originals are not of {self._images}")
-        chosen: NDArray[np.bool_] = wanted[index]
-        return chosen
 
 
 def _read(set_: AdversarialSet, rows: NDArray[np.int64]) -> NDArray[np.float32]:

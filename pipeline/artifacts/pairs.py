@@ -35,7 +35,7 @@ def open_pairs(
     """
     with ExitStack() as stack:
         sets = [stack.enter_context(open_adversarial(path)) for path in paths]
-        rows = [np.flatnonzero(_usable(set_, wanted)) for set_ in sets]
+        rows = [set_.fooled_rows("train", wanted) for set_ in sets]
         if originals is not None:
             known = np.unique(np.concatenate([_index(set_, found) for set_, found in zip(sets, rows, strict=True)]))
             kept = known[np.linspace(0, len(known) - 1, min(originals, len(known))).astype(np.int64)]
@@ -63,17 +63,6 @@ def open_pairs(
             originals=torch.from_numpy(pictures).to(device),
             labels=torch.from_numpy(labels[first]).to(device, torch.int64),
         )
-
-
-def _usable(set_: AdversarialSet, wanted: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    sources = set_.sources
-    usable = sources.source_split == 0
-    index = sources.source_index[usable]
-    if len(index) and index.max() >= len(wanted):
-        raise PipelineError(f"adversarial set of {set_.identity.dataset}: its originals are not of this images file")
-    usable[usable] = wanted[index]
-    chosen: NDArray[np.bool_] = set_.is_adversarial & usable[sources.original_row]
-    return chosen
 
 
 def _index(set_: AdversarialSet, rows: NDArray[np.int64]) -> NDArray[np.int32]:

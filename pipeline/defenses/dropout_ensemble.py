@@ -18,11 +18,11 @@ from pipeline.attacks.shared.goals import Goal
 from pipeline.defenses.gaussian_noise_ensemble import gaussian_noise_ensemble
 from pipeline.defenses.protocol import Defense, Examined, Learned, Materials, Rows
 from pipeline.defenses.shared.choices import is_narrow, moved, shares_by_original
-from pipeline.defenses.shared.voting import predicted_classes
 from pipeline.errors import LeftOut, PipelineError
 from pipeline.mapper import in_order
 from pipeline.metrics.choices import Choice
 from pipeline.metrics.contrasts import Contrast
+from pipeline.metrics.evaluation import evaluate
 from pipeline.metrics.sources import one_row_per_original
 from pipeline.metrics.traces import trace
 from pipeline.models.dropout import Switched, sampling
@@ -155,7 +155,7 @@ def _try(
     predicted = {}
     for what, images in (("clean", rows.originals), ("minimal", rows.images)):
         draws = partial(generator_of, name, "trial", str(strength), what)
-        predicted[what] = predicted_classes(ensemble, classifier, images, batch_size, draws)
+        predicted[what] = evaluate(ensemble, classifier, images, batch_size, draws)["predicted"].to_numpy()
     labels, original_row = rows.labels.numpy(), rows.original_row.numpy()
     _, first = np.unique(original_row, return_index=True)
     thwarted = shares_by_original(predicted["minimal"] != rows.target_labels.numpy(), original_row)
