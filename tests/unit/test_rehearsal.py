@@ -108,7 +108,7 @@ def test_every_study_is_taken(name: str, monkeypatch: pytest.MonkeyPatch) -> Non
         ("adaptive/all/others/x", {}, "adaptive.others.x: unknown attack 'x': expected a file pipeline/attacks/x.py"),
         ("adaptive/all/ascent", {1: 2}, "expected texts as keys, found 1"),
         ("adaptive/al", {}, "adaptive.al: unknown parameter; expected one of: all, one_pass, randomized, undefended"),
-        ("adaptive/all/ascent/steps", 0, "adaptive.ascent.steps: expected a whole number in [1, 10000]"),
+        ("adaptive/all/ascent/steps", 0, "adaptive.ascent.steps: expected a whole number in [1, 1000]"),
         ("adaptive/all/ascent", {"method": "ddn", "steps": 3}, "adaptive.ascent: expected an attack with a budget in"),
         ("adaptive/all/others/square/queries", "few", "adaptive.others.square.queries: expected a whole number in"),
         ("adaptive/gac_vanilla", {"budget": 0.1}, "adaptive: gac_vanilla: expected undefended's {'norm': 'linf', "),

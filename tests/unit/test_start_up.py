@@ -114,7 +114,8 @@ def test_runs_of_a_stage_are_added_up_and_shown_beside_its_import(tmp_path: Path
     table = start_up_table(record)
     assert table.startswith("*CPU, PyTorch 2, DVC 3, Python 3.11.*")
     assert "| digits, nothing to do | 2.1 | 3 |" in table
-    assert "| everything, nothing to do | 4 | 5 |" in table
+    assert "| what its stages say they take, once imported | 6.5 |  |" in table
+    assert "| a plain `dvc repro` (digits, the comparison of studies), nothing to do | 4 | 5 |" in table
 
 
 def test_of_each_stage_the_last_run_counts_and_its_cores_are_those_of_its_workers(tmp_path: Path) -> None:
