@@ -178,7 +178,6 @@ SMALLER = {
     "defenses.gac_vanilla.learn.trial_epochs": 1,
     # Numbers in place of rules, nothing tried for them; no control to compare with.
     "defenses.gac_vanilla.learn.lambda_": 1.0,
-    "defenses.gac_vanilla.learn.lambdas": [],
     "defenses.gac_vanilla.variants": {},
     "defenses.autoencoder_ensemble.variants.gaussian_blur.sigma": 0.33,
     "adaptive.all.originals": 4,
@@ -213,6 +212,7 @@ def test_the_demo_gives_all_artifacts_but_those_left_out(tmp_path: Path) -> None
             for name in path:
                 block = block[name]
             block[last] = value
+        params["defenses"]["gac_vanilla"]["learn"].pop("lambdas")
         params["defenses"].move_to_end("undefended")  # whose figures are the classifier's, wherever it stands
 
     tree.change(edit)
