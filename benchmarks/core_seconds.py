@@ -36,6 +36,12 @@ def commands(folder: Path, study: str) -> Iterator[tuple[str, str]]:
             yield name, line[2:]
 
 
+def commit() -> str:
+    """Short name of the commit that is checked out."""
+    words = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+
 def core_seconds(folder: Path, command: str) -> float:
     """Processor time of a command, by the user and the system; exits with its words if it fails."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -92,7 +98,8 @@ def main() -> None:
         run(ROOT, "git", "clone", "--quiet", str(ROOT), str(before))
         run(before, "git", "checkout", "--quiet", arguments.before)
         records = measured(now, before, arguments.study)
-    write("core_seconds", {**about(), "study": arguments.study, "before": arguments.before, "stages": records})
+    commits = {"before": arguments.before, "now": commit()}
+    write("core_seconds", {**about(), "study": arguments.study, **commits, "stages": records})
 
 
 if __name__ == "__main__":

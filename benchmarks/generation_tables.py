@@ -1,7 +1,7 @@
 """Tables and the figure of benchmarks/README.md on generation: the engine beside the attack libraries."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, StrMethodFormatter
@@ -66,10 +66,22 @@ def front(records: Sequence[Record]) -> list[Record]:
     return kept
 
 
-def best_table(records: Sequence[Record], *, leading: Literal["ours", "peers"], system: str = "") -> str:
+def paper_table(records: Sequence[Record], metrics: Mapping[str, Any]) -> str:
+    """Markdown: the paper's steps of every size, the size that each study's sets are made with marked."""
+    used = {study: found["attacks"]["minimal"]["params"]["step_size"] for study, found in metrics.items()}
+    return best_table(records, leading="ours", system="ours", used=used)
+
+
+def best_table(
+    records: Sequence[Record],
+    *,
+    leading: Literal["ours", "peers"],
+    system: str = "",
+    used: Mapping[str, float] | None = None,
+) -> str:
     """Markdown: each configuration on our front, or the peers', beside the other side's fastest no longer.
 
-    system : each of its configurations instead.
+    system : each of its configurations instead. used : step sizes by study, to be marked.
     """
     ours_first = leading == "ours"
     sides = ["ours", "images/s", "mean L2"], ["peer", "images/s", "mean L2"]
@@ -85,6 +97,8 @@ def best_table(records: Sequence[Record], *, leading: Literal["ours", "peers"], 
             rival = max(rivals, key=lambda r: r["images_per_second"], default=None)
             mine, peer = (record, rival) if ours_first else (rival, record)
             rows.append([study, *_cells(record), *_cells(rival), _times(mine, peer)])
+            if used and record["parameters"].get("step_size") == used.get(study):
+                rows[-1][1] += " (the study's)"
     return measured(chosen[0], f"{chosen[0]['pairs']} pairs of image and target") + markdown(rows)
 
 

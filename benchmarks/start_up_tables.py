@@ -55,7 +55,7 @@ def core_seconds_table(result: Record) -> str:
         same = sum(stage["same_bytes"] for stage in some)
         words = f"{same} of {len(some)}" if len(some) > 1 else "yes" if same else "no"
         rows.append([name, f"{before:,.0f}", f"{now:,.0f}", f"{100 * now / before:.0f} %", words])
-    return measured(result, f"{result['study']}, before: {result['before']}") + markdown(rows)
+    return measured(result, f"{result['study']}, before: {result['before']}, now: {result['now']}") + markdown(rows)
 
 
 def stage_costs_table(results: Sequence[Record]) -> str:

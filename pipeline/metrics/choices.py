@@ -4,9 +4,14 @@ A rule is frozen: it stands in the choices file with its reason, and a test hold
 test results were seen says so among the earlier analyses of the report.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+
+def above_zero(rates: Iterable[float]) -> set[float]:
+    """The rates at which there is something to choose."""
+    return {rate for rate in rates if rate > 0}
 
 
 @dataclass(frozen=True)

@@ -41,9 +41,8 @@ def autoencoder_section(
     labels = {name: label(metrics, name) for name in members}
     attacks = attacks_on(metrics, heads[0])
     paper = reported(metrics)
-    sigma = metrics["restorations"].get("blur_sigma")
-    drawn_blur = (BLUR,) if sigma and sigma["used"] == sigma["by_rule"] else ()  # the picture is of the rule's
-    restored = [name for name in (*heads, *drawn_blur) if name in results.examples.restored]
+    pictured = (*heads, BLUR) if _blur_by_rule(metrics) else heads  # the picture is of the rule's
+    restored = [name for name in pictured if name in results.examples.restored]
     trials = results.trials
     tried = [attack for attack in attacks if trials is not None and f"{attack}_thwarted" in trials]
     curves = {name: table for name, table in results.curves.items() if name in found}
@@ -96,17 +95,22 @@ def controls(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
     dropout = metrics["comparisons"].get(f"{METHOD}_minus_{WITHOUT}")
     if training is None or dropout is None:
         return None
-    found = metrics["restorations"]
-    errors, sigma = found["reconstruction_error"], found.get("blur_sigma")
+    errors = metrics["restorations"]["reconstruction_error"]
     return {
         "training": training,
         "dropout": dropout,
         "passes": metrics["defenses"][METHOD]["passes"],
         "originals": metrics["defenses"][METHOD]["originals"],
         "blur_clean_accuracy": metrics["defenses"][BLUR]["clean_accuracy"],
-        "equal_error": sigma is not None and sigma["used"] == sigma["by_rule"],
+        "equal_error": _blur_by_rule(metrics),
         "error_ratio": errors[BLUR]["clean"] / errors[METHOD]["clean"] if BLUR in errors else None,
     }
+
+
+def _blur_by_rule(metrics: Mapping[str, Any]) -> bool:
+    """Whether there is a blur, and no number stands in place of its rule's."""
+    sigma = metrics["restorations"].get("blur_sigma")
+    return sigma is not None and sigma["used"] == sigma["by_rule"]
 
 
 def knowing(metrics: Mapping[str, Any]) -> dict[str, Any] | None:

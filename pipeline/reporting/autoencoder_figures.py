@@ -59,6 +59,7 @@ def by_class(
     class_ticks(plot, class_names)
     for place in range(1, len(class_names)):
         plot.axvline(place - 0.5, color="#dddddd", linewidth=0.6, zorder=0)
+    plot.set_xlabel("original label")
     plot.set_ylabel("originals right")
     figure.legend(loc="outside lower center", ncols=2, fontsize=7)
     return figure

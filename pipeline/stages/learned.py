@@ -5,7 +5,7 @@ from typing import Any
 from pipeline.artifacts.choices import read_choices
 from pipeline.artifacts.curves import read_curves
 from pipeline.metrics.calibration import PAPER_RATIO, with_quarter
-from pipeline.metrics.choices import Choice
+from pipeline.metrics.choices import Choice, above_zero
 from pipeline.metrics.gac_summary import gains_on, summarize_gac
 from pipeline.metrics.gains import CONTROLS
 from pipeline.metrics.restorations import BLUR, NOTHING, summarize_restorations
@@ -13,8 +13,9 @@ from pipeline.params import AUTO
 from pipeline.studies import Study
 from pipeline.study_blocks import PAPER_ATTACKS
 
+NO_RULE = Choice(None, "", [])  # of a number that stands in the params, with nothing tried for it
 # Of the tried values of a parameter those that its rule may take.
-ELIGIBLE = {"step_size": with_quarter, "dropout": lambda tried: {rate for rate in tried if rate > 0}}
+ELIGIBLE = {"step_size": with_quarter, "dropout": above_zero}
 
 
 def precisions(study: Study) -> dict[str, Any]:
@@ -26,16 +27,10 @@ def precisions(study: Study) -> dict[str, Any]:
 
 def choices_of(study: Study, attacks: dict[str, Any], arguments: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """choices.<family>.<parameter>: what the rule says, what was used, whether it hangs on one or two images."""
-
-    def entry(choice: Choice, used: Any, parameter: str) -> dict[str, Any]:
-        told = {name: getattr(choice, name) for name in ("rule", "narrow", "reason")}
-        end = choice.end(parameter, ELIGIBLE.get(parameter, set))
-        return {"by_rule": choice.value, "used": used, "end": end, **told}
-
     found: dict[str, Any] = {"attacks": {}}
     used = {"step_size": attacks["minimal"]["params"], "extra_steps": attacks["extended"]["params"]}
     for name, choice in read_choices(study.path("attack_choices")).items():
-        found["attacks"][name] = entry(choice, used[name][name], name) | {"narrow": None}  # nobody looks whether it is
+        found["attacks"][name] = _told(choice, used[name][name], name) | {"narrow": None}  # nobody looks whether it is
     for family in study.families:
         records = read_choices(study.path("learning", family) / "choices.json")
         for name, choice in records.items():
@@ -46,7 +41,7 @@ def choices_of(study: Study, attacks: dict[str, Any], arguments: dict[str, dict[
             if given is None:  # a number that was learned with
                 given = _stated_at(study.value(f"defenses.{family}.learn"), parameter)
                 given = choice.value if given in (AUTO, None) else given
-            found.setdefault(family, {})[name] = entry(choice, given, parameter)
+            found.setdefault(family, {})[name] = _told(choice, given, parameter)
     return found
 
 
@@ -69,7 +64,7 @@ def gains_of(
                 "classifier": {kind: learn["classifier_widths"]},
                 "training": learn["training"],
             },
-            "lambda": choices.get(family, {}).get("lambda_", _stated(learn.get("lambda_"))),
+            "lambda": choices.get(family, {}).get("lambda_") or _told(NO_RULE, learn["lambda_"], "lambda_"),
             **summarize_gac(
                 read_curves(folder / "accuracies.csv", ("seed", "model", "attack", "part", "accuracy", "gain")),
                 read_curves(folder / "robustness.csv", ("seed", "model", "original_row", "l2")),
@@ -142,9 +137,11 @@ def learning_of(study: Study, choices: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _stated(used: Any) -> dict[str, Any]:
-    """A number that no rule was asked for, as `choices_of` tells one."""
-    return {"by_rule": None, "used": used, "end": None, "rule": None, "narrow": None, "reason": ""}
+def _told(choice: Choice, used: Any, parameter: str) -> dict[str, Any]:
+    """What the rule says, what was used, and all else that is told of a number."""
+    told = {name: getattr(choice, name) for name in ("rule", "narrow", "reason")}
+    end = choice.end(parameter, ELIGIBLE.get(parameter, set))
+    return {"by_rule": choice.value, "used": used, "end": end, **told}
 
 
 def _stated_at(block: Any, parameter: str) -> Any:

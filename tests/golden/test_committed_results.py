@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.metrics.gains import CONTROLS, GAC
 from pipeline.reporting.formats import rate
+from pipeline.reporting.paper_numbers import reported
 from tests.committed import committed_json, committed_names
 from tests.root import ROOT
 
@@ -56,10 +57,12 @@ def test_every_choice_has_its_rule_and_says_whether_it_is_narrow(metrics: dict[s
         families = {family for family in entry["choices"] if family != "attacks"}
         assert families < set(entry["families"]), dataset
         assert set(entry["choices"]["attacks"]) == {"step_size", "extra_steps"}
-        for choices in entry["choices"].values():
+        for family, choices in entry["choices"].items():
+            # Of steps it is not examined; metrics of before commit 255cc99 call that False.
+            told = (None, False) if family == "attacks" else (True, False)
             for name, choice in choices.items():
                 assert choice["rule"], name
-                assert choice["narrow"] in (True, False) or choices is entry["choices"]["attacks"], name
+                assert choice["narrow"] in told, name
                 assert choice["used"] == choice["by_rule"], name
 
 
@@ -260,6 +263,8 @@ def test_the_readme_says_what_the_metrics_say(metrics: dict[str, Any]) -> None:
     ):
         gain = study["gac"]["gac_dcgan"]["gain"]["minimal"][over]
         assert words.format(f"{100 * gain['value']:.1f} {with_interval(gain)}") in readme
+    longer = mnist["attacks"]["minimal"]["l2"]["mean"] / reported(mnist).table_1["minimal"]["l2"]["mean"]
+    assert f"Our minimal perturbations of MNIST are {longer:.1f} times as long as the paper's" in readme
     robust = {name: mnist["adaptive"][name]["every_attack"] for name in (
         "undefended", "dropout_ensemble", "autoencoder_ensemble", "gac_dcgan", "adversarial_training",
     )}  # fmt: skip

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pipeline.defenses.protocol import Materials, Predict, Rows
 from pipeline.defenses.shared.choices import ROUNDING, is_narrow, moved, shares_by_original
-from pipeline.metrics.choices import Choice
+from pipeline.metrics.choices import Choice, above_zero
 from pipeline.metrics.votes import summarize_passes
 from pipeline.models.autoencoder import Autoencoder, RestoringClassifier
 from pipeline.models.inference import place, to_unit_interval
@@ -240,7 +240,8 @@ def choose_dropout(trials: Sequence[AutoencoderTrial]) -> Choice:
 
 
 def _largest_dropout(trials: Sequence[AutoencoderTrial]) -> float | None:
-    kept = [trial for trial in trials if trial.dropout > 0]
+    eligible = above_zero(trial.dropout for trial in trials)
+    kept = [trial for trial in trials if trial.dropout in eligible]
     best = max((trial.average for trial in kept), default=0.0)
     return max((trial.dropout for trial in kept if trial.average >= best - ALLOWANCE - ROUNDING), default=None)
 
