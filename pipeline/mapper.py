@@ -106,6 +106,9 @@ def _mapped(
     first = list(islice(rest, 2))
     packed = _packed(what, (tensors, own_folders(), task)) if wanted() != ALONE and len(first) > 1 else None
     crew = _crew(_gpus() if tensors else 0) if packed else None
+    if crew:
+        first += islice(rest, max(0, crew.most - len(first)))
+        crew.grow(len(first))  # no worker without a block
     blocks = chain(first, rest)
     del first
     if crew and packed:

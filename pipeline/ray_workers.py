@@ -15,6 +15,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,6 +26,7 @@ from pipeline.registry import own_folders, own_sources
 from pipeline.workers import ENVIRONMENT, VISIBLE, Event, Hand
 
 PATIENCE = 30.0  # seconds for a cluster to answer
+SILENCE = 20.0  # seconds without an answer of a head that has answered before
 RECOVERY = 300.0  # seconds without any worker, as where all nodes are replaced
 CHECKED = ("torch", "numpy")  # packages whose version bytes depend on
 INSTALL = "pip install -r requirements-ray.txt"
@@ -113,12 +115,15 @@ class Remote:
 class RayCrew:
     """Actors of the cluster at `address`.
 
-    size : how many; None: one a GPU, or one a core. gpu : whether each needs a GPU, or with more workers than GPUs a
-    share of one. Raises PipelineError where there is no Ray, no answer, no GPU, or another version.
+    most : how many at most, `grow` starts them; None: one a GPU, or one a core. gpu : whether each needs a GPU, or with
+    more workers than GPUs a share of one. Raises PipelineError where there is no Ray, no answer, no GPU, or another
+    version.
     """
 
-    def __init__(self, address: str, size: int | None, gpu: bool) -> None:
+    def __init__(self, address: str, most: int | None, gpu: bool) -> None:
+        self._address = address
         self._ray = ray = _connect(address, gpu)
+        self._head = ray.get_runtime_context().gcs_address
         resources = ray.cluster_resources()
         there = int(resources.get("GPU" if gpu else "CPU", 0))
         if not there:
@@ -126,9 +131,9 @@ class RayCrew:
             close = "" if not gpu else "; without GPUs, set CUDA_VISIBLE_DEVICES= (empty) here"
             ray.shutdown()
             raise PipelineError(f"RAY_ADDRESS {address}: expected {what}, found a cluster without{close}")
-        self.size = size or there
+        self.most = most or there
         # A worker's share is of one GPU: with three on two, half of one each.
-        self._share = {"num_gpus": 1 / math.ceil(self.size / there), "num_cpus": 0} if gpu else {"num_cpus": 1}
+        self._share = {"num_gpus": 1 / math.ceil(self.most / there), "num_cpus": 0} if gpu else {"num_cpus": 1}
         here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
             ray.get_runtime_context().get_node_id(), soft=True
         )
@@ -136,8 +141,16 @@ class RayCrew:
         self._workers: list[Remote] = []
         self._told: tuple[bytes, Any] = (b"", None)  # the task, and where it lies in the object store
         self._keys = 0
-        self._seen = time.monotonic()
-        for _ in range(self.size):
+        self._seen = self._heard = time.monotonic()
+
+    @property
+    def size(self) -> int:
+        """How many have been started; who has died is replaced."""
+        return len(self._workers)
+
+    def grow(self, size: int) -> None:
+        """Start as many as that, but no more than `most`, where there are fewer."""
+        for _ in range(self.size, min(size, self.most)):
             self._start()
 
     @property
@@ -163,6 +176,7 @@ class RayCrew:
     def events(self, seconds: float) -> Iterator[Event]:
         """What has happened; waits for it at most so long. A worker that has died is replaced."""
         ray = self._ray
+        self._listen()
         asked = {worker.asked: worker for worker in self._workers if not worker.ready}
         finished, _ = ray.wait(list(asked), num_returns=1, timeout=seconds)
         yield from self._said()
@@ -194,6 +208,21 @@ class RayCrew:
         elif time.monotonic() - self._seen > RECOVERY:
             raise PipelineError(f"Ray: no worker could be started for {RECOVERY:.0f} s: see `ray status`")
 
+    def _listen(self) -> None:
+        """Raise PipelineError if the head has been silent for SILENCE; after a minute Ray ends the process itself."""
+        since = time.monotonic() - self._heard
+        if since < SILENCE / 4:
+            return
+        with suppress(OSError):
+            _call(self._head, SILENCE / 4)
+            self._heard = time.monotonic()
+            return
+        if since > SILENCE:
+            raise PipelineError(
+                f"RAY_ADDRESS {self._address}: the cluster's head has not answered for {since:.0f} s: start the "
+                "cluster again, then the same command"
+            )
+
     def _said(self) -> Iterator[Event]:
         """What the workers have said on the way."""
         by_key = {worker.key: worker for worker in self._workers if worker.key >= 0}
@@ -221,8 +250,7 @@ def _connect(address: str, gpu: bool) -> Any:
         raise PipelineError(f"RAY_ADDRESS is set, and the package ray is not installed: {INSTALL}") from None
     if address != "auto":
         try:
-            host, _, port = address.rpartition(":")
-            socket.create_connection((host, int(port)), PATIENCE).close()
+            _call(address, PATIENCE)
         except (OSError, UnicodeError) as error:  # no name of a host is an error of its encoding
             reason = getattr(error, "strerror", None) or error
             raise PipelineError(f"RAY_ADDRESS {address}: no answer: {reason}") from None
@@ -259,6 +287,12 @@ def _connect(address: str, gpu: bool) -> Any:
         reason = _in_words(outcome[0]) if outcome and outcome[0] else f"no answer of a Ray cluster in {PATIENCE:.0f} s"
         raise PipelineError(f"RAY_ADDRESS {address}: {reason}")
     return ray
+
+
+def _call(address: str, seconds: float) -> None:
+    """Open a connection to host:port and close it again; an OSError if nobody answers in so many seconds."""
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host, int(port)), seconds).close()
 
 
 def _copy_own(folder: Path) -> None:

@@ -83,14 +83,23 @@ class LocalCrew:
 
     Not concurrent.futures and not loky: with either, one dead worker takes the blocks of all others with it.
 
-    size : how many. gpus : of this machine; the workers take them in turns. 0: the CPU's cores.
+    most : how many at most; `grow` starts them. gpus : of this machine; the workers take them in turns. 0: the CPU's
+    cores.
     """
 
-    def __init__(self, size: int, gpus: int) -> None:
-        self.size = size
+    def __init__(self, most: int, gpus: int) -> None:
+        self.most = most
         self._gpus = (os.environ.get(VISIBLE) or ",".join(map(str, range(gpus)))).split(",") if gpus else []
         self._workers: dict[int, Local] = {}  # by place
-        for place in range(size):
+
+    @property
+    def size(self) -> int:
+        """How many have been started; who has died is replaced."""
+        return len(self._workers)
+
+    def grow(self, size: int) -> None:
+        """Start as many as that, but no more than `most`, where there are fewer."""
+        for place in range(self.size, min(size, self.most)):
             self._start(place)
 
     @property

@@ -245,6 +245,40 @@ def test_a_node_without_a_package_is_named_and_three_workers_share_two_gpus(tmp_
         assert told(SHARING, address, WORKERS="3") == "3 of 3 workers"
 
 
+LOSING = """
+from pipeline import mapper, ray_workers
+from pipeline.errors import PipelineError
+from tests import tasks
+
+ray_workers.SILENCE = 4.0
+try:
+    for _ in mapper.in_order("it", tasks.slower_first, [0.5] * 600, tensors=False):
+        print("begun", flush=True)
+except PipelineError as error:
+    print(error)
+"""
+
+
+def test_a_head_that_is_lost_is_one_line() -> None:
+    with cluster() as nodes:
+        address = said(nodes)
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_ADDRESS": address}
+        with subprocess.Popen(
+            [sys.executable, "-c", LOSING], env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as driver:
+            assert driver.stdout is not None
+            assert driver.stdout.readline() == "begun\n"
+            (head,) = [
+                each for each in psutil.Process(nodes.pid).children(recursive=True) if "gcs_server" in each.name()
+            ]
+            head.kill()
+            out, err = driver.communicate(timeout=60)
+        lines = [line for line in out.splitlines() if line != "begun"]
+        assert len(lines) == 1, out + err
+        assert lines[0].startswith(f"RAY_ADDRESS {address}: the cluster's head has not answered for ")
+        assert driver.returncode == 0
+
+
 def test_who_listens_and_is_no_cluster_is_waited_for_for_a_time() -> None:
     pytest.importorskip("ray")
     with socket.socket() as silent:

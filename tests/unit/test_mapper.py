@@ -102,6 +102,14 @@ def test_workers_give_the_same_in_the_same_order_with_one_thread_each(monkeypatc
     assert not workers()
 
 
+def test_there_are_no_more_workers_than_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKERS", "4")
+    for blocks, expected in ((2, 2), (3, 3), (2, 3), (9, 4)):  # those of before stay
+        assert list(mapper.in_order("it", tasks.square, range(blocks), tensors=False)) == [n**2 for n in range(blocks)]
+        assert len(workers()) == expected
+        assert mapper.workers_alive() == f"{expected} of {expected} workers"
+
+
 def test_what_cannot_be_sent_is_done_here_and_says_so_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -224,6 +232,7 @@ def test_no_worker_is_left_behind(tmp_path: Path, by: signal.Signals) -> None:
 
 def test_a_worker_that_is_starting_does_not_hear_ctrl_c() -> None:
     crew = LocalCrew(1, 0)
+    crew.grow(1)
     try:
         (child,) = workers()
         child.send_signal(signal.SIGINT)

@@ -101,3 +101,16 @@ def test_the_backend_of_a_notebook_is_no_matter() -> None:
         [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("raised", "words"), [("KeyboardInterrupt", "interrupted: nothing was begun\n"), ("1 / 0", "")]
+)
+def test_ctrl_c_while_modules_are_imported_is_one_line(raised: str, words: str) -> None:
+    """And what is an error keeps its traceback."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"import pipeline.stages\nraise {raised}"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode
+    assert done.stderr == words if words else "ZeroDivisionError" in done.stderr
