@@ -23,7 +23,8 @@ from pipeline.attacks.shared.goals import Goal
 from pipeline.attacks.shared.protocol import load_attack
 from pipeline.devices import batching, choose_device, keep_freed_memory
 from pipeline.metrics.outcomes import margins
-from pipeline.models.inference import for_inference, predict, unit_interval
+from pipeline.models.inference import for_inference, predict
+from pipeline.models.pixels import unit_interval
 from pipeline.randomness import generator
 from pipeline.registry import split_method
 from pipeline.stages.sets import chosen_arguments

@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from pipeline.devices import choose_device, describe_device, keep_freed_memory
 from pipeline.errors import PipelineError
 from pipeline.metrics.sources import every_target
-from pipeline.models.inference import for_inference, predict, unit_interval
+from pipeline.models.inference import for_inference, predict
+from pipeline.models.pixels import unit_interval
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks/results"

@@ -39,7 +39,10 @@ def bare_rate(
     memory_format: torch.memory_format | None = None,
     graph: bool = False,
 ) -> float:
-    """Forward and input-gradient passes a second, over one batch; in the table's order of memory if none is given."""
+    """Forward and input-gradient passes a second, over one batch; in the table's order of memory if none is given.
+
+    In bfloat16 in channels_last, see `Lowered`.
+    """
     memory_format = memory_format or batching(context.device).memory_format
     own = copy.deepcopy(model).to(memory_format=memory_format)
     own = Lowered(own) if precision == "bfloat16" else own
@@ -104,7 +107,11 @@ def ceiling_of(context: Context, name: str, record: dict[str, list[dict[str, Any
 def bare_trials(sizes: tuple[int, ...], usual: int, cuda: bool) -> Iterator[tuple[int, str, str, bool]]:
     """Batch size, precision, memory format, whether as a CUDA graph."""
     for size in sizes:
-        for precision, layout in (("float32", "channels_last"), ("float32", "contiguous"), ("bfloat16", "contiguous")):
+        for precision, layout in (
+            ("float32", "channels_last"),
+            ("float32", "contiguous"),
+            ("bfloat16", "channels_last"),
+        ):
             yield size, precision, layout, False
             if cuda and size == usual:
                 yield size, precision, layout, True

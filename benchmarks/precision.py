@@ -29,7 +29,8 @@ from pipeline.defenses.adversarial_training import Adversary
 from pipeline.defenses.dropout_ensemble import dropout_ensemble
 from pipeline.devices import batching, prepare_device
 from pipeline.models.autoencoder import Autoencoder
-from pipeline.models.inference import for_inference, place, predict, unit_interval
+from pipeline.models.inference import for_inference, place, predict
+from pipeline.models.pixels import unit_interval
 from pipeline.models.precision import Precision
 from pipeline.randomness import generator, seeded_initialization
 from pipeline.training.autoencoder import Pairs, fit_autoencoder

@@ -13,6 +13,7 @@ The GPU's comes from an H100 (benchmarks/results/gpu), float32, forward and back
 import ctypes
 import math
 import os
+import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -52,6 +53,10 @@ TABLE = {
 }
 
 
+# Of oneDNN's names for what it is kept to those that have bfloat16.
+FAST_BFLOAT16 = re.compile("^$|^(ALL|DEFAULT)$|BF16|FP16|AMX|AVX10", re.IGNORECASE)
+
+
 def choose_device() -> torch.device:
     """The GPU if PyTorch sees one, else the CPU; its arithmetic is fixed, see `fix_numerics`."""
     fix_numerics()
@@ -85,8 +90,8 @@ def check_bfloat16(device: torch.device) -> None:
         able, wanted = torch.cuda.is_bf16_supported(including_emulation=False), "a GPU with bfloat16 (Ampere or newer)"
     else:
         found = torch.cpu.get_capabilities()
-        # What the CPU has, oneDNN may have been told not to use (ONEDNN_MAX_CPU_ISA): it then takes ten times as long.
-        able = (found.get("amx_bf16") or found.get("avx512_bf16")) and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        # What the CPU has, oneDNN may have been told not to use: it then takes several times as long.
+        able = (found.get("amx_bf16") or found.get("avx512_bf16")) and FAST_BFLOAT16.search(_onednn_limit())
         wanted = "a CPU with AMX or AVX512-BF16, not shut off by ONEDNN_MAX_CPU_ISA, or a GPU"
     if not able:
         raise PipelineError(f"precision: bfloat16: expected {wanted}, found {describe_device(device)}; use float32")
@@ -100,9 +105,14 @@ def numerics(device: torch.device) -> dict[str, str]:
     about = {"kind": device.type, "device": describe_device(device), "torch": torch.__version__}
     if device.type == "cpu":
         has = [name for name, there in sorted(torch.cpu.get_capabilities().items()) if there is True]
-        limits = [torch.backends.cpu.get_cpu_capability(), os.environ.get("ONEDNN_MAX_CPU_ISA", "")]
+        limits = [torch.backends.cpu.get_cpu_capability(), _onednn_limit()]
         about["instructions"] = " ".join([*has, *limits])
     return about
+
+
+def _onednn_limit() -> str:
+    """The instructions that oneDNN is kept to by the environment, "" if by nothing; it obeys the older name too."""
+    return os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA", "")
 
 
 def batching(device: torch.device, shape: Sequence[int] = ()) -> Batching:

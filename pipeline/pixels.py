@@ -1,4 +1,4 @@
-"""Bytes to [0, 1] where there are arrays instead of tensors; `models/inference.py` does the same on any device."""
+"""Bytes to [0, 1] where there are arrays instead of tensors; `models/pixels.py` does the same on any device."""
 
 from typing import Any
 

@@ -20,7 +20,7 @@ from pipeline.metrics.evaluation import Labels, evaluate, judge
 from pipeline.metrics.noise import add_noise_of_norm
 from pipeline.metrics.sources import one_row_per_original
 from pipeline.metrics.splits import TEST_SPLIT, VALIDATION, validation_mask
-from pipeline.models.inference import unit_interval
+from pipeline.models.pixels import unit_interval
 from pipeline.progress import bar
 from pipeline.randomness import derive_seed, generator
 

@@ -1,15 +1,21 @@
-"""A defense run over a set of images."""
+"""A defense run over a set of images.
+
+Pandas is imported where a frame is made: what runs a defense on a machine with a GPU alone may lack it.
+"""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pipeline.metrics.votes import summarize_passes
 from pipeline.models.inference import to_unit_interval
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Defense = Callable[[nn.Module, Tensor, torch.Generator], Tensor]
 Labels = NDArray[np.uint8]
@@ -23,12 +29,14 @@ def evaluate(
     generator_of: Callable[[int], torch.Generator],
     first_batch: int = 0,
     advance: Callable[[int], object] = lambda count: None,
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """What `summarize_passes` says of each image, a column each, `votes` as a list of k counts.
 
     images : uint8 or float (n, c, h, w). Batch i draws its random numbers from
     `generator_of(first_batch + i)`, so that an image's votes depend on its own set alone.
     """
+    import pandas as pd
+
     parts = []
     with torch.inference_mode():
         for index, batch in enumerate(images.split(batch_size)):
@@ -43,12 +51,14 @@ def evaluate(
     return frame
 
 
-def judge(frame: pd.DataFrame, labels: Labels, target_labels: Labels | None) -> pd.DataFrame:
+def judge(frame: "pd.DataFrame", labels: Labels, target_labels: Labels | None) -> "pd.DataFrame":
     """Add `label, target_label, thwarted, recovered` to evaluated images.
 
     thwarted: the prediction is not the target; recovered: it is the original label. Without targets
     (clean images) `target_label` and `thwarted` are null, and recovered says whether the prediction is right.
     """
+    import pandas as pd
+
     missing = target_labels is None
     predicted = frame["predicted"].to_numpy()
     return frame.assign(

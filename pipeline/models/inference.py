@@ -1,6 +1,5 @@
 """From stored images to logits, in batches."""
 
-from functools import cache
 from itertools import pairwise
 from typing import TypeVar
 
@@ -10,6 +9,7 @@ from torch.nn.utils import fuse_conv_bn_eval
 
 from pipeline.devices import batching
 from pipeline.models.outside import Outside
+from pipeline.models.pixels import unit_interval
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -51,23 +51,6 @@ def depth_and_width(model: nn.Module) -> tuple[int, int]:
     linear = [layer.out_features for layer in model.modules() if isinstance(layer, nn.Linear)]
     widths = convolutions or linear[:-1] or [0]
     return len(widths), max(widths)
-
-
-def unit_interval(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """uint8 images, of any shape, divided by 255: in [0, 1], of `dtype`, on their device.
-
-    The quotients are looked up, so that they are the same on every device: CUDA multiplies by the rounded reciprocal
-    of a scalar divisor, which gives another float32 for 126 of the 256 bytes.
-    """
-    table = _unit_values(dtype, images.device)
-    return table.index_select(0, images.flatten().int()).view(images.shape)
-
-
-@cache
-def _unit_values(dtype: torch.dtype, device: torch.device) -> Tensor:
-    """0/255, 1/255, ..., 255/255, divided on the CPU."""
-    with torch.inference_mode(False):
-        return (torch.arange(256, dtype=dtype) / 255).to(device)
 
 
 def to_unit_interval(images: Tensor, model: nn.Module) -> Tensor:

@@ -15,6 +15,7 @@ from pipeline.devices import batching
 from pipeline.errors import PipelineError
 from pipeline.models.classifier import Normalize
 from pipeline.models.dropout import Switched, scaled_mask
+from pipeline.models.pixels import unit_interval
 
 # Functions of PyTorch that drop, by how many dimensions of the values share a mask's value: whole channels, or none.
 DROPPING = {
@@ -115,7 +116,7 @@ def check_logits(model: Outside, images: Tensor, class_count: int, what: str) ->
     looks like probabilities, or other scores each time.
     """
     parameter = next(model.parameters())
-    some = (images.to(parameter.device) / 255).to(parameter.dtype).requires_grad_()
+    some = unit_interval(images.to(parameter.device), parameter.dtype).requires_grad_()
     shape = "x".join(map(str, images.shape[1:]))
     try:
         logits = model(some)
@@ -158,7 +159,7 @@ def check_outside(
     size = batching(parameter.device, images.shape[1:]).predict
     check_logits(model, images[:size], class_count, what)
     with torch.inference_mode():
-        parts = (model((part.to(parameter.device) / 255).to(parameter.dtype)) for part in images.split(size))
+        parts = (model(unit_interval(part.to(parameter.device), parameter.dtype)) for part in images.split(size))
         predicted = torch.cat([part.argmax(1) for part in parts]).cpu().numpy()
     accuracy = float((predicted == labels).mean())
     by_chance = (

@@ -18,8 +18,7 @@ Model = TypeVar("Model", bound=nn.Module)
 def lowered(model: Model, order: torch.memory_format = torch.channels_last) -> Model:
     """A copy whose convolutions and linear layers have their weights in bfloat16, to be called inside `computing_in`.
 
-    order : of memory, by default the one that bfloat16 wants on a GPU too; not of somebody's own model, whose `forward`
-    may take a view, which channels_last does not allow.
+    order : of memory; not of somebody's own model, whose `forward` may take a view, which channels_last does not allow.
     """
     found = copy.deepcopy(model)
     taken = any(isinstance(module, Outside) for module in model.modules())

@@ -16,6 +16,7 @@ from pipeline.artifacts.outside import builder, given_classifier
 from pipeline.artifacts.raw import sources
 from pipeline.artifacts.raw.wanted import Images
 from pipeline.defenses.protocol import Defense, load_defense
+from pipeline.devices import check_bfloat16, choose_device
 from pipeline.errors import LeftOut, PipelineError
 from pipeline.metrics.adaptive import check_same_budget
 from pipeline.metrics.sources import quota_of
@@ -37,6 +38,8 @@ MOST_CLASSES = 256
 
 def rehearse(study: Study) -> None:
     """Ask every stage of the study for its arguments. Raises PipelineError at the first that is wrong."""
+    if any(_in_bfloat16(study.params)):
+        check_bfloat16(choose_device())
     sources.wanted(study.checked("images", Images), study.source, study.where("images"), study.seed)
     _classifier(study)
     _paper_attacks(study)
@@ -49,6 +52,14 @@ def rehearse(study: Study) -> None:
     with suppress(LeftOut):
         *_, originals = asked_of(study)
         _targets_and_quotas(study, "sizes", {"originals": originals})
+
+
+def _in_bfloat16(block: Any) -> Iterator[bool]:
+    """Of each number `precision` at or below it whether it asks for bfloat16."""
+    if isinstance(block, Mapping):
+        for key, value in block.items():
+            yield key == "precision" and value == "bfloat16"
+            yield from _in_bfloat16(value)
 
 
 def _classifier(study: Study) -> None:

@@ -14,7 +14,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from pipeline.models.classifier import NormalizingClassifier
 from pipeline.models.cnn import Classifier
 from pipeline.models.dropout import sampling
-from pipeline.models.inference import place, predict, to_unit_interval, unit_interval
+from pipeline.models.inference import place, predict, to_unit_interval
+from pipeline.models.pixels import unit_interval
 from pipeline.models.precision import Precision, computing_in
 from pipeline.randomness import generator, seeded_initialization
 from pipeline.ranges import Range

@@ -24,7 +24,8 @@ from pipeline.defenses.gaussian_blur import gaussian_blur
 from pipeline.devices import choose_device
 from pipeline.metrics.outcomes import margins
 from pipeline.models.cnn import Classifier
-from pipeline.models.inference import for_inference, predict, unit_interval
+from pipeline.models.inference import for_inference, predict
+from pipeline.models.pixels import unit_interval
 from pipeline.randomness import generator, seeded_globally, seeded_initialization
 from pipeline.training.classifier import fit_classifier, new_classifier
 

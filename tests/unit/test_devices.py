@@ -27,8 +27,9 @@ from pipeline.defenses.gaussian_blur import blur, repeat_edges
 from pipeline.defenses.gaussian_noise_ensemble import gaussian_noise_ensemble
 from pipeline.models.cnn import Classifier
 from pipeline.models.dropout import scaled_mask
-from pipeline.models.inference import to_unit_interval, unit_interval
+from pipeline.models.inference import to_unit_interval
 from pipeline.models.passes import folding
+from pipeline.models.pixels import unit_interval
 from pipeline.randomness import seeded_globally, seeded_initialization
 
 BYTES = torch.arange(256, dtype=torch.uint8)
@@ -96,6 +97,16 @@ def test_edges_are_repeated_bit_by_bit(shape: tuple[int, ...], memory_format: to
     with Called() as called:
         torch.autograd.grad(blurred.sum(), images)
     assert not any("pad" in name for name in called.names), called.names  # its sums would come in any order on a GPU
+
+
+def test_oneDNN_is_kept_to_instructions_by_either_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = set()
+    for name, value in (("ONEDNN_MAX_CPU_ISA", ""), ("ONEDNN_MAX_CPU_ISA", "AVX2"), ("DNNL_MAX_CPU_ISA", "SSE41")):
+        with monkeypatch.context() as patch:
+            patch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+            patch.setenv(name, value)
+            found.add(devices.numerics(torch.device("cpu"))["instructions"])
+    assert len(found) == 3
 
 
 def test_a_shard_is_not_taken_for_one_of_another_device(monkeypatch: pytest.MonkeyPatch) -> None:

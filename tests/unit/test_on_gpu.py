@@ -59,3 +59,22 @@ def test_its_parts_end_without_an_error(tmp_path: Path) -> None:
 def test_a_small_run_leaves_the_committed_results(tmp_path: Path) -> None:
     assert folder("", small=True) == Path(".work/gpu")
     assert folder(str(tmp_path), small=True) == tmp_path
+
+
+def test_its_core_needs_little() -> None:
+    """The card's machine may have PyTorch, NumPy and h5py alone."""
+    others = [
+        "pandas",
+        "pyarrow",
+        "matplotlib",
+        "PIL",
+        "sklearn",
+        "dvc",
+        "tqdm",
+        "ruamel.yaml",
+        "safetensors",
+        "psutil",
+    ]
+    code = f"import sys\nsys.modules.update(dict.fromkeys({others}))\nimport benchmarks.gpu_parts"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert not done.returncode, done.stderr

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from pipeline.errors import PipelineError
 from pipeline.registry import serve_own_files
@@ -17,6 +18,17 @@ from tests.studies import START, STUDIES, Change, change, put
 
 LEARNING = "defenses/dropout_ensemble/learn"
 GAC = "defenses/gac_vanilla"
+
+
+@pytest.mark.parametrize("key", ["training/precision", "adaptive/all/precision"])
+def test_bfloat16_is_refused_at_once_where_there_is_none(
+    folder: Path, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    rehearse(Study(START))
+    change(folder, put(key, "bfloat16"))
+    with pytest.raises(PipelineError, match=r"^precision: bfloat16: expected a CPU with AMX"):
+        rehearse(Study(START))
 
 
 def without(key: str) -> Change:

@@ -14,7 +14,8 @@ from pipeline.defenses import adversarial_training
 from pipeline.defenses.dropout_ensemble import dropout_ensemble
 from pipeline.errors import PipelineError
 from pipeline.models.cnn import Classifier
-from pipeline.models.inference import depth_and_width, for_inference, predict, to_unit_interval, unit_interval
+from pipeline.models.inference import depth_and_width, for_inference, predict, to_unit_interval
+from pipeline.models.pixels import unit_interval
 from pipeline.models.precision import Precision
 from pipeline.models.resnet import Block, ResNet
 from pipeline.randomness import derive_seed, generator, seeded_initialization

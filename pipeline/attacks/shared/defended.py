@@ -12,6 +12,7 @@ from torch.utils.flop_counter import conv_flop_count
 
 from pipeline.attacks.shared.ascent import score_gradients
 from pipeline.attacks.shared.goals import Evasion
+from pipeline.attacks.shared.precision import settled
 from pipeline.models.inference import to_unit_interval
 from pipeline.models.modes import frozen
 from pipeline.models.passes import folding
@@ -45,7 +46,9 @@ class Defended(nn.Module):
     """A defense as one model: images (n, c, h, w) to the logits of all its passes, (n, passes, k), differentiable.
 
     A randomized defense makes `draws` passes, with fresh random numbers at every call, with the same ones if `fixed`;
-    any other makes its one. In bfloat16 images and logits stay as they are.
+    any other makes its one. In bfloat16 images and logits stay as they are, and a defense that is not randomized says
+    in float32 what it predicts: an attack that keeps the nearest image of another class would else keep those that are
+    none. Beside what a randomized one draws a rounding is nothing; all are judged in float32 in the end.
     """
 
     def __init__(
@@ -59,20 +62,26 @@ class Defended(nn.Module):
         super().__init__()
         self.precision = precision
         self.state = generator.get_state() if fixed else None
-        self.learned = target.learned
+        self.learned = self.exact = target.learned
         if precision != "float32":
             # Masks are drawn in the order of memory: with fixed numbers those of the model that judges.
             self.learned = lowered(target.learned, torch.preserve_format if fixed else torch.channels_last)
         self.defense, self.generator = target.defense, generator
         self.arguments = {**target.arguments, "passes": draws} if target.randomized else dict(target.arguments)
         self.draws = draws if target.randomized else 1
+        self.settles = precision != "float32" and not target.randomized
 
     def forward(self, images: Tensor) -> Tensor:
         if self.state is not None:
             self.generator.set_state(self.state)
         with computing_in(self.precision, images.device), folding():
             logits: Tensor = self.defense(self.learned, images, self.generator, **self.arguments)
-        return logits.to(images.dtype)
+        logits = logits.to(images.dtype)
+        return settled(self._in_float32, images, logits) if self.settles else logits
+
+    def _in_float32(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.defense(self.exact, images, self.generator, **self.arguments)
+        return logits
 
 
 def as_it_is(classifier: nn.Module, images: Tensor, generator: torch.Generator) -> Tensor:

@@ -1,5 +1,7 @@
 """Gradients in bfloat16, decisions in float32: what a study's `precision: bfloat16` means."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -46,10 +48,30 @@ def reached(model: nn.Module, climbed: nn.Module, images: Tensor, logits: Tensor
         return goal.reached(logits)
     near = (goal.lead(logits) > -NEAR * logits.flatten(1).abs().amax(1)).nonzero()[:, 0]
     found = torch.zeros(len(logits), dtype=torch.bool, device=logits.device)
-    if count := len(near):
-        asked = near
-        if near.device.type == "cuda":  # there every new shape costs: asked by powers of two
-            asked = near[torch.arange(1 << (count - 1).bit_length(), device=near.device) % count]
-        with torch.no_grad():
-            found[near] = goal.at(asked).reached(model(images[asked]))[:count]
+    if len(near):
+        found[near] = goal.at(near).reached(_exact(model, images, near))
     return found
+
+
+def settled(model: Callable[[Tensor], Tensor], images: Tensor, logits: Tensor) -> Tensor:
+    """Logits (n, passes, k) of lower precision, with their gradients; those of float32 where that may decide.
+
+    model : gives those of float32, the same at every call. It is asked about the images whose two largest logits, of
+    the mean over passes, lie as near to each other as `reached` calls near.
+    """
+    largest = logits.detach().mean(1).topk(2, 1).values
+    near = (largest[:, 0] - largest[:, 1] < NEAR * logits.detach().flatten(1).abs().amax(1)).nonzero()[:, 0]
+    if not len(near):
+        return logits
+    moved = torch.zeros_like(logits)
+    moved[near] = _exact(model, images, near) - logits.detach()[near]
+    return logits + moved
+
+
+def _exact(model: Callable[[Tensor], Tensor], images: Tensor, rows: Tensor) -> Tensor:
+    """What a model says of some of the images, without gradients."""
+    count, asked = len(rows), rows
+    if rows.device.type == "cuda":  # there every new shape costs: asked by powers of two
+        asked = rows[torch.arange(1 << (count - 1).bit_length(), device=rows.device) % count]
+    with torch.no_grad():
+        return model(images[asked])[:count]

@@ -43,8 +43,9 @@ class Run:
 def attacked(run: Run) -> Tensor:
     """What the attack makes of the block, (m, c, h, w); an original where that is not finite."""
     # By scores alone an attack cannot see past the noise: it compares images under the same draws.
-    fixed = run.fixed or not run.chosen.attack.gradients
-    model = run.target.model(run.passes, *run.names, fixed=fixed, precision=run.precision)
+    gradients = run.chosen.attack.gradients
+    precision: Precision = run.precision if gradients else "float32"
+    model = run.target.model(run.passes, *run.names, fixed=run.fixed or not gradients, precision=precision)
     goal = Evasion(run.labels, quiet=run.quiet, randomized=run.target.randomized and not run.fixed)
     if run.restart:
         with torch.no_grad():

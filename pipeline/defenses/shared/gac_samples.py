@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from pipeline.defenses.protocol import Materials, Rows
 from pipeline.metrics.splits import training_mask
-from pipeline.models.inference import predict, unit_interval
+from pipeline.models.inference import predict
 from pipeline.models.modes import evaluation_mode
+from pipeline.models.pixels import unit_interval
 from pipeline.ranges import Range
 from pipeline.study_blocks import PAPER_ATTACKS
 from pipeline.training.gac import Sample
