@@ -1,6 +1,7 @@
 """Progress bars with rates on standard error."""
 
 from collections.abc import Iterable, Mapping
+from threading import RLock
 from typing import Any, TypeVar
 
 from tqdm import tqdm
@@ -8,6 +9,9 @@ from tqdm import tqdm
 from pipeline.mapper import workers_alive
 
 Item = TypeVar("Item")
+
+# Of one process: by default tqdm has a lock between several, which a worker that is ended leaves behind with a warning.
+tqdm.set_lock(RLock())
 
 
 class Bar(tqdm):  # type: ignore[type-arg]

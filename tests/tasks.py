@@ -87,8 +87,12 @@ def fails_oddly(block: int, advance: Advance) -> int:
 
 
 def waits(folder: Path, block: int, advance: Advance) -> int:
-    (folder / f"{block}-{os.getpid()}").touch()
-    time.sleep(60)
+    """Behind a bar, as a replicate is trained."""
+    from pipeline.progress import bar
+
+    with bar(1, "it", "block"):
+        (folder / f"{block}-{os.getpid()}").touch()
+        time.sleep(60)
     return block
 
 

@@ -223,7 +223,8 @@ def test_no_worker_is_left_behind(tmp_path: Path, by: signal.Signals) -> None:
         os.killpg(driver.pid, by)  # as a terminal's Ctrl-C
     else:
         driver.send_signal(by)
-    driver.communicate(timeout=20)
+    _, said = driver.communicate(timeout=20)
+    assert b"leaked" not in said
     deadline = time.monotonic() + 5
     while any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in found):
         assert time.monotonic() < deadline, "a worker outlives its driver"
