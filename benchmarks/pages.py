@@ -61,7 +61,7 @@ QUESTIONS = (
     ),
     Question(
         "Where do a whole study's core-seconds go, and what was saved?",
-        "Processor time of each stage's command, at an earlier commit and at a later one, in turns; a stage below one that wrote other bytes may write others for that reason alone (`benchmarks/core_seconds.py`). The goal was half: missed. What is left are mostly float32 passes near what a CPU gives. The attack on adversarial training costs twice as much, for it doubled its effort once more: the first doubling had moved an original. MNIST and CIFAR-10 were not compared so: each is hours at either commit.",
+        "Processor time of each stage's command, at an earlier commit and at a later one, in turns; a stage below one that wrote other bytes may write others for that reason alone (`benchmarks/core_seconds.py`). The goal was half: missed; the engine's passes were near what a CPU gives in float32 before (its ceiling is below). At 5ae1303 the attack on adversarial training costs twice as much, for it doubled its effort once more: the first doubling had moved an original. MNIST and CIFAR-10 were not compared so: each is hours at either commit.",
         "core_seconds",
         start_up_tables.core_seconds_table,
     ),
@@ -197,7 +197,7 @@ QUESTIONS = (
     ),
     Question(
         "GPU: does it compute the same there?",
-        "Of this and all that follows: two runs of `benchmarks/on_gpu.sh` on 2026-11-26, whose results came with commits 4e50371 (sets made, ensembles) and f340197 (all else); no card was at hand since. Tests on the card: float64 gives the CPU's images, float32 its flags away from the boundary and within 0.1 % its norms, a repeat the same bytes; the host waits for the device once a step at most in float32 (in bfloat16 twice), and up to three times more a call (`tests/gpu`).",
+        "Of this and all that follows: two runs of `benchmarks/on_gpu.sh` on 2026-11-26, whose results came with commits 4e50371 (sets made, ensembles) and f340197 (all else); no card was at hand since. Tests on the card: float64 gives the CPU's images, float32 its flags away from the boundary and within 0.1 % its norms, a repeat the same bytes; the host waits for the device once a step at most, and up to three times more a call (`tests/gpu`); in bfloat16, by a test on a CPU alone, twice a step.",
         "gpu/tests",
         gpu_tables.tests,
     ),

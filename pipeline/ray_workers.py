@@ -15,7 +15,6 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -141,7 +140,8 @@ class RayCrew:
         self._workers: list[Remote] = []
         self._told: tuple[bytes, Any] = (b"", None)  # the task, and where it lies in the object store
         self._keys = 0
-        self._seen = self._heard = time.monotonic()
+        self._seen = time.monotonic()
+        self._asked, self._silent_since = time.monotonic(), math.inf
 
     @property
     def size(self) -> int:
@@ -210,18 +210,21 @@ class RayCrew:
 
     def _listen(self) -> None:
         """Raise PipelineError if the head has been silent for SILENCE; after a minute Ray ends the process itself."""
-        since = time.monotonic() - self._heard
-        if since < SILENCE / 4:
+        now = time.monotonic()
+        if now - self._asked < SILENCE / 4:
             return
-        with suppress(OSError):
+        self._asked = now
+        try:
             _call(self._head, SILENCE / 4)
-            self._heard = time.monotonic()
-            return
-        if since > SILENCE:
-            raise PipelineError(
-                f"RAY_ADDRESS {self._address}: the cluster's head has not answered for {since:.0f} s: start the "
-                "cluster again, then the same command"
-            )
+            self._silent_since = math.inf
+        except OSError:  # once is nothing, however long ago it was asked before
+            self._silent_since = min(self._silent_since, now)
+            if now - self._silent_since >= SILENCE:
+                silent = f"{now - self._silent_since:.0f} s"
+                raise PipelineError(
+                    f"RAY_ADDRESS {self._address}: the cluster's head has not answered for {silent}: start the cluster "
+                    "again, then the same command"
+                ) from None
 
     def _said(self) -> Iterator[Event]:
         """What the workers have said on the way."""

@@ -20,6 +20,7 @@ from pipeline.attacks.minimal import attack as minimal
 from pipeline.attacks.shared.balls import BALLS
 from pipeline.attacks.shared.engine import run_attack
 from pipeline.attacks.shared.goals import Evasion, Goal
+from pipeline.attacks.shared.precision import Lowered
 from pipeline.attacks.shared.projected_gradient import projected_gradient_descent
 from pipeline.attacks.shared.protocol import load_attack
 from pipeline.defenses.dropout_ensemble import dropout_ensemble
@@ -31,6 +32,7 @@ from pipeline.models.inference import to_unit_interval
 from pipeline.models.passes import folding
 from pipeline.models.pixels import unit_interval
 from pipeline.randomness import seeded_globally, seeded_initialization
+from tests.capabilities import needs_bfloat16
 
 BYTES = torch.arange(256, dtype=torch.uint8)
 
@@ -99,7 +101,7 @@ def test_edges_are_repeated_bit_by_bit(shape: tuple[int, ...], memory_format: to
     assert not any("pad" in name for name in called.names), called.names  # its sums would come in any order on a GPU
 
 
-def test_oneDNN_is_kept_to_instructions_by_either_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cpu_is_kept_to_instructions_by_either_name(monkeypatch: pytest.MonkeyPatch) -> None:
     found = set()
     for name, value in (("ONEDNN_MAX_CPU_ISA", ""), ("ONEDNN_MAX_CPU_ISA", "AVX2"), ("DNNL_MAX_CPU_ISA", "SSE41")):
         with monkeypatch.context() as patch:
@@ -244,6 +246,21 @@ class Counted(nn.Module):
         self.calls += 1
         logits: Tensor = self.model(images)
         return logits
+
+
+@needs_bfloat16
+def test_in_bfloat16_the_engine_waits_twice_a_step(network: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once to hear who is fooled or stuck, once for whom float32 is to be asked about."""
+    network.float()
+    images = torch.rand(12, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    targets = (network(images).argmax(1) + 1) % 10
+    forward, steps = Lowered.forward, []
+    monkeypatch.setattr(Lowered, "forward", lambda model, images: steps.append(1) or forward(model, images))
+    with waits() as count:
+        arguments = {"max_steps": 20, "step_size": 1.0, "precision": "bfloat16"}
+        run_attack(minimal, network, images, torch.arange(12), Goal(targets), 5, **arguments)
+    assert len(steps) > 5
+    assert len(steps) < count() <= 2 * len(steps) + 1  # and once whether the images lie in [0, 1]
 
 
 def test_waits_are_counted() -> None:

@@ -1,8 +1,10 @@
 """The mapper: in this process and in others the same, in order, with few blocks in flight; and what workers die of."""
 
+import math
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,7 +17,7 @@ import psutil
 import pytest
 import torch
 
-from pipeline import mapper
+from pipeline import mapper, ray_workers
 from pipeline.defenses.protocol import load_defense
 from pipeline.errors import PipelineError
 from pipeline.progress import bar
@@ -240,6 +242,30 @@ def test_a_worker_that_is_starting_does_not_hear_ctrl_c() -> None:
         assert [kind for _, kind, _ in crew.events(30)] == ["ready"]
     finally:
         crew.close()
+
+
+def test_a_head_is_lost_after_several_calls_and_not_after_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver that was busy with something else has not asked for long."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    crew = object.__new__(ray_workers.RayCrew)
+    vars(crew).update(_address="auto", _head=address, _asked=0.0, _silent_since=math.inf)
+    now = 1000.0
+    monkeypatch.setattr(ray_workers.time, "monotonic", lambda: now)
+    for _ in range(2):
+        crew._listen()
+        now += ray_workers.SILENCE / 2
+    now += 1
+    with pytest.raises(
+        PipelineError, match="RAY_ADDRESS auto: the cluster's head has not answered for 21 s: start the"
+    ):
+        crew._listen()
+    with socket.create_server(("127.0.0.1", int(address.rpartition(":")[2]))):
+        now += ray_workers.SILENCE
+        crew._listen()
+    now += ray_workers.SILENCE
+    crew._listen()  # silent anew
 
 
 def test_other_versions_are_named() -> None:
