@@ -108,8 +108,8 @@ def test_there_are_no_more_workers_than_blocks(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("WORKERS", "4")
     for blocks, expected in ((2, 2), (3, 3), (2, 3), (9, 4)):  # those of before stay
         assert list(mapper.in_order("it", tasks.square, range(blocks), tensors=False)) == [n**2 for n in range(blocks)]
-        assert len(workers()) == expected
         assert mapper.workers_alive() == f"{expected} of {expected} workers"
+        assert len(workers()) <= expected  # one that is just starting has no name yet
 
 
 def test_what_cannot_be_sent_is_done_here_and_says_so_once(
