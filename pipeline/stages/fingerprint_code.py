@@ -32,9 +32,7 @@ TEMPLATES = {"report": PACKAGE / "reporting/templates"}  # what a stage reads be
 
 
 def main(study: Study) -> None:
-    code, folder = Code(PACKAGE), study.path("code")
-    wanted: dict[Path, Mapping[str, str]] = dict(_fingerprints(study, code))
-    wanted[Path("labels.json")] = labels(study)
+    folder, wanted = study.path("code"), fingerprints(study)
     for path in folder.rglob("*.json"):
         if path.relative_to(folder) not in wanted:
             path.unlink()
@@ -43,6 +41,11 @@ def main(study: Study) -> None:
     for path in folder.iterdir():
         if path.is_dir() and not any(path.iterdir()):
             shutil.rmtree(path)
+
+
+def fingerprints(study: Study) -> dict[Path, Mapping[str, str]]:
+    """By file within data/code/<study> what it holds; the package is the working directory's."""
+    return {**dict(_fingerprints(study, Code(PACKAGE))), Path("labels.json"): labels(study)}
 
 
 def _fingerprints(study: Study, code: Code) -> Iterator[tuple[Path, Mapping[str, str]]]:
