@@ -1,34 +1,20 @@
-"""Workers that are actors of a Ray cluster (https://docs.ray.io): a CPU core each, or a GPU where the driver has one.
-
-The package travels with the job; Python, torch and what else requirements.txt lists is installed on each node. No node
-needs the driver's disk.
-"""
+"""Workers that are actors of a Ray cluster: a CPU core each, or a GPU where the driver has one."""
 
 import importlib.metadata
-import logging
 import math
-import os
 import pickle
 import platform
-import shutil
-import socket
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from pipeline.errors import PipelineError
-from pipeline.registry import own_folders, own_sources
-from pipeline.workers import ENVIRONMENT, VISIBLE, Event, Hand
+from pipeline.ray_cluster import Head, connect, in_words
+from pipeline.workers import Event, Hand
 
-PATIENCE = 30.0  # seconds for a cluster to answer
-SILENCE = 20.0  # seconds without an answer of a head that has answered before
 RECOVERY = 300.0  # seconds without any worker, as where all nodes are replaced
 CHECKED = ("torch", "numpy")  # packages whose version bytes depend on
-INSTALL = "pip install -r requirements-ray.txt"
 
 
 def versions() -> dict[str, str]:
@@ -120,9 +106,8 @@ class RayCrew:
     """
 
     def __init__(self, address: str, most: int | None, gpu: bool) -> None:
-        self._address = address
-        self._ray = ray = _connect(address, gpu)
-        self._head = ray.get_runtime_context().gcs_address
+        self._ray = ray = connect(address, gpu)
+        self._head = Head(address, ray.get_runtime_context().gcs_address)
         resources = ray.cluster_resources()
         there = int(resources.get("GPU" if gpu else "CPU", 0))
         if not there:
@@ -141,7 +126,6 @@ class RayCrew:
         self._told: tuple[bytes, Any] = (b"", None)  # the task, and where it lies in the object store
         self._keys = 0
         self._seen = time.monotonic()
-        self._asked, self._silent_since = time.monotonic(), math.inf
 
     @property
     def size(self) -> int:
@@ -176,7 +160,7 @@ class RayCrew:
     def events(self, seconds: float) -> Iterator[Event]:
         """What has happened; waits for it at most so long. A worker that has died is replaced."""
         ray = self._ray
-        self._listen()
+        self._head.listen()
         asked = {worker.asked: worker for worker in self._workers if not worker.ready}
         finished, _ = ray.wait(list(asked), num_returns=1, timeout=seconds)
         yield from self._said()
@@ -187,7 +171,7 @@ class RayCrew:
             except ray.exceptions.RayError as error:
                 self._workers.remove(worker)
                 self._start()
-                yield worker, "died", _in_words(error)
+                yield worker, "died", in_words(error)
                 continue
             born, worker.ready = worker.key < 0, True
             worker.key = -1
@@ -208,24 +192,6 @@ class RayCrew:
         elif time.monotonic() - self._seen > RECOVERY:
             raise PipelineError(f"Ray: no worker could be started for {RECOVERY:.0f} s: see `ray status`")
 
-    def _listen(self) -> None:
-        """Raise PipelineError if the head has been silent for SILENCE; after a minute Ray ends the process itself."""
-        now = time.monotonic()
-        if now - self._asked < SILENCE / 4:
-            return
-        self._asked = now
-        try:
-            _call(self._head, SILENCE / 4)
-            self._silent_since = math.inf
-        except OSError:  # once is nothing, however long ago it was asked before
-            self._silent_since = min(self._silent_since, now)
-            if now - self._silent_since >= SILENCE:
-                silent = f"{now - self._silent_since:.0f} s"
-                raise PipelineError(
-                    f"RAY_ADDRESS {self._address}: the cluster's head has not answered for {silent}: start the cluster "
-                    "again, then the same command"
-                ) from None
-
     def _said(self) -> Iterator[Event]:
         """What the workers have said on the way."""
         by_key = {worker.key: worker for worker in self._workers if worker.key >= 0}
@@ -242,69 +208,3 @@ class RayCrew:
         """End the connection, and with it all actors."""
         self._workers.clear()
         self._ray.shutdown()
-
-
-def _connect(address: str, gpu: bool) -> Any:
-    """Ray, connected to the cluster at `address`, which is `auto` or host:port."""
-    try:
-        import ray
-        import ray.util.scheduling_strategies
-    except ImportError:
-        raise PipelineError(f"RAY_ADDRESS is set, and the package ray is not installed: {INSTALL}") from None
-    if address != "auto":
-        try:
-            _call(address, PATIENCE)
-        except (OSError, UnicodeError) as error:  # no name of a host is an error of its encoding
-            reason = getattr(error, "strerror", None) or error
-            raise PipelineError(f"RAY_ADDRESS {address}: no answer: {reason}") from None
-    environment = {**ENVIRONMENT, **({} if gpu else {VISIBLE: ""})}
-    # The package, and of the study's own folder each file and package.
-    modules = [str(Path(__file__).parent), *sorted({str(Path(*path.parts[:3])) for path in own_sources()})]
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    outcome: list[BaseException | None] = []
-
-    def connect(folder: str) -> None:
-        try:
-            ray.init(
-                address=address,
-                runtime_env={
-                    "working_dir": folder,
-                    "py_modules": modules,
-                    "env_vars": environment,
-                    "excludes": ["__pycache__"],
-                },
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
-            outcome.append(None)
-        except BaseException as error:  # also SystemExit: Ray's way of giving up
-            outcome.append(error)
-
-    # In a thread: whoever answers and is no Ray is waited for without end.
-    with TemporaryDirectory() as folder:
-        _copy_own(Path(folder))
-        thread = threading.Thread(target=connect, args=(folder,), daemon=True)
-        thread.start()
-        thread.join(PATIENCE)
-    if not outcome or outcome[0] is not None:
-        reason = _in_words(outcome[0]) if outcome and outcome[0] else f"no answer of a Ray cluster in {PATIENCE:.0f} s"
-        raise PipelineError(f"RAY_ADDRESS {address}: {reason}")
-    return ray
-
-
-def _call(address: str, seconds: float) -> None:
-    """Open a connection to host:port and close it again; an OSError if nobody answers in so many seconds."""
-    host, _, port = address.rpartition(":")
-    socket.create_connection((host, int(port)), seconds).close()
-
-
-def _copy_own(folder: Path) -> None:
-    """Into a worker's working directory: of the study's own folder, by the path that it has here, code and params."""
-    for path in [*own_sources(), *(own / "params.yaml" for own in own_folders())]:
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, folder / path)
-
-
-def _in_words(error: BaseException) -> str:
-    """An error of Ray's in one line."""
-    return " ".join(str(error).split())[:500] or type(error).__name__

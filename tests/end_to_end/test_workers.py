@@ -110,11 +110,11 @@ def test_mnist(tmp_path: Path) -> None:
 
 DRIVER = """
 import sys
-from pipeline import mapper, ray_workers
+from pipeline import mapper, ray_cluster
 from pipeline.errors import PipelineError
 from tests import tasks
 
-ray_workers.PATIENCE = 5.0 if len(sys.argv) > 2 else ray_workers.PATIENCE
+ray_cluster.PATIENCE = 5.0 if len(sys.argv) > 2 else ray_cluster.PATIENCE
 mapper._gpus = lambda: int(sys.argv[1])  # as on a machine with so many
 try:
     print(list(mapper.in_order("it", tasks.square, range(4), tensors=sys.argv[1] != "0")))
@@ -246,11 +246,11 @@ def test_a_node_without_a_package_is_named_and_three_workers_share_two_gpus(tmp_
 
 
 LOSING = """
-from pipeline import mapper, ray_workers
+from pipeline import mapper, ray_cluster
 from pipeline.errors import PipelineError
 from tests import tasks
 
-ray_workers.SILENCE = 4.0
+ray_cluster.SILENCE = 4.0
 try:
     for _ in mapper.in_order("it", tasks.slower_first, [0.5] * 600, tensors=False):
         print("begun", flush=True)

@@ -1,10 +1,8 @@
 """The mapper: in this process and in others the same, in order, with few blocks in flight; and what workers die of."""
 
-import math
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,11 +15,10 @@ import psutil
 import pytest
 import torch
 
-from pipeline import mapper, ray_workers
+from pipeline import mapper
 from pipeline.defenses.protocol import load_defense
 from pipeline.errors import PipelineError
 from pipeline.progress import bar
-from pipeline.ray_workers import check_versions, versions
 from pipeline.registry import serve_own_files
 from pipeline.workers import LocalCrew
 from tests import tasks
@@ -242,73 +239,6 @@ def test_a_worker_that_is_starting_does_not_hear_ctrl_c() -> None:
         assert [kind for _, kind, _ in crew.events(30)] == ["ready"]
     finally:
         crew.close()
-
-
-def test_a_head_is_lost_after_several_calls_and_not_after_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A driver that was busy with something else has not asked for long."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    crew = object.__new__(ray_workers.RayCrew)
-    vars(crew).update(_address="auto", _head=address, _asked=0.0, _silent_since=math.inf)
-    now = 1000.0
-    monkeypatch.setattr(ray_workers.time, "monotonic", lambda: now)
-    for _ in range(2):
-        crew._listen()
-        now += ray_workers.SILENCE / 2
-    now += 1
-    with pytest.raises(
-        PipelineError, match="RAY_ADDRESS auto: the cluster's head has not answered for 21 s: start the"
-    ):
-        crew._listen()
-    with socket.create_server(("127.0.0.1", int(address.rpartition(":")[2]))):
-        now += ray_workers.SILENCE
-        crew._listen()
-    now += ray_workers.SILENCE
-    crew._listen()  # silent anew
-
-
-def test_other_versions_are_named() -> None:
-    mine = versions()
-    check_versions("node", mine, mine)
-    for name in ("Python", "torch"):
-        with pytest.raises(PipelineError, match=f"node 7: expected {name} {mine[name]}, as here, found 0.1: install"):
-            check_versions("7", {**mine, name: "0.1"}, mine)
-
-
-@pytest.mark.parametrize(
-    ("address", "words"),
-    [
-        ("head", "RAY_ADDRESS: expected auto or host:port, found 'head'"),
-        ("ray://head:port", "RAY_ADDRESS: expected auto or host:port, found 'ray://head:port'"),
-        ("127.0.0.1:65536", "RAY_ADDRESS: expected auto or host:port, found '127.0.0.1:65536'"),
-        ("ray://head:10001", "RAY_ADDRESS: expected auto or host:port, found 'ray://head:10001'"),
-        (f"head:{'9' * 5000}", "RAY_ADDRESS: expected auto or host:port, found 'head:999"),
-        ("head:²", "RAY_ADDRESS: expected auto or host:port, found 'head:²'"),
-        ("127.0.0.1:6379", "RAY_ADDRESS is set, and the package ray is not installed: pip install -r requirements-ray"),
-    ],
-)
-def test_a_cluster_that_cannot_be_asked_is_one_line(monkeypatch: pytest.MonkeyPatch, address: str, words: str) -> None:
-    monkeypatch.setenv("RAY_ADDRESS", address)
-    monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(PipelineError, match=f"^{re.escape(words)}"):
-        list(in_order("it", tasks.square, range(2)))
-
-
-@pytest.mark.parametrize(
-    ("address", "words"),
-    [
-        ("127.0.0.1:1", "Connection refused$"),
-        (".head:6379", ""),  # no name of a host: each Python says it otherwise
-        (f"{'h' * 64}:6379", ""),
-    ],
-)
-def test_a_cluster_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch, address: str, words: str) -> None:
-    """Where nobody listens, at once. Who listens, and does not fit: tests/end_to_end/test_workers.py."""
-    pytest.importorskip("ray")
-    monkeypatch.setenv("RAY_ADDRESS", address)
-    with pytest.raises(PipelineError, match=f"^RAY_ADDRESS {re.escape(address)}: no answer: {words}"):
-        list(in_order("it", tasks.square, range(2)))
 
 
 def test_the_page_names_what_is_there() -> None:
