@@ -9,8 +9,8 @@ from benchmarks import generation_tables, gpu_tables, start_up_tables, tables, w
 HEAD = """# Speed
 
 What the engine, the attacks and the defenses take, beside what else there is; one question, one table. Written by `make results` from
-`benchmarks/results/`: `make bench` once digits, mnist and cifar10 have been reproduced, some by a command of their own, and `benchmarks/on_gpu.sh` on a GPU.
-Tables were measured at different times, on machines whose speed varies up to twofold under one name: compare within a table. *2 threads*: of the benchmark's own process; stages compute with one thread a process. `python -m benchmarks.<name> --help` tells how each does it.
+`benchmarks/results/`: `make bench` once digits, mnist and cifar10 have been reproduced, but for `stage_costs`, `core_seconds` and `adversarial_training` (each by its own command) and `faults` (`tests/end_to_end/test_faults.py`), and `benchmarks/on_gpu.sh` on a GPU.
+Goals are this project's own. Tables were measured at different times, on machines whose speed varies up to twofold under one name: compare within a table. *2 threads*: of the benchmark's own process; stages compute with one thread a process. `python -m benchmarks.<name> --help` tells how each does it.
 """
 
 
@@ -51,7 +51,7 @@ QUESTIONS = (
     ),
     Question(
         "Where do a whole study's core-seconds go, and what was saved?",
-        "Processor time of each stage's command, at an earlier commit and at a later one, in turns; a stage below one that wrote other bytes may write others for that reason alone (`benchmarks/core_seconds.py`). The goal was half: missed; the engine's passes were near what a CPU gives in float32 before (its ceiling is below). At 5ae1303 the attack on adversarial training costs twice as much, for it doubled its effort once more: the first doubling had moved an original. MNIST and CIFAR-10 were not compared so: each is hours at either commit.",
+        "Processor time of each stage's command, at an earlier commit and at a later one, in turns; a stage below one that wrote other bytes may write others for that reason alone (`benchmarks/core_seconds.py`). The goal was half: missed; the engine's passes were near what a CPU gives in float32 before (its ceiling is below). At 5ae1303 the attack on adversarial training costs twice as much, for it doubled its effort once more: the first doubling had broken at least 1 % of the originals. MNIST and CIFAR-10 were not compared so: each is hours at either commit.",
         "core_seconds",
         start_up_tables.core_seconds_table,
     ),
@@ -59,7 +59,7 @@ QUESTIONS = (
         "Is the engine faster than the attack libraries on the same rule?",
         "Steps of one length along the normalized gradient of the target's log-probability. Ours stops each image at its first success; torchattacks, Foolbox and ART "
         "take the steps that 99.9 % success needs. They are given a frozen model with batch normalization folded, in channels_last, and their better batch, and so run near the "
-        "ceiling too: what is left is the passes of the slowest image over the mean number of passes, less what ours loses at the end of a block, where its batch empties. Their versions: `requirements.txt`, `benchmarks/requirements.txt`. Studies may have been measured on different machines of one name: compare ratios, not rates, between them (`benchmarks/generation.py`).",
+        "ceiling too: what is left is the passes of the slowest image over the mean number of passes, less what ours loses at the end of a block, where its batch empties. Their versions: `requirements.txt`, `requirements-no-deps.txt` and `benchmarks/requirements.txt` of the day, no record of them was kept. Studies may have been measured on different machines of one name: compare ratios, not rates, between them (`benchmarks/generation.py`).",
         "generation",
         generation_tables.same_rule_table,
     ),
@@ -201,7 +201,7 @@ QUESTIONS = (
     Question(
         "GPU: what does the card give, by batch, precision and order of memory?",
         "Bare forward and input-gradient passes a second. From this the row of `pipeline/devices.py` is made: in float32 large batches of CIFAR-10 run at about half the speed, and MNIST wants the contiguous order. "
-        "CUDA graphs gain less than a tenth in float32; in bfloat16 they gain more, but no more than a batch twice as large does without them. Neither is used: the larger batch is still to be tried with the engine, on a card.",
+        "CUDA graphs gain less than a tenth in float32; in bfloat16 they gain more, but no more than a batch twice as large does without them. Neither is used: in bfloat16 the engine was run at 2,048 images (the next table), and whole sets not yet.",
         "gpu/ceiling",
         gpu_tables.ceiling,
     ),

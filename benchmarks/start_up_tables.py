@@ -49,13 +49,13 @@ def core_seconds_table(result: Record) -> str:
     stages = sorted(result["stages"], key=lambda stage: -stage["before"])
     parts = [(stage["stage"], [stage]) for stage in stages[:DEAREST]]
     parts += [(f"the other {len(stages) - DEAREST}", stages[DEAREST:])] if len(stages) > DEAREST else []
-    rows = [["stage", "before, core-seconds", "now", "of before", "writes the same bytes"]]
+    rows = [["stage", "core-seconds before", f"at {result['now']}", "of before", "writes the same bytes"]]
     for name, some in [*parts, ("all", stages)]:
         before, now = (sum(stage[when] for stage in some) for when in ("before", "now"))
         same = sum(stage["same_bytes"] for stage in some)
         words = f"{same} of {len(some)}" if len(some) > 1 else "yes" if same else "no"
         rows.append([name, f"{before:,.0f}", f"{now:,.0f}", f"{100 * now / before:.0f} %", words])
-    return measured(result, f"{result['study']}, before: {result['before']}, now: {result['now']}") + markdown(rows)
+    return measured(result, f"{result['study']}, before: {result['before']}") + markdown(rows)
 
 
 def stage_costs_table(results: Sequence[Record]) -> str:

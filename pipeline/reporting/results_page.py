@@ -4,9 +4,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipeline.metrics.restorations import BLUR
 from pipeline.reporting.adaptive import clean_of_sample, median_needed, one_table, standing
 from pipeline.reporting.adversarial_training import METHOD as ADVERSARIAL_TRAINING
-from pipeline.reporting.autoencoder import controls, knowing
+from pipeline.reporting.autoencoder import METHOD as AUTOENCODER
+from pipeline.reporting.autoencoder import WITHOUT, controls, knowing
 from pipeline.reporting.changes import moved, weaker
 from pipeline.reporting.comparison import compared, with_names
 from pipeline.reporting.detection import contest
@@ -84,6 +86,8 @@ def study_results(metrics: Metrics) -> dict[str, Any]:
         "rivals": rivals(metrics) if ENSEMBLE in families(metrics) else [],
         "contests": {attack: contest(metrics, attack) for attack in PAPER_ATTACKS if metrics["detection"]},
         "controls": controls(metrics),
+        "whole": _over_the_blur(metrics),
+        "errors": _errors_on_originals(metrics),
         "knowing": knowing(metrics),
         "robust": [
             {"label": label(metrics, name), **adaptive[name], "sample": clean_of_sample(adaptive[name])}
@@ -126,6 +130,21 @@ def _judged(metrics: Metrics, name: str) -> dict[str, Any] | None:
         "clean": entry["clean_accuracy"],
         "sets": {attack: entry[attack] for attack in attacks_on(metrics, name)},
     }
+
+
+def _over_the_blur(metrics: Metrics) -> dict[str, Any]:
+    """What the autoencoder ensemble recovers more than a blur: of originals, and by the paper's attack."""
+    found = metrics["comparisons"].get(f"{AUTOENCODER}_minus_{BLUR}", {})
+    return {kind: found[kind]["recovered"] for kind in ("clean", *PAPER_ATTACKS) if kind in found}
+
+
+def _errors_on_originals(metrics: Metrics) -> dict[str, float] | None:
+    """The reconstruction errors that the blur and the autoencoder are compared by; None without one of them."""
+    errors = metrics["restorations"]["reconstruction_error"]
+    names = {"blur": BLUR, "with_dropout": AUTOENCODER, "without": WITHOUT}
+    if not errors.keys() >= set(names.values()):
+        return None
+    return {words: errors[name]["clean"] for words, name in names.items()}
 
 
 def _easiest(metrics: Metrics) -> dict[str, Any] | None:

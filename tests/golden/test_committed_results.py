@@ -256,22 +256,39 @@ def test_the_readme_says_what_the_metrics_say(metrics: dict[str, Any]) -> None:
         f"images, the autoencoders {autoencoder['minimal']} and {autoencoder['extended']}"
     ) in readme
     for study, over, words in (
-        (mnist, "over_control", "recovers {} points more of the minimal images than its control"),
+        (mnist, "over_control", "recovers {} points more of MNIST's minimal images than its control"),
         (mnist, "over_noise_control", "not shown over a control that learns from noise, {}"),
         (metrics["digits"], "over_control", "nor on digits, {};"),
         (cifar10, "over_control", "on CIFAR-10 one training, {}."),
     ):
         gain = study["gac"]["gac_dcgan"]["gain"]["minimal"][over]
         assert words.format(f"{100 * gain['value']:.1f} {with_interval(gain)}") in readme
+    other = mnist["gac"]["gac_vanilla"]["gain_on"]
+    gain, loss = (other[attack]["over_control"] for attack in ("minimal", "fgsm"))
+    assert (
+        f"on MNIST the other version gains {100 * gain['value']:.1f} {with_interval(gain)} and loses "
+        f"{-100 * loss['value']:.1f} points on FGSM's."
+    ) in readme
+    assert (gain["verdict"], loss["verdict"]) == ("gain", "loss")
+    kept = [study["defenses"]["autoencoder_ensemble"]["clean_accuracy"]["value"] for study in (cifar10, mnist)]
+    assert reported(cifar10).autoencoder_clean == (0.6, 0.7)
+    assert (
+        "than the paper's (60 to 70 % of the originals right): {:.1f} % on CIFAR-10, {:.1f} % on MNIST.".format(
+            *(100 * share for share in kept)
+        )
+    ) in readme
     longer = mnist["attacks"]["minimal"]["l2"]["mean"] / reported(mnist).table_1["minimal"]["l2"]["mean"]
     assert f"Our minimal perturbations of MNIST are {longer:.1f} times as long as the paper's" in readme
+    assert (
+        f"its largest norm, exactly {reported(mnist).table_1['minimal']['l2']['max']:.2f}, looks like a cut" in readme
+    )
     robust = {name: mnist["adaptive"][name]["every_attack"] for name in (
         "undefended", "dropout_ensemble", "autoencoder_ensemble", "gac_dcgan", "adversarial_training",
     )}  # fmt: skip
     best = robust.pop("adversarial_training")
     assert len({tuple(entry.values()) for entry in robust.values()}) == 1
     assert f"all three are at {rate(robust['undefended'])}, as the undefended classifier is" in readme
-    assert f"adversarial training keeps {rate(best)}" in readme
+    assert f"adversarial training keeps {rate(best)} (one training)" in readme
     noise = [
         [
             whole(study["defenses"][name]["minimal"]["thwarted"])

@@ -82,9 +82,9 @@ def test_the_results_page_stands_a_study_of_any_defenses(families: dict | None) 
 
 
 def test_an_earlier_analysis_is_told_where_there_is_a_gac() -> None:
-    told = "lost to noise, -1.9 points [-2.9, -0.8]. After these test results had been seen the rule got its condition"
+    told = "-1.9 points [-2.9, -0.8] over noise, of 3 trainings. These test results had been seen when the rule got its"
     assert told in results_page({"made": full()})
-    assert "earlier analysis" not in results_page({"made": made_metrics({"mine": ["mine"]})})
+    assert "chosen twice" not in results_page({"made": made_metrics({"mine": ["mine"]})})
 
 
 def test_the_results_page_says_every_gain_and_every_loss() -> None:
