@@ -259,7 +259,7 @@ def test_the_readme_says_what_the_metrics_say(metrics: dict[str, Any]) -> None:
         (mnist, "over_control", "recovers {} points more of MNIST's minimal images than its control"),
         (mnist, "over_noise_control", "not shown over a control that learns from noise, {}"),
         (metrics["digits"], "over_control", "nor on digits, {};"),
-        (cifar10, "over_control", "on CIFAR-10 one training, {}."),
+        (cifar10, "over_control", "on CIFAR-10 one training, {};"),
     ):
         gain = study["gac"]["gac_dcgan"]["gain"]["minimal"][over]
         assert words.format(f"{100 * gain['value']:.1f} {with_interval(gain)}") in readme
