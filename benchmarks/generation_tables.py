@@ -1,6 +1,6 @@
 """Tables and the figure of benchmarks/README.md on generation: the engine beside the attack libraries."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from matplotlib.figure import Figure
@@ -74,15 +74,25 @@ def paper_table(records: Sequence[Record], metrics: Mapping[str, Any]) -> str:
 def of_the_studies(records: Sequence[Record], metrics: Mapping[str, Any]) -> dict[str, float]:
     """By study how many times as fast its own sets are made as by the fastest peer with no longer perturbations."""
     used, found = _used(metrics), {}
-    chosen = [r for r in records if r["comparison"] == "best" and r["success_rate"] >= ENOUGH]
+    chosen = _good_enough(records)
     for record in chosen:
         study = record["study"]
         if record["system"] == "ours" and record["parameters"].get("step_size") == used.get(study):
             peers = (r for r in chosen if r["study"] == study and not r["system"].startswith("ours"))
-            rates = [peer["images_per_second"] for peer in peers if peer["l2_mean"] <= record["l2_mean"]]
-            if rates:
-                found[study] = record["images_per_second"] / max(rates)
+            if rival := _fastest_no_longer(record, peers):
+                found[study] = record["images_per_second"] / rival["images_per_second"]
     return found
+
+
+def _good_enough(records: Sequence[Record]) -> list[Record]:
+    """Of each system at its best the configurations that fool enough."""
+    return [record for record in records if record["comparison"] == "best" and record["success_rate"] >= ENOUGH]
+
+
+def _fastest_no_longer(record: Record, others: Iterable[Record]) -> Record | None:
+    """Of the others whose perturbations are no longer than this one's the fastest, if there is any."""
+    rivals = (other for other in others if other["l2_mean"] <= record["l2_mean"])
+    return max(rivals, key=lambda rival: rival["images_per_second"], default=None)
 
 
 def _used(metrics: Mapping[str, Any]) -> dict[str, float]:
@@ -104,14 +114,13 @@ def best_table(
     sides = ["ours", "images/s", "mean L2"], ["peer", "images/s", "mean L2"]
     header = ["study", *(cell for side in (sides if ours_first else sides[::-1]) for cell in side), "ours is faster"]
     rows = [header]
-    chosen = [r for r in records if r["comparison"] == "best" and r["success_rate"] >= ENOUGH]
+    chosen = _good_enough(records)
     for study in dict.fromkeys(record["study"] for record in chosen):
         here = [record for record in chosen if record["study"] == study]
         first = [record for record in here if record["system"].startswith("ours") == ours_first]
         others = [record for record in here if record["system"].startswith("ours") != ours_first]
         for record in [one for one in first if one["system"] == system] if system else front(first):
-            rivals = [other for other in others if other["l2_mean"] <= record["l2_mean"]]
-            rival = max(rivals, key=lambda r: r["images_per_second"], default=None)
+            rival = _fastest_no_longer(record, others)
             mine, peer = (record, rival) if ours_first else (rival, record)
             rows.append([study, *_cells(record), *_cells(rival), _times(mine, peer)])
             if used and record["parameters"].get("step_size") == used.get(study):
@@ -136,7 +145,7 @@ def _times(mine: Record | None, peer: Record | None) -> str:
 
 def generation_figure(records: Sequence[Record]) -> Figure:
     """images/s against mean L2, every configuration that fools enough; a line along each system's own front."""
-    chosen = [record for record in records if record["comparison"] == "best" and record["success_rate"] >= ENOUGH]
+    chosen = _good_enough(records)
     studies = list(dict.fromkeys(record["study"] for record in chosen))
     systems = sorted({record["system"] for record in chosen}, key=lambda name: (not name.startswith("ours"), name))
     figure, axes = new_figure(4.6 * len(studies), 4.6, 1, len(studies))

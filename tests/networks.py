@@ -14,9 +14,28 @@ def untrained() -> tuple[nn.Module, Tensor, Tensor]:
     return model, images, model(images).argmax(1)
 
 
+def in_double() -> Classifier:
+    """One of ten classes with dropout, in float64."""
+    torch.manual_seed(3)
+    return Classifier((1, 8, 8), 10, channels=(6, 12), dropout=0.2).double().eval()
+
+
 def normalized() -> Classifier:
     """One of ten classes with dropout and a normalization."""
     torch.manual_seed(3)
     model = Classifier((1, 8, 8), 10, channels=(6, 12), dropout=0.2)
     model.set_normalization(torch.tensor([0.4]), torch.tensor([0.3]))
     return model.eval()
+
+
+class Counted(nn.Module):
+    """A model that counts its calls."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model, self.calls = model, 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.calls += 1
+        logits: Tensor = self.model(images)
+        return logits

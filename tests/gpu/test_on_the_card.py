@@ -28,6 +28,7 @@ from pipeline.models.inference import for_inference, predict
 from pipeline.models.pixels import unit_interval
 from pipeline.randomness import generator, seeded_globally, seeded_initialization
 from pipeline.training.classifier import fit_classifier, new_classifier
+from tests.networks import Counted
 
 if not torch.cuda.is_available():
     pytest.skip("no GPU", allow_module_level=True)
@@ -204,17 +205,6 @@ def evade(model: nn.Module, images: Tensor, labels: Tensor, draws: torch.Generat
         epsilon=1.0, relative_step_size=0.2, steps=8, restarts=2, random_start=True,
     )  # fmt: skip
     return found
-
-
-class Counted(nn.Module):
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model, self.calls = model, 0
-
-    def forward(self, images: Tensor) -> Tensor:
-        self.calls += 1
-        logits: Tensor = self.model(images)
-        return logits
 
 
 def synchronizations(run: Callable[[], object]) -> int:

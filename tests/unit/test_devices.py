@@ -24,6 +24,7 @@ from pipeline.models.inference import to_unit_interval
 from pipeline.models.passes import folding
 from pipeline.models.pixels import unit_interval
 from pipeline.randomness import seeded_globally, seeded_initialization
+from tests.networks import in_double
 
 BYTES = torch.arange(256, dtype=torch.uint8)
 
@@ -158,8 +159,7 @@ def test_masks_of_expanded_values_are_independent(generator: torch.Generator) ->
 
 @pytest.fixture
 def network() -> Classifier:
-    torch.manual_seed(3)
-    return Classifier((1, 8, 8), 10, channels=(6, 12), dropout=0.2).double().eval()
+    return in_double()
 
 
 @pytest.mark.parametrize(

@@ -20,12 +20,12 @@ from pipeline.attacks.shared.protocol import load_attack
 from pipeline.defenses.dropout_ensemble import dropout_ensemble
 from pipeline.models.cnn import Classifier
 from tests.capabilities import needs_bfloat16
+from tests.networks import Counted, in_double
 
 
 @pytest.fixture
 def network() -> Classifier:
-    torch.manual_seed(3)
-    return Classifier((1, 8, 8), 10, channels=(6, 12), dropout=0.2).double().eval()
+    return in_double()
 
 
 WAITS = {
@@ -62,19 +62,6 @@ class Copies(TorchFunctionMode):
 def waits() -> Iterator[Callable[[], int]]:
     with Copies() as copies, Waits() as counted:
         yield lambda: counted.count + copies.count
-
-
-class Counted(nn.Module):
-    """A model that counts its calls."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model, self.calls = model, 0
-
-    def forward(self, images: Tensor) -> Tensor:
-        self.calls += 1
-        logits: Tensor = self.model(images)
-        return logits
 
 
 @needs_bfloat16
