@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipeline.artifacts.metrics import PROTOCOL
 from pipeline.reporting.gac_figures import MODELS
 
 SCORES = ("max_probability", "logit_margin", "vote_variance", "mutual_information")
@@ -22,12 +23,12 @@ def made_metrics(
 ) -> dict[str, Any]:
     """Metrics of a study with these families; every rate 0.5, every attack alike."""
     families = {"undefended": ["undefended"], **(families or {})}
-    methods = dict(methods or {})
+    methods = {name: (methods or {}).get(name, name) for name in families}
     names = [name for members in families.values() for name in members]
     attacks = [*PAPER, *others]
-    gacs = [name for name in families if methods.get(name, name) == "gac"]
-    autoencoders = [name for name in families if methods.get(name, name) == "autoencoder_ensemble"]
-    robust = [name for name in families if methods.get(name, name) == "adversarial_training"]
+    gacs = [name for name in families if methods[name] == "gac"]
+    autoencoders = [name for name in families if methods[name] == "autoencoder_ensemble"]
+    robust = [name for name in families if methods[name] == "adversarial_training"]
     ratio = {"images": 90, "low_quartile": 1.0, "median": 1.5, "high_quartile": 2.0}
     size = {"mean": 1.0, "std": 0.1, "min": 0.5, "max": 2.5}
     auc = {"auc": 0.8, "auc_low": 0.7, "auc_high": 0.9, "tpr_at_fpr_0.01": 0.1, "tpr_at_fpr_0.05": 0.2}
@@ -40,7 +41,8 @@ def made_metrics(
             "source": "made up",
             "source_checksum": "0" * 64,
             "device": "a pencil",
-            "protocol": 2,
+            "devices": {"minimal": "a pencil"},
+            "protocol": PROTOCOL,
         },
         "images": {
             "shape": [3, 40, 24],
@@ -100,7 +102,14 @@ def made_metrics(
         },
         "defense_trials": {name: {"by_rule": 0.4, "used": 0.4} for name in names if name in ENSEMBLES[:2]},
         "gac": {name: _gac() for name in gacs},
-        "comparisons": {},
+        "comparisons": {
+            f"{head}_minus_{rival}": {
+                kind: {outcome: {**rate(0.0), "verdict": "not shown"} for outcome in ("thwarted", "recovered")}
+                for kind in ("clean", *PAPER)
+            }
+            for head, *rivals in families.values()
+            for rival in rivals
+        },
         "trainings": {
             name: {
                 "sets": list(PAPER),
@@ -141,6 +150,9 @@ def made_metrics(
                 for attack in PAPER
             },
         },
+        "replicates": {},
+        "choices": {},
+        "primary": {},
         "detection": {
             name: {
                 score: {attack: dict.fromkeys(("clean", "clean_all", "noise"), auc) for attack in PAPER}
@@ -183,6 +195,7 @@ def made_metrics(
                 },
                 "linf": {"0": rate(0.9), "0.05": rate(0.5), "0.1": rate(0.1), "0.2": rate(0.0)},
                 "every_attack": rate(0.1),
+                "over_undefended": {**rate(0.0), "p": 1.0},
                 "l2_median": {"value": 0.5, "low": 0.4, "high": None},
                 "l2_median_right": {"value": 0.6, "low": 0.5, "high": None},
                 "l2_curve": {"l2": [0.0, 0.3, 0.5], "broken": [0.1, 0.3, 0.6]},
@@ -198,7 +211,8 @@ def made_metrics(
 
 def _chosen(name: str, auc: dict[str, float]) -> dict[str, Any]:
     gain = {} if name == "undefended" else {"gain": 0.0, "gain_low": -0.1, "gain_high": 0.1}
-    return {"score": "logit_margin", "held_out": True, "originals": 15, "chosen_auc": 0.9, **auc, **gain}
+    where = {"held_out": True, "originals": 15, "chosen_originals": 5, "chosen_auc": 0.9}
+    return {"score": "logit_margin", **where, **auc, **gain}
 
 
 def _gac() -> dict[str, Any]:

@@ -8,6 +8,8 @@ from typing import Any
 from pipeline.artifacts.files import read_json, replacing
 from pipeline.errors import PipelineError
 
+PROTOCOL = 3  # of a study's metrics, `run.protocol`: raised when what a figure means changes
+
 
 def write_metrics(path: Path, metrics: dict[str, Any]) -> None:
     """Write nested numbers as indented JSON, keys in the order given."""
@@ -16,8 +18,14 @@ def write_metrics(path: Path, metrics: dict[str, Any]) -> None:
 
 
 def read_metrics(path: Path) -> dict[str, Any]:
-    """The numbers back; PipelineError if the file is missing or no JSON."""
+    """A study's numbers back; PipelineError if the file is missing, no JSON, or its figures mean something else."""
     metrics: dict[str, Any] = read_json(path, "metrics")
+    found = metrics.get("run", {}).get("protocol") if isinstance(metrics, dict) else None
+    if found != PROTOCOL:
+        raise PipelineError(
+            f"{path}: expected figures as this code means them, protocol {PROTOCOL}, found {found}: run dvc repro, or "
+            "take the code that they come from"
+        )
     return metrics
 
 

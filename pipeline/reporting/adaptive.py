@@ -99,45 +99,37 @@ def one_table(metrics: Mapping[str, Any]) -> list[list[str]]:
 
 
 def clean_of_sample(entry: Mapping[str, Any]) -> str:
-    """Accuracy without attack of the originals that were attacked; metrics of the earlier protocol have it in the curve.
-
-    There, the originals were those that the undefended classifier gets right.
-    """
-    return rate(entry.get("clean_accuracy") or entry[entry["settings"]["norm"]]["0"])
+    """Accuracy without attack of the originals that were attacked."""
+    return rate(entry["clean_accuracy"])
 
 
 def standing(metrics: Mapping[str, Any]) -> dict[str, list[tuple[str, Mapping[str, float]]]]:
     """Where each defense stands at the budget against the undefended classifier, with its robust accuracy.
 
-    "above" and "below" where an exact test on the same originals finds a difference (p below 0.05; of metrics of the
-    earlier protocol, where the intervals lie apart), else "not shown".
+    "above" and "below" where an exact test on the same originals finds a difference (p below 0.05; of a defense that
+    was attacked on another number of them, where the intervals lie apart), else "not shown".
     """
-    entries = metrics["adaptive"]
-    none = entries["undefended"]["every_attack"]
+    none = metrics["adaptive"]["undefended"]["every_attack"]
     found: dict[str, list[tuple[str, Mapping[str, float]]]] = {"above": [], "below": [], "not shown": []}
-    for name, entry in entries.items():
+    for name, entry in metrics["adaptive"].items():
         if name != "undefended":
             mine = entry["every_attack"]
             where = "above" if better(mine, none) else "below" if better(none, mine) else "not shown"
             if paired := entry.get("over_undefended"):
-                sure = paired["p"] < SURE
-                where = "not shown" if not sure else "above" if paired["value"] > 0 else "below"
+                where = "not shown" if paired["p"] >= SURE else "above" if paired["value"] > 0 else "below"
             found[where].append((label(metrics, name), mine))
     return found
 
 
 def median_needed(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """The median L2 norm that attacks need, of the originals that the defense gets right, and what it is `over`.
-
-    Metrics of the earlier protocol have it over all originals alone.
-    """
-    if entry.get("l2_median_right"):
+    """The median L2 norm that attacks need, and what it is `over`: the originals that it gets right, or all if none."""
+    if entry["l2_median_right"]:
         return {**entry["l2_median_right"], "over": "the originals that it gets right"}
     return {**entry["l2_median"], "over": "all originals, a wrong one needing 0"}
 
 
 def _needed(entry: Mapping[str, Any]) -> str:
-    right = entry.get("l2_median_right")
+    right = entry["l2_median_right"]
     return length_of(entry["l2_median"]) + (f"; {length_of(right)}" if right else "")
 
 
@@ -177,10 +169,10 @@ def _settings(entries: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str
 def _doubled(words: str, entry: Mapping[str, Any]) -> list[str]:
     doubled = entry["doubled"]
     left = rate(doubled["robust_accuracy"])
-    if doubled.get("times", 2) == 1:
+    if doubled["times"] == 1:
         return [words, left, "nothing was left to double", "", ""]
     before = doubled["robust_accuracy"]["value"] - doubled["change"]["value"]
-    return [words, percent(before), f"{doubled.get('times', 2)} times", left, points(doubled["change"])]
+    return [words, percent(before), f"{doubled['times']} times", left, points(doubled["change"])]
 
 
 def _randomness(words: str, entry: Mapping[str, Any]) -> list[str]:

@@ -35,7 +35,7 @@ def headlines(metrics: Metrics) -> Iterator[tuple[Headline, Figure]]:
             yield Headline("L2 needed", name), attacked["l2_median"]
 
 
-# Why a figure of that kind differs by more than its intervals.
+# Why a figure of that kind differs by more than its intervals, where its own entry of reports/earlier.json gives no reason.
 REASONS = {
     "robust accuracy": "of a larger sample of the whole test split, with more restarts and attacks; before, of originals that the undefended classifier gets right",
     "L2 needed": "over a sample of the whole test split, where an original that is wrong needs none; before, over originals that the undefended classifier gets right",
@@ -51,7 +51,7 @@ def moved(earlier: Sequence[Mapping[str, Any]], metrics: Metrics) -> list[list[s
             label(metrics, one.of) if one.of else "",
             one.kind,
             *(_words(one, found.get(one)) for found in (before, now)),
-            REASONS.get(one.kind, "not explained") if _apart(before.get(one), now.get(one)) else "",
+            (_reason(one, before[one]) or "not explained") if _apart(before.get(one), now.get(one)) else "",
         ]
         for one in dict.fromkeys([*before, *now])
         if one.of in metrics["labels"] or not one.of
@@ -63,10 +63,15 @@ def weaker(earlier: Sequence[Mapping[str, Any]], metrics: Metrics) -> list[str]:
     before = {Headline(entry["kind"], entry["of"]): entry for entry in earlier}
     return [
         f"{label(metrics, one.of) if one.of else 'Classifier'}, {one.kind}: {_words(one, before[one])} before, "
-        f"{_words(one, figure)} now" + (f" ({REASONS[one.kind]})" if one.kind in REASONS else "")
+        f"{_words(one, figure)} now" + (f" ({why})" if (why := _reason(one, before[one])) else "")
         for one, figure in headlines(metrics)
         if one.of != "undefended" and _apart(before.get(one), figure) and figure["high"] < before[one]["low"]
     ]
+
+
+def _reason(one: Headline, entry: Mapping[str, Any]) -> str | None:
+    reason: str | None = entry.get("reason", REASONS.get(one.kind))
+    return reason
 
 
 def _words(one: Headline, figure: Figure | None) -> str:

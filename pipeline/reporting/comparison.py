@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.reporting.formats import budget, number, rate
-from pipeline.reporting.names import families, label, of_earlier_protocol, trainings_of
+from pipeline.reporting.names import families, label, trainings_of
 from pipeline.reporting.paper_numbers import reported
 
 Metrics = Mapping[str, Any]
-EARLIER = "668a015"  # the commit that the last results of the earlier protocol were made by
 NONE = "—"
 
 
@@ -18,17 +17,14 @@ class Comparison:
     """A column per study; `groups`: a heading and rows below it, the row's name first."""
 
     studies: list[str]
-    earlier: list[str]  # those of the earlier protocol
     groups: list[tuple[str, list[list[str]]]]
-    commit: str = EARLIER
 
 
 def compared(metrics_by_study: Mapping[str, Metrics]) -> Comparison:
     """The studies' main numbers. A defense's row is there if any study has it as a family's main defense."""
-    named = with_names(metrics_by_study)
-    heads = list(dict.fromkeys(head for metrics in named.values() for head in families(metrics)))
-    words = {head: next(label(m, head) for m in named.values() if head in m["defenses"]) for head in heads}
-    studies = list(named.values())
+    studies = list(metrics_by_study.values())
+    heads = list(dict.fromkeys(head for metrics in studies for head in families(metrics)))
+    words = {head: next(label(m, head) for m in studies if head in m["defenses"]) for head in heads}
     basics = [
         ["images", *(str(metrics["run"]["source"]) for metrics in studies)],
         ["classifier, test accuracy", *(rate(metrics["classifier"]["test_accuracy"], 2) for metrics in studies)],
@@ -47,23 +43,9 @@ def compared(metrics_by_study: Mapping[str, Metrics]) -> Comparison:
         *([words[head], *(_robust(metrics, head) for metrics in studies)] for head in heads),
     ]
     return Comparison(
-        list(named),
-        [name for name, metrics in named.items() if of_earlier_protocol(metrics)],
+        list(metrics_by_study),
         [("images and classifier", basics), *outcomes.items(), ("robust accuracy under adaptive attack", adaptive)],
     )
-
-
-def with_names(metrics_by_study: Mapping[str, Metrics]) -> dict[str, Metrics]:
-    """The studies with the labels, families and methods of those that say them given to those that don't.
-
-    So a study of the earlier protocol, which says none, is named and grouped as its neighbors are.
-    """
-    known: dict[str, dict[str, Any]] = {"labels": {}, "families": {}, "methods": {}}
-    for metrics in metrics_by_study.values():
-        for key, found in known.items():
-            for name, value in metrics.get(key, {}).items():
-                found.setdefault(name, value)
-    return {name: {**known, **metrics} if known["families"] else metrics for name, metrics in metrics_by_study.items()}
 
 
 def _mean_l2(metrics: Metrics, attack: str) -> str:

@@ -11,7 +11,7 @@ from pipeline.metrics.roc import FALSE_POSITIVE_RATES
 from pipeline.reporting.formats import area, percent
 from pipeline.reporting.names import label, transferred
 from pipeline.reporting.outcomes import names_of_heads
-from pipeline.reporting.predicates import better, gains, loses
+from pipeline.reporting.predicates import gains, loses
 from pipeline.reporting.section import Section
 from pipeline.reporting.style import LINES, new_figure
 from pipeline.study_blocks import PAPER_ATTACKS
@@ -48,43 +48,28 @@ def contest(metrics: Mapping[str, Any], attack: str) -> dict[str, Any]:
 
     `one` and each of `many`: label, passes, score, area {value, low, high}, originals that it is measured on, and how it
     stands against `one`: "above", "below" (the interval of the paired difference leaves out zero) or "not shown".
-    `held_out`: whether scores were chosen on other originals, `choosing`: on how many. Metrics of the earlier protocol have no chosen score: there
-    it is the best on all originals, and intervals that lie apart.
+    `held_out`: whether scores were chosen on other originals, `choosing`: on how many.
     """
-    chosen = metrics.get("chosen_detection")
     found = {}
-    for name in metrics["detection"]:
-        entry = chosen[name][attack]["clean_all"] if chosen else _best(metrics, name, attack)
-        if entry:
-            found[name] = {
-                "label": label(metrics, name),
-                "passes": metrics["defenses"][name]["passes"],
-                "score": SCORES.get(entry["score"], entry["score"]),
-                "area": {"value": entry["auc"], "low": entry["auc_low"], "high": entry["auc_high"]},
-                "originals": entry.get("originals", metrics["defenses"][name]["originals"]),
-                "held_out": entry.get("held_out", False),
-                "choosing": entry.get("chosen_originals", 0),
-                "gain": {end: entry[key] for end, key in GAIN.items()} if "gain" in entry else None,
-            }
+    for name, by in metrics["chosen_detection"].items():
+        entry = by[attack]["clean_all"]
+        found[name] = {
+            "label": label(metrics, name),
+            "passes": metrics["defenses"][name]["passes"],
+            "score": SCORES.get(entry["score"], entry["score"]),
+            "area": {"value": entry["auc"], "low": entry["auc_low"], "high": entry["auc_high"]},
+            "originals": entry["originals"],
+            "held_out": entry["held_out"],
+            "choosing": entry["chosen_originals"],
+            "gain": {end: entry[key] for end, key in GAIN.items()} if "gain" in entry else None,
+        }
     one = found.get("undefended")
     many = [entry for entry in found.values() if entry["passes"] > 1]
     if one:
         for entry in many:
-            entry["stands"] = _stands(entry, one)
+            entry["stands"] = "above" if gains(entry["gain"]) else "below" if loses(entry["gain"]) else "not shown"
     held_out, choosing = ([entry[name] for entry in found.values()] for name in ("held_out", "choosing"))
     return {"one": one, "many": many, "held_out": all(held_out), "choosing": min(choosing, default=0)}
-
-
-def _best(metrics: Mapping[str, Any], name: str, attack: str) -> dict[str, Any] | None:
-    by = {score: by[attack]["clean_all"] for score, by in metrics["detection"][name].items() if attack in by}
-    return max(({"score": score, **found} for score, found in by.items()), key=lambda one: one["auc"], default=None)
-
-
-def _stands(ours: Mapping[str, Any], one: Mapping[str, Any]) -> str:
-    if ours["gain"] is not None:
-        return "above" if gains(ours["gain"]) else "below" if loses(ours["gain"]) else "not shown"
-    area_, other = ours["area"], one["area"]
-    return "above" if better(area_, other) else "below" if better(other, area_) else "not shown"
 
 
 def _rows(metrics: Mapping[str, Any], detection: pd.DataFrame) -> list[list[str]]:

@@ -33,7 +33,7 @@ def dropout_section(metrics: Mapping[str, Any], results: DropoutResults, class_n
     attacks = attacks_on(metrics, ENSEMBLE)
     ensemble, trace = results.evaluations[ENSEMBLE], results.trace
     members = families(metrics)[ENSEMBLE]
-    tried = [name for name in members if name in metrics.get("defense_trials", {})]
+    tried = [name for name in members if name in metrics["defense_trials"]]
     return Section(
         "dropout",
         {
@@ -77,7 +77,7 @@ def rivals(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
             "clean_accuracy": metrics["defenses"][name]["clean_accuracy"],
             "originals": ours["originals"],
             "differences": {
-                attack: metrics["comparisons"].get(f"{ENSEMBLE}_minus_{name}", {}).get(attack, {}).get("recovered")
+                attack: metrics["comparisons"][f"{ENSEMBLE}_minus_{name}"][attack]["recovered"]
                 for attack in attacks_on(metrics, ENSEMBLE)
             },
             "recovered": {

@@ -16,7 +16,7 @@ from pipeline.reporting.gac_figures import MODELS
 from pipeline.reporting.names import families_of, label
 from pipeline.reporting.outcomes import outcome_table
 from pipeline.reporting.paper_numbers import GAC_GAIN, reported
-from pipeline.reporting.predicates import too_few, verdict, with_verdict
+from pipeline.reporting.predicates import verdict
 from pipeline.reporting.section import Section
 
 METHOD = "gac"
@@ -108,16 +108,11 @@ def gac_section(metrics: Mapping[str, Any], results: GacResults, class_names: tu
 
 
 def gains_everywhere(metrics: Mapping[str, Any], version: str) -> dict[str, dict[str, Mapping[str, Any]]]:
-    """By control, then by kind of image, what the version gains over it: on images as they are, and on every attack's.
-
-    Metrics of the earlier protocol have the paper's attacks alone.
-    """
-    entry = metrics["gac"][version]
-    gain = entry.get("gain_on", entry["gain"])
+    """By control, then by kind of image, what the version gains over it: on images as they are, and on every attack's."""
     return {
         name: {
-            attack: with_verdict(by[f"over_{control}"], entry["trainings"])
-            for attack, by in gain.items()
+            attack: by[f"over_{control}"]
+            for attack, by in metrics["gac"][version]["gain_on"].items()
             if f"over_{control}" in by
         }
         for control, name in MODELS.items()
@@ -179,7 +174,7 @@ def _against(gain: Mapping[str, float], attack: str, trainings: int) -> str:
     """A gain over the control, and of minimal images whether the paper's claim holds: at least its smallest."""
     if attack != "minimal":
         return points(gain)
-    few = too_few(with_verdict(gain, trainings))
+    few = trainings < FEWEST
     return f"{points(gain)}: {'no verdict from so few trainings' if few else verdict(gain, (GAC_GAIN[0], 1.0))}"
 
 

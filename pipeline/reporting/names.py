@@ -1,7 +1,4 @@
-"""What a study and its defenses are called and how they belong together, as its metrics say.
-
-Metrics of the earlier protocol say neither: there a defense is called by its key and is a family of its own.
-"""
+"""What a study and its defenses are called and how they belong together, as its metrics say."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -11,25 +8,26 @@ Metrics = Mapping[str, Any]
 
 def label(metrics: Metrics, key: str) -> str:
     """What a defense or an attack is called."""
-    return str(metrics.get("labels", {}).get(key, key.replace("_", " ")))
+    return str(metrics["labels"].get(key, key.replace("_", " ")))
 
 
 def families(metrics: Metrics) -> dict[str, list[str]]:
     """Family -> its defenses that were judged, itself first."""
-    found = metrics.get("families") or {name: [name] for name in metrics["defenses"]}
-    kept = {name: [member for member in members if member in metrics["defenses"]] for name, members in found.items()}
+    kept = {
+        name: [member for member in members if member in metrics["defenses"]]
+        for name, members in metrics["families"].items()
+    }
     return {name: members for name, members in kept.items() if members}
 
 
 def families_of(metrics: Metrics, method: str) -> dict[str, list[str]]:
-    """The families that this file of `pipeline/defenses` makes; a family without a method is made by its namesake."""
-    methods = metrics.get("methods", {})
-    return {name: members for name, members in families(metrics).items() if methods.get(name, name) == method}
+    """The families that this file of `pipeline/defenses` makes."""
+    return {name: members for name, members in families(metrics).items() if metrics["methods"][name] == method}
 
 
 def study(metrics: Metrics) -> str:
     """The study's name."""
-    return str(metrics["run"].get("study", metrics["run"].get("dataset")))
+    return str(metrics["run"]["study"])
 
 
 def source(metrics: Metrics) -> str:
@@ -39,20 +37,14 @@ def source(metrics: Metrics) -> str:
 
 def label_of(metrics: Metrics, attack: str) -> str:
     """What an attack is called: by its key, if the metrics give it no label."""
-    return str(metrics.get("labels", {}).get(attack, attack))
-
-
-def of_earlier_protocol(metrics: Metrics) -> bool:
-    """Made before figures had a protocol: another meaning of some of them, and other names of parameters."""
-    return "protocol" not in metrics["run"]
+    return str(metrics["labels"].get(attack, attack))
 
 
 def trainings_of(metrics: Metrics, name: str) -> str:
     """Of how many trainings a defense's figures are: "one training", "mean of 3 trainings"; "" if it learns nothing."""
     entry = metrics["defenses"][name]
     count = entry.get("trainings", 1)
-    # The earlier protocol says of no defense whether it is trained: those that are another classifier are.
-    if not entry.get("trained", bool(transferred(metrics, [name]))):
+    if not entry["trained"]:
         return ""
     return f"mean of {count} trainings" if count > 1 else "one training"
 
@@ -74,9 +66,9 @@ def transferred(metrics: Metrics, names: Iterable[str]) -> list[str]:
 
 
 def by_device(metrics: Metrics) -> dict[str, list[str]]:
-    """By device in words the stages that ran on it, those of all attacks or defenses once; none of earlier metrics."""
+    """By device in words the stages that ran on it, those of all attacks or defenses once."""
     found: dict[str, list[str]] = {}
-    for stage, device in metrics["run"].get("devices", {}).items():
+    for stage, device in metrics["run"]["devices"].items():
         name = stage.split("-", 1)[0]
         if name not in found.setdefault(device, []):
             found[device].append(name)

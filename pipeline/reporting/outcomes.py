@@ -53,7 +53,7 @@ def outcome_table(metrics: Mapping[str, Any], names: Iterable[str]) -> dict[str,
 
 def names_of_heads(metrics: Mapping[str, Any], names: Iterable[str]) -> list[str]:
     """Of these defenses those that are no variant of another."""
-    variants = {name for members in metrics.get("families", {}).values() for name in members[1:]}
+    variants = {name for members in metrics["families"].values() for name in members[1:]}
     return [name for name in names if name not in variants]
 
 

@@ -21,7 +21,7 @@ def pair_tables(pair: Mapping[str, Any], named: Iterable[Metrics]) -> dict[str, 
     """Three tables of two studies, and what their sentences rest on. named : metrics that say what defenses are called."""
     labels: dict[str, str] = {}
     for metrics in named:
-        labels = {name: label(metrics, name) for name in metrics.get("labels", {})} | labels
+        labels = {name: label(metrics, name) for name in metrics["labels"]} | labels
     words = {name: labels.get(name, name) for name in pair["defenses"]}
     one, other = pair["one"], pair["other"]
     return {

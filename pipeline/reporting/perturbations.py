@@ -27,14 +27,14 @@ def classifier_section(metrics: Mapping[str, Any], curves: pd.DataFrame, earlier
     return Section(
         "classifier",
         {
-            "weaker": weaker(earlier["studies"].get(metrics["run"].get("study"), ()), metrics),
+            "weaker": weaker(earlier["studies"].get(metrics["run"]["study"], ()), metrics),
             "before": earlier["commit"],
             "run": metrics["run"],
             "devices": [[f"computed on {name}", ", ".join(stages)] for name, stages in by_device(metrics).items()],
-            "images": images_in_words(metrics["images"]) if "images" in metrics else [],
+            "images": images_in_words(metrics["images"]),
             "classifier": metrics["classifier"],
             "left_out": left_out(metrics),
-            "settings": [[name, in_words(value)] for name, value in metrics.get("params", {}).items()],
+            "settings": [[name, in_words(value)] for name, value in metrics["params"].items()],
             "attacks": {
                 name: ", ".join(f"{key} = {value}" for key, value in flat(attack["params"]).items())
                 for name, attack in metrics["attacks"].items()
@@ -65,7 +65,7 @@ def left_out(metrics: Mapping[str, Any]) -> list[list[str]]:
     words = {"attacks": "attack {}", "defenses": "{}", "parts": "{}"}
     return [
         [words[kind].format(metrics["labels"].get(key, key) if kind == "defenses" else key), reason]
-        for kind, reasons in metrics.get("left_out", {}).items()
+        for kind, reasons in metrics["left_out"].items()
         for key, reason in reasons.items()
     ]
 
@@ -73,7 +73,7 @@ def left_out(metrics: Mapping[str, Any]) -> list[list[str]]:
 def primary(metrics: Mapping[str, Any]) -> list[str]:
     """The comparison that each family's claim rests on, in words, and what came of it."""
     found = []
-    for family, declared in metrics.get("primary", {}).items():
+    for family, declared in metrics["primary"].items():
         if declared:
             pair = metrics["comparisons"].get(f"{family}_minus_{declared['over']}", {})
             difference = pair.get(declared["attack"], {}).get(declared["outcome"])
@@ -103,7 +103,7 @@ def unsure_choices(metrics: Mapping[str, Any]) -> list[str]:
 
 def _chosen(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
     """Of each number that a rule chooses: whose it is, what the rule says, and all else."""
-    for family, found in metrics.get("choices", {}).items():
+    for family, found in metrics["choices"].items():
         for name, choice in found.items():
             variant, _, parameter = name.rpartition(".")
             by_rule = "none meets it" if choice["by_rule"] is None else f"{choice['by_rule']:g}"

@@ -6,7 +6,6 @@ Intervals are of 95 %: a verdict wants them apart, and says "not shown" otherwis
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.metrics.trainings import FEWEST
 from pipeline.reporting.formats import flat
 
 Interval = Mapping[str, Any]  # {value, low, high}; of a difference also its `verdict`, `metrics.comparisons` gives it
@@ -35,25 +34,13 @@ def loses(difference: Interval) -> bool:
 
 
 def too_few(difference: Interval) -> bool:
-    """There is no verdict: of two trained rivals, from fewer than FEWEST = 3 trainings."""
+    """There is no verdict: of two trained rivals, from too few trainings."""
     return bool(difference.get("verdict") == "too few trainings")
 
 
-def with_verdict(difference: Interval, trainings: int) -> Interval:
-    """A difference between two trained rivals; of the earlier protocol, which gives no verdict, none if too few."""
-    if "verdict" in difference or trainings >= FEWEST:
-        return difference
-    return {**difference, "verdict": "too few trainings"}
-
-
-def stands(difference: Interval | None, one: Interval, other: Interval) -> str:
-    """Whether `one` is "better", "worse" or "not shown": by the difference on the same images, if there is one.
-
-    Without it (metrics of the earlier protocol) the two intervals must lie apart.
-    """
-    if difference is not None:
-        return "better" if gains(difference) else "worse" if loses(difference) else "not shown"
-    return "better" if better(one, other) else "worse" if better(other, one) else "not shown"
+def stands(difference: Interval) -> str:
+    """Whether the one of a difference on the same images is "better", "worse" or "not shown"."""
+    return "better" if gains(difference) else "worse" if loses(difference) else "not shown"
 
 
 def verdict(found: Interval, claim: tuple[float, float]) -> str:

@@ -94,7 +94,7 @@ def contrasts(metrics: Metrics) -> list[dict[str, Any]]:
 
 def again(metrics: Metrics, name: str) -> tuple[str, Mapping[str, Any]] | None:
     """What a table's row of a defense's means over replicates is called, and these; None: it was not replicated as it is."""
-    found = metrics.get("replicates", {})
+    found = metrics["replicates"]
     entry = found.get("defenses", {}).get(name)
     if not entry or not comparable(metrics, name):
         return None

@@ -65,7 +65,7 @@ def sections(metrics: Mapping[str, Any], results: Results) -> dict[str, Callable
     found["overview"] = lambda: overview_section(metrics)
     if results.success:
         found["other_attacks"] = lambda: other_attacks_section(metrics, results.sets, results.success, names)
-    if metrics.get("replicates"):
+    if metrics["replicates"]:
         found["replicates"] = lambda: replicates_section(metrics)
     if (of_sizes := results.sizes) and metrics["sizes"]["models"]:
         found["sizes"] = lambda: sizes_section(metrics, of_sizes)

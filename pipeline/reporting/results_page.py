@@ -10,14 +10,14 @@ from pipeline.reporting.adversarial_training import METHOD as ADVERSARIAL_TRAINI
 from pipeline.reporting.autoencoder import METHOD as AUTOENCODER
 from pipeline.reporting.autoencoder import WITHOUT, controls, knowing
 from pipeline.reporting.changes import moved, weaker
-from pipeline.reporting.comparison import compared, with_names
+from pipeline.reporting.comparison import compared
 from pipeline.reporting.detection import contest
 from pipeline.reporting.dropout import ENSEMBLE, rivals
 from pipeline.reporting.earlier_analysis import EARLIER
 from pipeline.reporting.formats import budget, number, percent, points, times
 from pipeline.reporting.gac import gains_everywhere
 from pipeline.reporting.gac_figures import MODELS
-from pipeline.reporting.names import by_device, families, families_of, label, label_of, of_earlier_protocol
+from pipeline.reporting.names import by_device, families, families_of, label, label_of
 from pipeline.reporting.other_attacks import distances, yardsticks
 from pipeline.reporting.outcomes import attacks_on
 from pipeline.reporting.pairs import pair_tables
@@ -40,24 +40,19 @@ def results_page(
     pairs : of studies on the same images, what `stages.transfer` found.
     earlier : the headline numbers of an earlier commit by study, as in reports/earlier.json.
     """
-    named = with_names(metrics_by_study)
     template = environment().get_template("results.md.j2")
-    comparable = [
-        name
-        for name, metrics in named.items()
-        if earlier and name in earlier["studies"] and not of_earlier_protocol(metrics)
-    ]
     earlier = earlier or {"studies": {}, "commit": ""}
+    before = {name: earlier["studies"][name] for name in metrics_by_study if name in earlier["studies"]}
     text = template.render(
         comparison=compared(metrics_by_study),
-        studies={name: study_results(metrics) for name, metrics in named.items()},
-        pairs=[pair_tables(pair, named.values()) for pair in pairs],
+        studies={name: study_results(metrics) for name, metrics in metrics_by_study.items()},
+        pairs=[pair_tables(pair, metrics_by_study.values()) for pair in pairs],
         paper_attacks=PAPER_ATTACKS,
         models=list(MODELS.values()),
         paper_gain=GAC_GAIN,
-        earlier=EARLIER if any(metrics["gac"] for metrics in named.values()) else None,
-        changes={name: moved(earlier["studies"][name], named[name]) for name in comparable},
-        weaker={name: weaker(earlier["studies"][name], named[name]) for name in comparable},
+        earlier=EARLIER if any(metrics["gac"] for metrics in metrics_by_study.values()) else None,
+        changes={name: moved(found, metrics_by_study[name]) for name, found in before.items()},
+        weaker={name: weaker(found, metrics_by_study[name]) for name, found in before.items()},
         before=earlier["commit"],
         markdown=markdown,
     )
@@ -68,14 +63,12 @@ def study_results(metrics: Metrics) -> dict[str, Any]:
     """What the page says of one study; None or empty where the study has not got it."""
     adaptive = metrics["adaptive"]
     return {
-        "earlier": of_earlier_protocol(metrics),
-        "device": " and ".join(by_device(metrics)) or metrics["run"]["device"],
+        "device": " and ".join(by_device(metrics)),
         "lossy": "lossy" in metrics["run"]["source"],
         "structure": metrics["attacks"]["minimal"]["class_correlation_mean"],
         "unsure": unsure_choices(metrics),
-        "again": (metrics.get("replicates") or {}).get("originals"),
+        "again": metrics["replicates"].get("originals"),
         "one_table": one_table(metrics) if adaptive else [],
-        "needed_right": any("l2_median_right" in entry for entry in adaptive.values()),
         "budget": next((budget(entry["settings"]) for entry in adaptive.values()), None),
         "originals": next((entry["originals"] for entry in adaptive.values()), None),
         "undefended": adaptive["undefended"]["every_attack"] if adaptive else None,
@@ -104,7 +97,6 @@ def study_results(metrics: Metrics) -> dict[str, Any]:
             }
             for version, entry in metrics["gac"].items()
         ],
-        "corrected": "primary" in metrics,
         "gac_rows": _gac_rows(metrics),
         "attacks": _attack_table(metrics),
         "distances": distances(metrics),
@@ -134,7 +126,7 @@ def _judged(metrics: Metrics, name: str) -> dict[str, Any] | None:
 
 def _over_the_blur(metrics: Metrics) -> dict[str, Any]:
     """What the autoencoder ensemble recovers more than a blur, if its claim rests on that: of originals, and by attack."""
-    if (metrics.get("primary", {}).get(AUTOENCODER) or {}).get("over") != BLUR:
+    if (metrics["primary"].get(AUTOENCODER) or {}).get("over") != BLUR:
         return {}
     found = metrics["comparisons"].get(f"{AUTOENCODER}_minus_{BLUR}", {})
     return {kind: found[kind]["recovered"] for kind in ("clean", *PAPER_ATTACKS) if kind in found}

@@ -8,6 +8,7 @@ Params: studies, of the root's params.yaml.
 import sys
 from pathlib import Path
 
+from pipeline.artifacts.files import read_json
 from pipeline.artifacts.metrics import read_metrics
 from pipeline.artifacts.pages import write_page
 from pipeline.params import check_value, read_yaml
@@ -22,7 +23,7 @@ INDEX = Path("reports/index.html")
 def main() -> None:
     studies = check_value(read_yaml(PARAMS).get("studies"), list[str], f"{PARAMS}: studies")
     metrics = {name: read_metrics(COLLECTED / f"{name}.json") for name in studies}
-    write_page(INDEX, render_index(metrics, read_metrics(LISTED)["pairs"]))
+    write_page(INDEX, render_index(metrics, read_json(LISTED, "pairs of studies")["pairs"]))
 
 
 if __name__ == "__main__":

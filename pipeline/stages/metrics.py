@@ -16,7 +16,7 @@ from pipeline.artifacts.evaluations import read_evaluation
 from pipeline.artifacts.facts import read_facts
 from pipeline.artifacts.images import read_description, read_summary
 from pipeline.artifacts.left_out import what_applies
-from pipeline.artifacts.metrics import write_metrics
+from pipeline.artifacts.metrics import PROTOCOL, write_metrics
 from pipeline.artifacts.ran_on import read_devices
 from pipeline.artifacts.statistics import read_frame, write_frame
 from pipeline.machine import describe_machine
@@ -40,7 +40,6 @@ from pipeline.stages.command import run
 from pipeline.stages.learned import choices_of, gains_of, learning_of, precisions, restorations_of
 from pipeline.studies import Study
 
-PROTOCOL = 3  # raised when what a figure means changes
 # What every attack's perturbations are measured against, on the same originals and targets, where the study has it.
 YARDSTICKS = ("minimal", "ddn")
 

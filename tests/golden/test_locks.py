@@ -18,7 +18,7 @@ from pipeline.studies import Study
 from tests.committed import committed
 from tests.root import ROOT
 
-STUDIES = ("demo", "digits", "mnist")
+STUDIES = ("cifar10", "cifar10-resnet20", "demo", "digits", "mnist")
 
 
 @pytest.fixture(autouse=True)

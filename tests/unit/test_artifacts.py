@@ -196,6 +196,11 @@ def test_other_broken_files_are_refused_by_name(tmp_path: Path) -> None:
     broken.write_text("{")
     with pytest.raises(PipelineError, match="broken: expected JSON"):
         read_metrics(broken)
+    for text, found in (('{"run": {"study": "a"}}', "None"), ('{"run": {"protocol": 1}}', "1"), ("[]", "None")):
+        broken.write_text(text)
+        with pytest.raises(PipelineError, match=f"broken: expected figures as this code means them, .*found {found}:"):
+            read_metrics(broken)
+    broken.write_text("{")
     with pytest.raises(PipelineError, match="broken: expected a Parquet file"):
         read_frame(broken, "pairs")
     broken.write_text("")

@@ -27,8 +27,13 @@ def test_a_reason_stands_where_the_intervals_lie_apart() -> None:
         ["Dropout ensemble", "minimal recovered", "90.0 % [80.0, 100.0]"],
     ]
     assert found[1][-1] == "not explained"
+    for entry in other:
+        if entry["of"] == "dropout_ensemble":
+            entry["reason"] = "its rate is another"
+    assert [row[-1] for row in moved(other, metrics) if row[-1]] == [found[0][-1], "its rate is another"]
     (only,) = weaker(other, metrics)  # the undefended classifier claims nothing
     assert only.startswith("Dropout ensemble, minimal recovered: 90.0 % [80.0, 100.0] before, ")
+    assert only.endswith(" now (its rate is another)")
     assert not weaker(same, metrics)
     for entry in other:
         entry |= {"value": 0.01, "low": 0.0, "high": 0.02} if "L2" not in entry["kind"] else {}

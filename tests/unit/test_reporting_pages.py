@@ -18,15 +18,6 @@ FAMILIES = {
 }
 
 
-def earlier() -> dict:
-    """Metrics as the earlier protocol wrote them: no study, no labels, no families."""
-    metrics = made_metrics(FAMILIES, {"gac_vanilla": "gac"})
-    for key in ("labels", "families", "methods", "chosen_detection"):
-        del metrics[key]
-    metrics["run"] = {"dataset": "mnist", "source": "MNIST", "source_checksum": "0", "device": "a pencil"}
-    return metrics
-
-
 def full() -> dict:
     return made_metrics(FAMILIES, {"gac_vanilla": "gac"})
 
@@ -39,24 +30,6 @@ def test_the_page_says_on_which_device_what_was_computed() -> None:
     assert "Measured on a card." in results_page({"new": metrics})
 
 
-def test_studies_of_the_earlier_protocol_are_marked_and_others_not() -> None:
-    page = render_index({"new": full(), "old": earlier()})
-    assert page.count("of the earlier protocol (commit 668a015)") == 1
-    assert re.search(r'old.html">old</a><br><small>of the earlier', page)
-    text = results_page({"new": full(), "old": earlier()})
-    assert "## old\n\n*Of the earlier protocol (commit 668a015).*" in text
-    assert "## new\n\nMeasured" in text
-    assert "earlier protocol" not in results_page({"new": full()})
-    assert "earlier protocol" not in render_index({"new": full()})
-
-
-def test_a_study_of_the_earlier_protocol_is_named_as_its_neighbors_are() -> None:
-    comparison = compared({"old": earlier(), "new": full()})
-    names = [row[0] for row in dict(comparison.groups)["minimal images thwarted, test split"]]
-    assert names == ["the undefended", *(f"the {name}" for name in FAMILIES)]  # no variant among them
-    assert comparison.earlier == ["old"]
-
-
 def test_studies_with_different_defenses_stand_side_by_side() -> None:
     comparison = compared({"one": made_metrics({"mine": ["mine"]}), "other": made_metrics({"yours": ["yours"]})})
     rows = {row[0]: row[1:] for row in dict(comparison.groups)["robust accuracy under adaptive attack"]}
@@ -66,8 +39,10 @@ def test_studies_with_different_defenses_stand_side_by_side() -> None:
 
 
 def test_the_papers_norms_stand_beside_ours_for_its_images() -> None:
+    theirs = full()
+    theirs["run"]["dataset"] = "mnist"
     rows = {
-        row[0]: row[1:] for row in dict(compared({"new": full(), "old": earlier()}).groups)["images and classifier"]
+        row[0]: row[1:] for row in dict(compared({"mine": full(), "paper": theirs}).groups)["images and classifier"]
     }
     assert rows["mean L2, minimal (paper)"] == ["1", "1 (1.35)"]
 
@@ -110,20 +85,6 @@ def test_two_trainings_are_no_verdict_and_three_are() -> None:
         over["verdict"] = "too few trainings"
     assert "over its control: no verdict from fewer than three trainings: fgsm -30.0 points" in results_page(
         {"made": metrics}
-    )
-    old = earlier()
-    del old["gac"]["gac_vanilla"]["gain_on"]
-    for trainings, said in ((2, True), (3, False)):
-        old["gac"]["gac_vanilla"]["trainings"] = trainings
-        assert ("no verdict from fewer than three trainings: clean" in results_page({"made": old})) is said
-
-
-def test_gains_of_the_earlier_protocol_are_those_of_the_papers_attacks() -> None:
-    metrics = earlier()
-    del metrics["gac"]["gac_vanilla"]["gain_on"]
-    assert (
-        "no difference shown (n: originals) on 3: clean (n = 30); minimal (n = 30); extended (n = 30)."
-        in results_page({"made": metrics})
     )
 
 

@@ -11,7 +11,7 @@ from pipeline.metrics.summary import summarize_evaluation
 from pipeline.reporting.comparison import compared
 from pipeline.reporting.names import one_training, with_trainings
 from pipeline.reporting.outcomes import outcome_table
-from pipeline.reporting.predicates import gains, loses, too_few, with_verdict
+from pipeline.reporting.predicates import gains, loses, too_few
 from pipeline.stages.families import primary_of
 from pipeline.studies import Study as Params
 from tests.made_study import made_metrics
@@ -160,14 +160,6 @@ def test_the_comparison_of_studies_says_so_too() -> None:
         "50.0 % [45.0, 55.0], mean of 3 trainings",
     ]
     assert [row[1].endswith("one training") for row in robust[1:]] == [False, False, True, True]
-
-
-@pytest.mark.parametrize(("trainings", "few"), [(1, True), (2, True), (3, False)])
-def test_a_difference_of_the_earlier_protocol_has_no_verdict_from_too_few(trainings: int, few: bool) -> None:
-    difference = {"value": 0.1, "low": 0.05, "high": 0.15}
-    assert too_few(with_verdict(difference, trainings)) is few
-    assert gains(with_verdict(difference, trainings)) is not few
-    assert with_verdict({**difference, "verdict": "gain"}, 1)["verdict"] == "gain"
 
 
 def test_a_contrast_is_over_the_variant_of_that_role_or_key(monkeypatch: pytest.MonkeyPatch) -> None:
