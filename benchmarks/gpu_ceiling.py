@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -11,7 +10,6 @@ from torch import Tensor, nn
 
 from benchmarks.gpu_context import Context, guarded, save
 from benchmarks.gpu_inputs import WORKLOADS, Pairs, pairs_of
-from pipeline import devices
 from pipeline.attacks.minimal import attack as minimal
 from pipeline.attacks.shared.ascent import score_gradients
 from pipeline.attacks.shared.engine import run_attack
@@ -19,15 +17,6 @@ from pipeline.attacks.shared.goals import Goal
 from pipeline.attacks.shared.precision import Lowered
 from pipeline.devices import batching
 from pipeline.models.modes import frozen
-
-
-@contextmanager
-def tf32(on: bool) -> Iterator[None]:
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = on
-    try:
-        yield
-    finally:
-        devices.fix_numerics()
 
 
 def bare_rate(
@@ -48,7 +37,7 @@ def bare_rate(
     own = Lowered(own) if precision == "bfloat16" else own
     images = torch.rand(size, *shape, device=context.device).contiguous(memory_format=memory_format)
     goal = Goal(torch.randint(10, (size,), device=context.device))
-    with frozen(own), tf32(precision == "tf32") if precision == "tf32" else nullcontext():
+    with frozen(own):
 
         def step() -> None:
             score_gradients(own, images, goal.raised)

@@ -48,7 +48,7 @@ def ceiling(results: Results) -> str:
         graph = ", CUDA graph" if trial["cuda_graph"] else ""
         return f"{trial['precision']}, {trial['memory_format']}{graph}"
 
-    columns = [name for name in dict.fromkeys(map(column, trials)) if name.startswith(("float32", "bfloat16", "tf32"))]
+    columns = list(dict.fromkeys(map(column, trials)))
     rows = [["images of", "batch", *columns]]
     for key, group in groupby(trials, key=lambda trial: (trial["dataset"], trial["batch_size"])):
         rates = {column(trial): trial["passes_per_second"] for trial in group}
@@ -80,6 +80,8 @@ def peers(results: Results) -> str:
     ]
     rows[0].append("mean L2")
     good = [entry for entry in record["records"] if "error" not in entry]
+    if not good:
+        return f"None gave a figure: {record['records'][0]['error']}." if record["records"] else "None gave a figure."
     names = {"same_rule": "same rule", "walks": "nearest image"}
     for (study, comparison), group in groupby(good, key=lambda e: (e.get("study", e.get("dataset")), e["comparison"])):
         fastest: dict[str, Record] = {}

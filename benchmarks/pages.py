@@ -23,14 +23,21 @@ FIGURES: dict[str, Callable[[Any], Figure]] = {
 
 
 def benchmarks_page(results: dict[str, Any]) -> str:
-    """Markdown, from the results by name; a question without one says so."""
-    chapters = [f"{HEAD}\n{in_short(results)}\n"]
+    """Markdown, from the results by name; a question that lacks one says so, and what its part on a GPU said."""
+    failed = {
+        name: result.get("error") or result.get("skipped")
+        for name, result in results.items()
+        if name.startswith("gpu/") and ("error" in result or "skipped" in result)
+    }
+    found = {name: result for name, result in results.items() if name not in failed}
+    on_gpu = {name.removeprefix("gpu/"): result for name, result in found.items() if name.startswith("gpu/")}
+    chapters = [f"{HEAD}\n{in_short(found)}\n"]
     for question in QUESTIONS:
-        body = "Not measured yet."
-        if question.result in results:
-            on_gpu = {name.removeprefix("gpu/"): result for name, result in results.items() if name.startswith("gpu/")}
-            given = [on_gpu if question.result.startswith("gpu/") else results[question.result]]
-            body = question.table(*given, *([results[question.beside]] if question.beside else []))
+        needed = [question.result, *filter(None, [question.beside])]
+        body = " ".join(["Not measured yet.", *(f"{name}: {failed[name]}." for name in needed if name in failed)])
+        if all(name in found for name in needed):
+            given = [on_gpu if question.result.startswith("gpu/") else found[question.result]]
+            body = question.table(*given, *(found[name] for name in needed[1:]))
             body += f"\n\n![{question.figure}](results/{question.result}.png)" if question.figure else ""
         chapters.append(f"## {question.title}\n{question.words}\n\n{body}\n")
     return "\n".join(chapters)

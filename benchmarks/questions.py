@@ -181,7 +181,7 @@ QUESTIONS = (
     ),
     Question(
         "And gradients in bfloat16 on a GPU?",
-        "The same, on the card, in a run of 2026-11-26 (`benchmarks/on_gpu.sh`, part `precision`).",
+        "The same, on the card, in a run of 2026-11-26 (`benchmarks/on_gpu.sh`, parts `precision_*`).",
         "gpu/precision_mnist",
         gpu_tables.precision_on_gpu,
     ),
@@ -194,14 +194,14 @@ QUESTIONS = (
     Question(
         "GPU: how fast are the paper's sets made?",
         "From raw images to the stored file. The share is that of needed passes in bare ones at this batch, larger than today's in `pipeline/devices.py`, at which CIFAR-10's bare passes are about half of the best; the table above (*And gradients in bfloat16*) is of today's. "
-        "Not built: pinned memory and a thread that reads ahead, which might shorten what is not the attack (`benchmarks/on_gpu.sh`, part `generation`).",
+        "Not built: pinned memory and a thread that reads ahead, which might shorten what is not the attack (`benchmarks/on_gpu.sh`, parts `generation_*`).",
         "gpu/generation_mnist",
         gpu_tables.generation,
     ),
     Question(
         "GPU: what does the card give, by batch, precision and order of memory?",
         "Bare forward and input-gradient passes a second. From this the row of `pipeline/devices.py` is made: in float32 large batches of CIFAR-10 run at about half the speed, and MNIST wants the contiguous order. "
-        "CUDA graphs gain less than a tenth in float32; in bfloat16 they gain more, but no more than a batch twice as large does without them. Neither is used: in bfloat16 the engine was run at 2,048 images (the next table), and whole sets not yet.",
+        "CUDA graphs gain less than a tenth in float32; in bfloat16 they gain more, but no more than a batch twice as large does without them. Neither is used: in bfloat16 the engine was run at 2,048 images (the next table), whole sets only at 1,024.",
         "gpu/ceiling",
         gpu_tables.ceiling,
     ),

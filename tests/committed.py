@@ -10,12 +10,15 @@ from tests.root import ROOT
 
 
 def committed(path: str, commit: str = "HEAD") -> str:
-    """The text of a file; skips the test where git has none."""
+    """The text of a file; skips the test where git has no such commit: no clone, or a shallow one."""
     done = subprocess.run(
         ["git", "show", f"{commit}:{path}"], cwd=ROOT, capture_output=True, text=True, encoding="utf-8", check=False
     )
     if done.returncode:
-        pytest.skip(f"git has no {path}: {done.stderr.strip()}")
+        there = subprocess.run(
+            ["git", "cat-file", "-e", f"{commit}^{{commit}}"], cwd=ROOT, capture_output=True, check=False
+        )
+        (pytest.fail if there.returncode == 0 else pytest.skip)(f"git has no {path}: {done.stderr.strip()}")
     return done.stdout
 
 
@@ -23,6 +26,8 @@ def committed_names(folder: str) -> list[str]:
     """Names of what is in a folder."""
     command = ["git", "ls-tree", "--name-only", "HEAD", f"{folder}/"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, encoding="utf-8", check=False)
+    if done.returncode:
+        pytest.skip(f"git has no commit: {done.stderr.strip()}")
     return [name.removeprefix(f"{folder}/") for name in done.stdout.splitlines()]
 
 

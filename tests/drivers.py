@@ -12,6 +12,10 @@ import pytest
 from tests.root import ROOT
 from tests.tree import Tree
 
+PARAMS = "studies/tiny/params.yaml"
+# Of adversarial training's block: one that takes so long that it is met at its work.
+SHORT, LONG = "epochs: 2\n    predict: {}", "epochs: 2000\n    predict: {}"
+
 
 def stages(rows: int, seconds: float, *words: str) -> list[str]:
     """The command that runs them in blocks of so many rows, each at least so long."""

@@ -105,7 +105,7 @@ class Tree:
     def repro(self, *arguments: str, **environment: str) -> set[str]:
         """Run the study's pipeline, or with a stage's name that stage and those above.
 
-        Returns the stages that ran, but for the one that always does.
+        Returns the stages that ran, but for those that always do.
         """
         targets = [self.target(argument) if not argument.startswith("-") else argument for argument in arguments]
         if not any(not target.startswith("-") for target in targets):

@@ -175,7 +175,7 @@ def test_a_fresh_clone_pulls_and_has_nothing_to_run(tree: Tree, tmp_path: Path) 
 
 
 def test_other_studies_can_be_reproduced_dry(tree: Tree) -> None:
-    """MNIST's and CIFAR-10's have no lock yet: their pipelines must at least resolve."""
+    """Where nothing of MNIST's and CIFAR-10's is there, and no lock: their pipelines resolve."""
     root = Path(__file__).parents[2]
     for study in ("mnist", "cifar10"):
         home = tree.folder / "studies" / study

@@ -23,7 +23,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.drivers import cluster, replace_a_node, said, stages, start, workers
+from tests.drivers import LONG, PARAMS, SHORT, cluster, replace_a_node, said, stages, start, workers
 from tests.end_to_end.conftest import Finished
 from tests.root import ROOT
 from tests.tree import Tree
@@ -196,15 +196,17 @@ def test_a_stage_ends_with_dvc(finished: Finished, tmp_path: Path) -> None:
     before = tree.hashes()
     weights = tree.folder / "data/defenses/tiny/adversarial_training.safetensors"
     command = [sys.executable, "-m", "dvc", "repro", "--force", "--single-item"]
+    tree.edit(PARAMS, SHORT, LONG)
     process = start(tree, [*command, tree.target("learn@adversarial_training")], SHELL="/bin/sh")  # may stay beside it
-    while weights.exists() or not (children := psutil.Process(process.pid).children(recursive=True)):
+    while not (tree.folder / ".work/learn-tiny-adversarial_training.lock").exists():
         time.sleep(0.01)
         assert process.poll() is None, "it finished before it could be killed"
-    time.sleep(0.5)
+    children = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGKILL)  # alone: its stage is not told
     process.communicate()
     _, alive = psutil.wait_procs(children, timeout=20)
     assert not alive
     assert not weights.exists()
+    tree.edit(PARAMS, LONG, SHORT)
     tree.repro()
     assert tree.hashes() == before

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 from pipeline.params import read_yaml
+from tests.drivers import LONG, PARAMS, SHORT
 from tests.end_to_end.conftest import Finished
 from tests.root import ROOT
 from tests.tree import Tree
@@ -50,24 +51,13 @@ def test_killed_while_learning_the_pipeline_finishes_with_the_same_bytes(finishe
     tree = finished.tree.copied(tmp_path / "tree")
     expected = tree.hashes()
     weights = tree.folder / "data/defenses/tiny/adversarial_training.safetensors"
-    command = [
-        sys.executable,
-        "-m",
-        "dvc",
-        "repro",
-        "--force",
-        "--single-item",
-        tree.target("learn@adversarial_training"),
-    ]
+    tree.edit(PARAMS, SHORT, LONG)
+    command = [sys.executable, "-m", "dvc", "repro", "--force", "--single-item"]
     process = subprocess.Popen(
-        command,
-        cwd=tree.folder,
-        env=tree.environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    while weights.exists():  # DVC removes a stage's outputs before it runs
+        [*command, tree.target("learn@adversarial_training")], cwd=tree.folder, env=tree.environment(),
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    while not (tree.folder / ".work/learn-tiny-adversarial_training.lock").exists():
         time.sleep(0.01)
         assert process.poll() is None, "it finished before it could be killed"
     time.sleep(1)
@@ -75,6 +65,7 @@ def test_killed_while_learning_the_pipeline_finishes_with_the_same_bytes(finishe
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert not weights.exists()
+    tree.edit(PARAMS, LONG, SHORT)
     tree.repro()
     assert tree.hashes() == expected
     assert tree.repro() == set()

@@ -85,20 +85,8 @@ def test_it_is_installed_and_used_from_another_folder(tmp_path: Path) -> None:
         copied = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         source.mkdir(exist_ok=True)
         copied(ROOT / name, source / name)
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--no-deps",
-            "--target",
-            str(tmp_path / "site"),
-            str(source),
-        ],
-        check=True,
-    )
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    subprocess.run([*install, "--target", str(tmp_path / "site"), str(source)], check=True)
     assert (tmp_path / "site/pipeline/reporting/templates/report.html.j2").is_file()
     example = next(block.text for block in blocks(read("README.md")) if "run_attack(" in block.text)
     program = f"import sys\nsys.path.insert(0, {str(tmp_path / 'site')!r})\nimport pipeline\nprint(pipeline.__file__)\n"

@@ -68,7 +68,7 @@ def show(tree: Any, block: Block) -> None:
 
 def mentioned(text: str) -> Iterator[str]:
     """Whatever looks like a path in links, inline code and blocks: with a slash in it and nothing that no path has."""
-    yield from (target for target in re.findall(r"\]\(([^)#\s]+)\)", text) if "://" not in target)
+    yield from (target for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)\s]*)?\)", text) if "://" not in target)
     code = "\n".join(re.findall(r"```\w*\n(.*?)```", text, re.DOTALL))
     spans = "\n".join(re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL)))
     for word in re.split(r"[\s\"'(),;=]+", f"{code}\n{spans}"):
@@ -100,6 +100,22 @@ def missing(text: str, folder: str, roots: list[Path]) -> set[str]:
     return {path for path in wanted if not is_there(path, folder, roots)}
 
 
+def unknown_headings(text: str, page: Path) -> set[str]:
+    """The links to headings that no page has, as GitHub names headings."""
+    found = re.findall(r"\]\(([^)#\s]*)#([^)\s]+)\)", text)
+    return {
+        f"{target}#{anchor}"
+        for target, anchor in found
+        if "://" not in target
+        and anchor not in anchors((page.parent / target if target else page).read_text(encoding="utf-8"))
+    }
+
+
+def anchors(text: str) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def unknown_targets(text: str) -> set[str]:
     """What pages ask of make and the Makefile has not."""
     known = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
@@ -114,10 +130,16 @@ def test_a_missing_path_study_or_target_is_noticed(tmp_path: Path) -> None:
     (tmp_path / "studies/demo").mkdir(parents=True)
     (tmp_path / "studies/demo/params.yaml").touch()
     text = (
-        "[a](gone.md), `studies/demo/params.yaml`, `studies/<study>/params.yaml`, `studies/gone/params.yaml:a.b` and\n"
+        "[a](gone.md), [b](lost.md#there), `studies/demo/params.yaml`, `studies/<study>/params.yaml`, "
+        "`studies/gone/params.yaml:a.b` and\n"
         "```sh\nmake gone NAME=mine\ndvc repro studies/absent/dvc.yaml:attack@fgsm studies/mine/dvc.yaml\n```\n"
     )
-    assert missing(text, "", [tmp_path]) == {"gone.md", "studies/gone/params.yaml", "studies/absent/dvc.yaml"}
+    assert missing(text, "", [tmp_path]) == {
+        "gone.md",
+        "lost.md",
+        "studies/gone/params.yaml",
+        "studies/absent/dvc.yaml",
+    }
     assert unknown_targets(text) == {"gone"}
     assert [block.text for block in blocks(text)] == [
         "dvc repro studies/absent/dvc.yaml:attack@fgsm studies/mine/dvc.yaml\n"
@@ -176,6 +198,15 @@ def test_what_the_readme_adds_is_in_the_metrics_and_the_report(demo_tree: Any) -
         assert set(added["other_attacks"]) < set(metrics["defenses"][defense])
         assert metrics["adaptive"][defense]
         assert metrics["labels"][defense] in report
+
+
+def test_a_link_to_a_heading_finds_it(tmp_path: Path) -> None:
+    for page in (*PAGES, "pipeline/WORKERS.md"):
+        assert unknown_headings(read(page), ROOT / page) == set(), page
+    page = tmp_path / "page.md"
+    page.write_text("## Is `it` there?\n```sh\n# no heading\n```\n", encoding="utf-8")
+    text = "[a](#is-it-there) [b](page.md#is-it-there) [c](#no-heading) [d](https://a.b/c#d)"
+    assert unknown_headings(text, page) == {"#no-heading"}
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 from pathlib import Path
 
 import h5py
@@ -122,11 +121,8 @@ def test_metrics_equal_a_computation_from_the_images(finished: Finished, data: P
     assert {"auc", "tpr_at_fpr_0.01", "tpr_at_fpr_0.05"} <= set(detection)
 
 
-def test_a_second_run_does_nothing_and_quickly(tree: Tree) -> None:
-    tree.repro()  # DVC takes the checksums of a copy anew
-    started = time.perf_counter()
+def test_a_second_run_does_nothing(tree: Tree) -> None:
     assert tree.repro() == set()
-    assert time.perf_counter() - started < 12  # 1.5 s on a quiet machine
     assert tree.changed() == set()
 
 

@@ -1,7 +1,9 @@
 """Pages that are written from committed numbers, as git has them: whoever measures anew breaks nothing."""
 
 import json
+from typing import Any
 
+import pytest
 from ruamel.yaml import YAML
 
 from benchmarks.pages import benchmarks_page
@@ -11,10 +13,30 @@ from pipeline.reporting.results_page import results_page
 from tests.committed import committed, committed_json
 
 
-def test_speed_is_what_was_measured() -> None:
+@pytest.fixture
+def measured() -> dict[str, Any]:
     on_gpu = {f"gpu/{name}": result for name, result in committed_json("benchmarks/results/gpu").items()}
-    metrics = {"metrics": committed_json("reports/metrics")}
-    assert benchmarks_page(committed_json("benchmarks/results") | on_gpu | metrics) == committed("benchmarks/README.md")
+    return committed_json("benchmarks/results") | on_gpu | {"metrics": committed_json("reports/metrics")}
+
+
+def test_speed_is_what_was_measured(measured: dict[str, Any]) -> None:
+    assert benchmarks_page(measured) == committed("benchmarks/README.md")
+
+
+@pytest.mark.parametrize("part", ["tests", "ceiling", "generation_mnist", "generation_cifar10", "defenses", "peers"])
+def test_a_part_that_failed_on_the_gpu_says_why(measured: dict[str, Any], part: str) -> None:
+    measured[f"gpu/{part}"] = {"part": part, "error": "it took too long"}
+    said = f"Not measured yet. gpu/{part}: it took too long."
+    assert (said in benchmarks_page(measured)) == (part != "generation_cifar10")  # no question rests on that one alone
+
+
+def test_where_no_library_or_no_gpu_was_there_the_page_says_so(measured: dict[str, Any]) -> None:
+    measured["gpu/peers"] |= {"records": [{"system": "foolbox", "error": "gone"}]}
+    assert "None gave a figure: gone." in benchmarks_page(measured)
+    measured["gpu/peers"] = {"skipped": "no peers here"}
+    assert "Not measured yet. gpu/peers: no peers here." in benchmarks_page(measured)
+    alone = {name: result for name, result in measured.items() if not name.startswith("gpu/")}
+    assert "Not measured yet." in benchmarks_page(alone)
 
 
 def test_results_are_those_of_the_metrics() -> None:

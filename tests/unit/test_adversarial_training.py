@@ -141,4 +141,4 @@ def test_adversarial_training_makes_robust_what_plain_training_does_not() -> Non
                 broken[attempt.rows[attempt.broken]] = True
         robust[name] = 1 - broken.float().mean().item()
     assert robust["adversarial"] > 0.85
-    assert robust["adversarial"] >= robust["plain"]
+    assert robust["plain"] < 0.5

@@ -7,7 +7,6 @@ import pytest
 from pipeline.attacks.shared.protocol import load_attack
 from pipeline.errors import PipelineError
 from pipeline.own_files import imported, imported_checksum, imported_path
-from pipeline.params import read_yaml
 from pipeline.stages import check_params
 from pipeline.studies import Study as Params
 from tests.root import ROOT
@@ -85,7 +84,3 @@ def test_they_may_be_called_like_an_attack(study: Params) -> None:
     study.params["other_attacks"]["autoattack"] = {"method": "imported", "file": "theirs.npz"}
     study.params["adaptive"]["all"]["others"]["autoattack"] = {}
     assert set(check_params.words(study)["imported"]) >= {"autoattack"}
-
-
-def test_the_tiny_study_is_as_it_was() -> None:
-    assert "theirs" not in read_yaml(ROOT / "tests/tiny.yaml")["other_attacks"]

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from pipeline.stages import prepare_images
 from pipeline.studies import Study
 from tests.flowers import RANDOM, beside_flowers
 from tests.raw import image_folder
+from tests.root import ROOT
 
 
 @pytest.fixture
@@ -180,3 +182,30 @@ def test_what_is_wrong_leaves_nothing(folder: Path, kind: str) -> None:
         make_study("mine", images=images)
     assert not (folder / "studies/mine").exists()
     assert {path for path in folder.rglob("*") if path.name != "raw" and path.name != "data"} <= set(before)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ((), ()),
+        (("NAME=mine",), ("mine",)),
+        (("NAME=mine", "FROM=digits"), ("mine", "digits")),
+        (("NAME=mine", "IMAGES=a folder/*"), ("mine", "--images", "a folder/*")),
+        (
+            ("NAME=mine", "CLASSIFIER=nets.py:make", "WEIGHTS=my weights.pt", "MEAN=.5 .4 .3", "STD=.2 .2 .2"),
+            ("mine", "--classifier", "nets.py:make", "--weights", "my weights.pt",
+             "--mean", ".5", ".4", ".3", "--std", ".2", ".2", ".2"),
+        ),
+    ],
+)  # fmt: skip
+def test_make_hands_on_what_it_is_given(tmp_path: Path, given: tuple[str, ...], expected: tuple[str, ...]) -> None:
+    for file in ("Makefile", "requirements.txt", "requirements-no-deps.txt"):
+        shutil.copy(ROOT / file, tmp_path)
+    python = tmp_path / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n", encoding="utf-8")
+    python.chmod(0o755)
+    (tmp_path / ".venv/.ready").write_text(str(tmp_path), encoding="utf-8")
+    words = ["make", "--silent", "study", *given]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert tuple(done.stdout.splitlines()) == ("-m", "pipeline.new_study", *expected)
