@@ -30,6 +30,7 @@ INNER = {
 }  # fmt: skip
 TRAINED = ("kind", "architecture", "training")  # of classifier, where the study trains it
 KIND = "cnn"  # of classifier, where a study names none: the paper's
+ADAPTIVE = {"ascent": "pgd", "shortest": "minimum_norm"}  # of `adaptive`: files of its attacks, where it names none
 # Names of files, of what else is judged beside sets, of blocks of `adaptive`: no attack and no defense may take them.
 RESERVED = (
     *PAPER_ATTACKS, "classifier", "clean", "clean_all", *(f"noise_{attack}" for attack in PAPER_ATTACKS),

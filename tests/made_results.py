@@ -10,7 +10,7 @@ import pandas as pd
 from pipeline.defenses.shared.pictures import Generated
 from pipeline.reporting.autoencoder import AutoencoderResults
 from pipeline.reporting.autoencoder_figures import RestoredExamples
-from pipeline.reporting.dropout import DropoutResults
+from pipeline.reporting.dropout import DropoutResults, main_family
 from pipeline.reporting.gac import GacResults
 from pipeline.reporting.gac_figures import EACH_CLASS, MODELS, SPLITS
 from pipeline.reporting.report import Results
@@ -65,7 +65,7 @@ def made_results(
     roc = pd.concat(detection.assign(fpr=end, tpr=end) for end in (0.0, 1.0))
     of = {
         name: [family for family in families if methods.get(family, family) == name]
-        for name in ("autoencoder_ensemble", "gac", "adversarial_training")
+        for name in ("dropout_ensemble", "autoencoder_ensemble", "gac", "adversarial_training")
     }
     return Results(
         class_names=names,
@@ -92,6 +92,7 @@ def made_results(
             for name in others
         },
         dropout=DropoutResults(
+            main_family(of["dropout_ensemble"]) or "",
             evaluations,
             pd.DataFrame(
                 [(name, strength, 30, 0.9, 0.5, 0.4) for name in metrics["defense_trials"] for strength in (0.2, 0.4)],
@@ -110,7 +111,7 @@ def made_results(
                 }
             ),
         )
-        if "dropout_ensemble" in families
+        if of["dropout_ensemble"]
         else None,
         autoencoder=AutoencoderResults(
             evaluations,
@@ -124,7 +125,7 @@ def made_results(
         )
         if of["autoencoder_ensemble"]
         else None,
-        gac=GacResults(None, None, dict.fromkeys(of["gac"], gac_curve), dict.fromkeys(of["gac"], examples))
+        gac=GacResults(None, {}, dict.fromkeys(of["gac"], gac_curve), dict.fromkeys(of["gac"], examples))
         if of["gac"]
         else None,
         robust_curves=dict.fromkeys(of["adversarial_training"], curve),

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipeline.artifacts.adversarial import AdversarialSet, open_adversarial
+from pipeline.artifacts.adversarial import TEST, AdversarialSet, open_adversarial
 from pipeline.artifacts.generation import SetBlock, attack_block, block_of
 from pipeline.artifacts.statistics import MeanImages, write_frame, write_mean_images
 from pipeline.attacks.shared.budgets import fooled_within
@@ -112,7 +112,9 @@ def measure_success(
     seed: int,
     source: str,
 ) -> None:
-    """Success against the size that perturbations may have, on the first `count` originals of a set.
+    """Success against the size that perturbations may have, on the first `count` originals of a set's test split.
+
+    Of its train split, where it has no others.
 
     budget : the parameter that bounds the attack, its norm and the bounds to try: a run for each, on the images that no
     smaller one fooled. None: see `measure_success_by_norms`.
@@ -122,17 +124,24 @@ def measure_success(
         return
     parameter, norm, bounds = budget
     with open_adversarial(path) as set_:
-        rows = np.flatnonzero(set_.sources.original_row < count)
+        rows = _first_rows(set_, count)
         fooled = _try_budgets(set_, rows, attack, parameters, parameter, bounds, model, seed, source)
         _write_success(out, set_, rows, fooled, norm)
 
 
 def measure_success_by_norms(path: Path, out: Path, count: int) -> None:
-    """The curve of `measure_success` read off the L2 norms of a set's perturbations, on its first `count` originals."""
+    """The curve of `measure_success` read off the L2 norms of a set's perturbations, on the same originals."""
     with open_adversarial(path) as set_:
-        rows = np.flatnonzero(set_.sources.original_row < count)
+        rows = _first_rows(set_, count)
         norms = example_statistics(set_.images(rows) - set_.originals(rows))["l2"]
         _write_success(out, set_, rows, within_norms(norms, set_.is_adversarial[rows]), "l2")
+
+
+def _first_rows(set_: AdversarialSet, count: int) -> NDArray[np.int64]:
+    """Of the first originals: of the test split, as other attacks' curves are, or of the only one there is."""
+    of_test = np.flatnonzero(set_.sources.source_split == TEST)
+    first = (of_test if len(of_test) else np.arange(len(set_.sources.originals)))[:count]
+    return np.flatnonzero(np.isin(set_.sources.original_row, first))
 
 
 def _write_success(

@@ -81,6 +81,14 @@ class ShardStore:
             return None
         return arrays if stored == self._digest(index, arrays) else None
 
+    def kept(self, index: int, make: Callable[[], Arrays]) -> Arrays:
+        """A shard, made and stored first if it is not there yet: of work that hands its own parts to the mapper."""
+        arrays = self._read(index)
+        if arrays is None:
+            arrays = make()
+            self._store(index, arrays)
+        return arrays
+
     def load(self, shards: int) -> Iterator[Arrays]:
         """The stored shards in order, one in memory at a time. Raises PipelineError if one was damaged since."""
         for index in range(shards):

@@ -73,7 +73,8 @@ class Adversary(AdversarySettings):
     def attack(self, model: nn.Module, images: Tensor, labels: Tensor, radius: float) -> Tensor:
         """Images (n, c, h, w) within `radius`, in [0, 1], of high loss: the cross-entropy, or TRADES' divergence.
 
-        Against the model in evaluation mode, as it is used.
+        Against the model in evaluation mode, as it is used; but dropout that `sampling` has switched on, of a network
+        that somebody brings, has other masks at each step, which makes the images easier.
         """
         starts = (images + BALLS[self.norm].random(images, radius, self.generator)).clamp_(0, 1)
         precision: Precision = "bfloat16" if torch.is_autocast_enabled(images.device.type) else "float32"
@@ -138,7 +139,8 @@ def learn(materials: Materials, *, adversary: AdversarySettings, training: Class
     """
     source, key, seed = materials.source, materials.key, materials.seed
     division = divide(*materials.split("train"), materials.held_out, materials.device)
-    # Without dropout: the adversary is regularization enough. In evaluation it is the attacked classifier's network.
+    # Without dropout, where its rate is an argument of that name: the adversary is regularization enough. In evaluation
+    # it is the attacked classifier's network.
     architecture = dict(materials.architecture)
     if "dropout" in architecture:
         architecture["dropout"] = 0.0

@@ -59,7 +59,8 @@ def dropout_ensemble(
     afterwards, also after an exception. Masks are independent per image and pass. Of a sequence of layers those
     before the first dropout layer are computed once per image, not once per pass.
 
-    classifier : with a `Dropout` in it, ValueError if there is none; or `Outside`, whatever of PyTorch's drops in it.
+    classifier : with a `Dropout` in it, ValueError if there is none; or `Outside`, where a layer or function of
+        PyTorch's drops (not attention's `dropout_p`).
     images : float (n, c, h, w) in [0, 1].
 
     The paper gives neither passes nor rate; `learn` tries rates on validation images.
@@ -115,6 +116,10 @@ def learn(materials: Materials, *, passes: Passes, rate: tuple[Rate, ...], sigma
     passes : of every trial. rate : dropout rates to try. sigma : of the Gaussian noise, likewise; none: no rival.
     """
     rows = materials.rows("minimal", materials.held_out)
+    if not len(rows.labels):
+        raise PipelineError(
+            f"{materials.key}: expected minimal images of validation originals, found none: attack more"
+        )
     check_drops(materials.classifier, rows.originals[:1])
     wanted: list[tuple[str, float, Callable[..., Tensor]]] = []
     for value in sorted(rate):

@@ -1,5 +1,6 @@
 """The two choices behind the adversarial sets: how large a step, and how many steps past the boundary."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -53,6 +54,12 @@ def with_quarter(sizes: Iterable[float]) -> dict[float, float]:
 
 
 def choose_extra_steps(trials: Sequence[ExtraStepsTrial]) -> Choice:
-    """The number of extra steps whose ratio is nearest to the paper's 1.56; the smaller of two equally near."""
-    nearest = min(trials, key=lambda trial: (abs(trial.ratio - PAPER_RATIO), trial.extra_steps))
-    return Choice(nearest.extra_steps, EXTRA_RULE, [vars(trial) for trial in trials], reason=EXTRA_REASON)
+    """The number of extra steps whose ratio is nearest to the paper's 1.56; the smaller of two equally near.
+
+    None if there is no ratio: no trial image was fooled.
+    """
+    known = [trial for trial in trials if math.isfinite(trial.ratio)]
+    nearest = min(known, key=lambda trial: (abs(trial.ratio - PAPER_RATIO), trial.extra_steps), default=None)
+    return Choice(
+        nearest.extra_steps if nearest else None, EXTRA_RULE, [vars(trial) for trial in trials], reason=EXTRA_REASON
+    )

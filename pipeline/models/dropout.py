@@ -47,7 +47,8 @@ def scaled_mask(values: Tensor, rate: float, generator: torch.Generator) -> Tens
     dropped = round(rate * 256)
     kept = words.view(torch.uint8)[:count] >= dropped
     # In the order of the values in memory, so that a channels_last tensor stays one.
-    return kept.to(values.dtype).mul_(256 / (256 - dropped)).as_strided(values.shape, values.stride())
+    scale = 256 / (256 - dropped) if dropped < 256 else 0.0
+    return kept.to(values.dtype).mul_(scale).as_strided(values.shape, values.stride())
 
 
 @contextmanager

@@ -31,7 +31,8 @@ class Outside(Switched):
     """Images in [0, 1], float32 (n, c, h, w), to the logits, (n, k), of somebody's module behind a normalization.
 
     The module gets images of its own, in PyTorch's plain order of memory: it may overwrite them, and take a `view`.
-    Its dropout, of layers or of functions, is switched on by `sampling` alone, whatever mode it is in.
+    Its dropout, of layers or of functions, is switched on by `sampling` alone, whatever mode it is in; that of
+    `scaled_dot_product_attention`, its argument `dropout_p`, stays as the module has it.
 
     architecture : of which study it is, the arguments that it was built with, and its shapes; what builds it stands in
         that study's params.

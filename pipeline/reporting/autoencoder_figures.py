@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,7 @@ def by_class(
     figure, axes = new_figure(7.4, 3.1)
     plot = axes[0, 0]
     apart = 0.8 / len(labels)
-    for position, (color, name) in enumerate(zip(COLORS, labels, strict=False)):
+    for position, (color, name) in enumerate(zip(cycle(COLORS), labels, strict=False)):
         values = class_accuracy(evaluations[name]).reindex(range(len(class_names)))
         places = np.arange(len(class_names)) + (position - (len(labels) - 1) / 2) * apart
         plot.plot(places, values, "o", markersize=4, color=color, label=labels[name])

@@ -1,6 +1,6 @@
 """The report's section on the dropout ensemble and what else is of its family (paper, Section 3.1)."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from pipeline.reporting.names import families, label, study
 from pipeline.reporting.outcomes import attacks_on, outcome_table
 from pipeline.reporting.section import Section
 
-ENSEMBLE = "dropout_ensemble"
+METHOD = "dropout_ensemble"
 ABOVE = 0.6  # "above 60 % for several pairs", the paper says of the minimal images
 GONE = 0.1  # fewer thwarted than this: "nearly none"
 
@@ -23,6 +23,7 @@ GONE = 0.1  # fewer thwarted than this: "nearly none"
 class DropoutResults:
     """What was measured of the ensemble: tables as `data/README.md` describes them."""
 
+    family: str
     evaluations: Mapping[str, pd.DataFrame]
     trials: pd.DataFrame  # of the strengths of the ensemble and its rivals
     trace: pd.DataFrame
@@ -30,24 +31,25 @@ class DropoutResults:
 
 def dropout_section(metrics: Mapping[str, Any], results: DropoutResults, class_names: tuple[str, ...]) -> Section:
     """Figures 5 to 7, the curves and the rivals, with the paper's claims beside them."""
-    attacks = attacks_on(metrics, ENSEMBLE)
-    ensemble, trace = results.evaluations[ENSEMBLE], results.trace
-    members = families(metrics)[ENSEMBLE]
+    family = results.family
+    attacks = attacks_on(metrics, family)
+    ensemble, trace = results.evaluations[family], results.trace
+    members = families(metrics)[family]
     tried = [name for name in members if name in metrics["defense_trials"]]
     return Section(
         "dropout",
         {
             "judged": outcome_table(metrics, dict.fromkeys(["undefended", *members])),
-            "ensemble": {"label": label(metrics, ENSEMBLE), **metrics["defenses"][ENSEMBLE]},
-            "rivals": rivals(metrics),
+            "ensemble": {"label": label(metrics, family), **metrics["defenses"][family]},
+            "rivals": rivals(metrics, family),
             "study": study(metrics),
-            "claims": _claims(metrics, ensemble, attacks, len(class_names)),
+            "claims": _claims(metrics, family, ensemble, attacks, len(class_names)),
             "extra_steps": metrics["attacks"]["extended"]["params"]["extra_steps"] if "extended" in attacks else None,
             "gone": _gone(trace),
             "trace": {"originals": int(trace["originals"].iloc[0]), "passes": int(trace["passes"].max())},
             "tried": bool(tried),
             "validation_originals": int(results.trials["originals"].iloc[0]) if tried else 0,
-            "none_by_rule": ENSEMBLE in tried and metrics["defense_trials"][ENSEMBLE]["by_rule"] is None,
+            "none_by_rule": family in tried and metrics["defense_trials"][family]["by_rule"] is None,
         },
         {
             "figure_5_votes": figures.votes(ensemble, attacks, class_names),
@@ -68,25 +70,30 @@ def dropout_section(metrics: Mapping[str, Any], results: DropoutResults, class_n
     )
 
 
-def rivals(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The other defenses of the ensemble's family, each beside the ensemble on the sets that both were judged on."""
-    ours = metrics["defenses"][ENSEMBLE]
+def main_family(families: Collection[str]) -> str | None:
+    """Of the families of this method the one that the report is of: that of its name, or the first; None: none."""
+    return METHOD if METHOD in families else next(iter(families), None)
+
+
+def rivals(metrics: Mapping[str, Any], family: str) -> list[dict[str, Any]]:
+    """The other defenses of an ensemble's family, each beside the ensemble on the sets that both were judged on."""
+    ours = metrics["defenses"][family]
     return [
         {
             "label": label(metrics, name),
             "clean_accuracy": metrics["defenses"][name]["clean_accuracy"],
             "originals": ours["originals"],
             "differences": {
-                attack: metrics["comparisons"][f"{ENSEMBLE}_minus_{name}"][attack]["recovered"]
-                for attack in attacks_on(metrics, ENSEMBLE)
+                attack: metrics["comparisons"][f"{family}_minus_{name}"][attack]["recovered"]
+                for attack in attacks_on(metrics, family)
             },
             "recovered": {
                 attack: (ours[attack]["recovered"], metrics["defenses"][name][attack]["recovered"])
-                for attack in attacks_on(metrics, ENSEMBLE)
+                for attack in attacks_on(metrics, family)
                 if attack in metrics["defenses"][name]
             },
         }
-        for name in families(metrics)[ENSEMBLE][1:]
+        for name in families(metrics)[family][1:]
     ]
 
 
@@ -97,9 +104,9 @@ def _strength(metrics: Mapping[str, Any], name: str) -> str:
 
 
 def _claims(
-    metrics: Mapping[str, Any], ensemble: pd.DataFrame, attacks: list[str], classes: int
+    metrics: Mapping[str, Any], family: str, ensemble: pd.DataFrame, attacks: list[str], classes: int
 ) -> list[tuple[str, str, str]]:
-    ours = metrics["defenses"][ENSEMBLE]
+    ours = metrics["defenses"][family]
     variance = {name: float(group["vote_variance"].mean()) for name, group in ensemble.groupby("attack")}
     pairs = by_pair(ensemble, "minimal", "thwarted", classes)
     above, found = int((pairs > ABOVE).sum()), int(np.isfinite(pairs).sum())

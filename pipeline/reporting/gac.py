@@ -27,7 +27,7 @@ class GacResults:
     """What was measured of a study's versions: tables as `data/README.md` describes them; by version where not said."""
 
     trials: pd.DataFrame | None  # of all
-    trial_examples: Generated | None  # of all
+    trial_examples: Mapping[str, Generated]  # by family, of those that tried
     curves: Mapping[str, pd.DataFrame]
     examples: Mapping[str, Generated]
 
@@ -51,11 +51,9 @@ def gac_section(metrics: Mapping[str, Any], results: GacResults, class_names: tu
         if changed[version]:
             drawn[f"figure_10_morphs_{tag}"] = figures.morphs(examples, title, class_names)
         drawn[f"figure_13_generated_{tag}"] = figures.generated(examples, title, class_names)
-        swept[version] = results.trial_examples is not None and bool(
-            figures.of_version(results.trial_examples, version)
-        )
-        if results.trial_examples is not None and swept[version]:
-            drawn[f"figure_11_lambda_{tag}"] = figures.lambdas(results.trial_examples, version, title, class_names)
+        swept[version] = version in results.trial_examples
+        if swept[version]:
+            drawn[f"figure_11_lambda_{tag}"] = figures.lambdas(results.trial_examples[version], title, class_names)
     curves = {version: results.curves[version] for version in families}
     drawn["figure_12_accuracy"] = figures.accuracies(curves, labels)
     everywhere = {version: gains_everywhere(metrics, version) for version in families}
@@ -88,7 +86,7 @@ def gac_section(metrics: Mapping[str, Any], results: GacResults, class_names: tu
             "parts": [row for version in families for row in _parts(entries[version], labels[version])],
             "judged": outcome_table(metrics, [member for family in families.values() for member in family]),
             "robustness": [row for version in families for row in _robustness(entries[version], labels[version])],
-            "robust_originals": next(iter(entries.values()))["minimal_against_it"]["originals"],
+            "robust_originals": sorted({entry["minimal_against_it"]["originals"] for entry in entries.values()}),
             "lambdas_tried": bool(used),
             "trial_epochs": {
                 labels[version]: trials.loc[trials["defense"] == version, "epochs"].iloc[0]

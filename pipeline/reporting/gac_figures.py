@@ -97,15 +97,10 @@ def generated(examples: Generated, title: str, class_names: tuple[str, ...]) -> 
     return image_grid(rows, names, title, [shortened(name, 9) for name in class_names[:MOST_CLASSES]])
 
 
-def of_version(examples: Generated, version: str) -> dict[str, int]:
-    """Lambda as written -> generator, of the trial trainings of a version that did not fail, by lambda."""
-    found = {name.split()[1]: index for index, name in enumerate(examples.names) if name.split()[0] == version}
-    return dict(sorted(found.items(), key=lambda item: float(item[0])))
-
-
-def lambdas(examples: Generated, version: str, title: str, class_names: tuple[str, ...]) -> Figure:
-    """Figure 11: what the generator makes of images at each lambda."""
-    found, shown = of_version(examples, version), slice(MOST_CLASSES)
+def lambdas(examples: Generated, title: str, class_names: tuple[str, ...]) -> Figure:
+    """Figure 11: what the generators of a version's trial trainings that did not fail make of images, by lambda."""
+    found = {name.split()[1]: index for index, name in enumerate(examples.names)}
+    found, shown = dict(sorted(found.items(), key=lambda item: float(item[0]))), slice(MOST_CLASSES)
     return image_grid(
         [examples.originals[shown], *(examples.generated[index][shown] for index in found.values())],
         ["original", *(f"\u03bb = {value}" for value in found)],

@@ -6,14 +6,14 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.reporting import adversarial_training, autoencoder, dropout, gac
+from pipeline.reporting import adversarial_training, autoencoder, gac
 from pipeline.reporting.adaptive import adaptive_section
 from pipeline.reporting.adversarial_training import adversarial_training_section
 from pipeline.reporting.autoencoder import AutoencoderResults, autoencoder_section
 from pipeline.reporting.detection import detection_section
 from pipeline.reporting.dropout import DropoutResults, dropout_section
 from pipeline.reporting.gac import GacResults, gac_section
-from pipeline.reporting.names import families, families_of
+from pipeline.reporting.names import families_of
 from pipeline.reporting.other_attacks import other_attacks_section
 from pipeline.reporting.outcomes import overview_section
 from pipeline.reporting.perturbations import attacks_section, classifier_section
@@ -51,7 +51,7 @@ def sections(metrics: Mapping[str, Any], results: Results) -> dict[str, Callable
         "classifier": lambda: classifier_section(metrics, results.classifier_curves, results.earlier),
         "attacks": lambda: attacks_section(metrics, paper, results.calibration, names),
     }
-    if (of_dropout := results.dropout) and dropout.ENSEMBLE in families(metrics):
+    if of_dropout := results.dropout:
         found["dropout"] = lambda: dropout_section(metrics, of_dropout, names)
     if (of_autoencoder := results.autoencoder) and families_of(metrics, autoencoder.METHOD):
         found["autoencoder"] = lambda: autoencoder_section(metrics, of_autoencoder, names)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.metrics.restorations import BLUR
+from pipeline.reporting import dropout
 from pipeline.reporting.adaptive import clean_of_sample, median_needed, one_table, standing
 from pipeline.reporting.adversarial_training import METHOD as ADVERSARIAL_TRAINING
 from pipeline.reporting.autoencoder import METHOD as AUTOENCODER
@@ -12,7 +13,6 @@ from pipeline.reporting.autoencoder import WITHOUT, controls, knowing
 from pipeline.reporting.changes import moved, weaker
 from pipeline.reporting.comparison import compared
 from pipeline.reporting.detection import contest
-from pipeline.reporting.dropout import ENSEMBLE, rivals
 from pipeline.reporting.earlier_analysis import EARLIER
 from pipeline.reporting.formats import budget, number, percent, points, times
 from pipeline.reporting.gac import gains_everywhere
@@ -62,6 +62,7 @@ def results_page(
 def study_results(metrics: Metrics) -> dict[str, Any]:
     """What the page says of one study; None or empty where the study has not got it."""
     adaptive = metrics["adaptive"]
+    ensemble = dropout.main_family(families_of(metrics, dropout.METHOD))
     return {
         "device": " and ".join(by_device(metrics)),
         "lossy": "lossy" in metrics["run"]["source"],
@@ -75,8 +76,8 @@ def study_results(metrics: Metrics) -> dict[str, Any]:
         "standing": standing(metrics) if adaptive else None,
         "easiest": _easiest(metrics),
         "tripwires": _tripwires(metrics),
-        "dropout": _judged(metrics, ENSEMBLE),
-        "rivals": rivals(metrics) if ENSEMBLE in families(metrics) else [],
+        "dropout": _judged(metrics, ensemble) if ensemble else None,
+        "rivals": dropout.rivals(metrics, ensemble) if ensemble else [],
         "contests": {attack: contest(metrics, attack) for attack in PAPER_ATTACKS if metrics["detection"]},
         "controls": controls(metrics),
         "whole": _over_the_blur(metrics),

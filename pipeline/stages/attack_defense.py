@@ -4,6 +4,7 @@ Reads:  the images (a random sample of the whole test split), the attacked class
 Writes: a folder, of the defense and in subfolders of its variants: one row per original and attack; checks of the
         defense as a function; the images found within the budget and the nearest ones.
 Params: adaptive, threat, defenses.<key>.predict, defenses.<key>.variants, seed.
+        What is finished of the defense and its variants is kept while the stage is not.
 Cost:   about originals x epsilons x restarts x steps x draws forward and backward passes, of what no smaller epsilon
         broke; then up to 8 and 64 times as many an original that is left at the budget.
 """
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pipeline.artifacts.checkpoint import load_classifier
@@ -24,6 +26,7 @@ from pipeline.artifacts.files import replacing_folder
 from pipeline.artifacts.found import Found, write_found
 from pipeline.artifacts.images import read_split
 from pipeline.artifacts.left_out import leave_out, reason_left_out
+from pipeline.artifacts.shards import ShardStore
 from pipeline.artifacts.statistics import write_frame
 from pipeline.attacks.shared.adaptive import attack_defense
 from pipeline.attacks.shared.adaptive_settings import AdaptiveSettings, attacks_of
@@ -51,9 +54,22 @@ def main(study: Study, key: str) -> None:
         leave_out(reason, folder)
         return
     classifier = for_inference(load_classifier(study.path("classifier")), study.device)
+    paths = [study.path("images"), study.path("classifier"), study.path("learned", key), study.path("learning", key)]
+    inputs = [file for path in paths for file in [path, *sorted(path.rglob("*"))] if file.is_file()]
+    store = ShardStore(inputs, {"attack_defense": key, "params": study.params, "device": str(study.device)})
     with replacing_folder(folder) as part:
-        for loaded in load_family(study, key):
-            attack_one(study, loaded, classifier, part if loaded.name == key else part / loaded.name)
+        for number, loaded in enumerate(load_family(study, key)):
+            own = part if loaded.name == key else part / loaded.name
+            own.mkdir(exist_ok=True)
+            for name, content in store.kept(number, partial(_files, study, loaded, classifier, own)).items():
+                (own / name).write_bytes(content.tobytes())
+    store.clear()
+
+
+def _files(study: Study, loaded: Loaded, classifier: nn.Module, folder: Path) -> dict[str, NDArray[np.uint8]]:
+    """By name the bytes of what `attack_one` writes."""
+    attack_one(study, loaded, classifier, folder)
+    return {path.name: np.frombuffer(path.read_bytes(), np.uint8) for path in folder.iterdir() if path.is_file()}
 
 
 def settings_of(study: Study, name: str, randomized: bool) -> AdaptiveSettings:
@@ -93,6 +109,9 @@ def attack_one(study: Study, loaded: Loaded, classifier: nn.Module, folder: Path
     target = target_of(study, loaded)
     originals = to_unit_interval(images, loaded.model)
     itself = loaded.defense.role is not None and _same(loaded.model, classifier)
+    # Before the attacks, which take hours.
+    checks = check_gradients(target, settings.draws, images[:CHECKED], labels[:CHECKED], sizes.attack)
+    cost = multiply_adds(target.model(target.passes, "cost"), originals[:1]) / multiply_adds(classifier, originals[:1])
     frames: list[pd.DataFrame] = []
     found: dict[str, Attempt] = {}
     with bar(0, f"attack {name}", "image") as progress:
@@ -108,8 +127,6 @@ def attack_one(study: Study, loaded: Loaded, classifier: nn.Module, folder: Path
         ):
             frames.append(attempt_rows(attempt, originals, labels, source_index))
             found[attempt.attack] = attempt
-    checks = check_gradients(target, settings.draws, images[:CHECKED], labels[:CHECKED], sizes.attack)
-    cost = multiply_adds(target.model(target.passes, "cost"), originals[:1]) / multiply_adds(classifier, originals[:1])
     about = {"dataset": study.name, "defense": name, "settings": settings.described(*images.shape[2:])}
     write_frame(folder / "examples.parquet", pd.concat(frames, ignore_index=True), "adaptive", about)
     write_curves(folder / "checks.csv", [Check(**checks, cost=cost)])

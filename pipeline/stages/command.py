@@ -70,7 +70,7 @@ def command(main: Callable[[], None], debug: bool, labels: list[str]) -> None:
         _fail(f"{error.filename or 'input/output'}: {error.strerror or error}", debug)
     except KeyboardInterrupt:
         note(CUT_OFF)
-        print("interrupted: nothing was written; run the same command to go on", file=sys.stderr)
+        print("interrupted: nothing is half written; run the same command again", file=sys.stderr)
         sys.exit(130)
     note()
 

@@ -21,7 +21,7 @@ from pipeline.errors import PipelineError
 from pipeline.own_files import builds_by_itself, imported, imported_checksum, installed, own_sources, weights_file
 from pipeline.stages.command import run
 from pipeline.studies import Study
-from pipeline.study_blocks import KIND
+from pipeline.study_blocks import ADAPTIVE, KIND
 
 PACKAGE = Path("pipeline")
 OTHER_PAGES = ("index.html.j2", "pair.html.j2", "pair.j2", "results.md.j2")  # templates of pages that no study has
@@ -123,11 +123,9 @@ def file_of(room: str, method: str, study: Study, key: str) -> Path:
 
 def adaptive_methods(block: Any) -> set[str]:
     """Files of the attacks that the block `adaptive` names: by `method`, or by their key under `others`."""
-    found = set()
+    found = {block.get("all", {}).get(place, {}).get("method", usual) for place, usual in ADAPTIVE.items()}
     for part in block.values():
-        for place in ("ascent", "shortest"):
-            if "method" in part.get(place, {}):
-                found.add(part[place]["method"])
+        found |= {part[place]["method"] for place in ADAPTIVE if "method" in part.get(place, {})}
         for key, about in part.get("others", {}).items():
             found.add((about or {}).get("method", key))
     return found

@@ -2,7 +2,7 @@
 
 Reads:  what was chosen, learned, evaluated and measured; labels of the defenses.
 Writes: the tables of AUC and true positive rates, of every score and of the chosen one; the ROC curves; the metrics.
-Params: seed, images, classifier, training, sources, threat, other_attacks, defenses: shown beside the results.
+Params: seed, images, classifier, training, sources, threat, other_attacks, defenses, sizes: shown beside the results.
 """
 
 from pathlib import Path

@@ -76,6 +76,8 @@ def _paper_attacks(study: Study) -> None:
     choices = {"step_size": 1.0, "extra_steps": 1}
     extended_arguments(study, minimal_arguments(study, choices), choices)
     _sources(study, "sources")
+    if not source_counts(study, "sources").get("test"):
+        raise PipelineError(f"{study.where('sources.test')}: expected images to judge defenses on, found none")
 
 
 def _other_attacks(study: Study) -> None:

@@ -22,7 +22,7 @@ from pipeline.artifacts.statistics import read_frame, read_mean_images
 from pipeline.defenses.shared.pictures import Generated, Restorations
 from pipeline.reporting.autoencoder import AutoencoderResults
 from pipeline.reporting.autoencoder_figures import RestoredExamples
-from pipeline.reporting.dropout import DropoutResults
+from pipeline.reporting.dropout import DropoutResults, main_family
 from pipeline.reporting.gac import GacResults
 from pipeline.reporting.page import render_page
 from pipeline.reporting.report import Results, sections
@@ -82,15 +82,16 @@ def _evaluations(study: Study, family: str) -> dict[str, pd.DataFrame]:
 
 def _dropout(study: Study) -> DropoutResults | None:
     """Of the family that was examined by a trace, if there is one."""
-    for family in study.families:
-        trace = study.path("examination", family) / "trace.csv"
-        if trace.is_file():
-            return DropoutResults(
-                evaluations=_evaluations(study, family),
-                trials=read_curves(study.path("learning", family) / "trials.csv", ("defense", "strength")),
-                trace=read_curves(trace, ("extra_steps", "passes", "thwarted", "recovered")),
-            )
-    return None
+    traces = {family: study.path("examination", family) / "trace.csv" for family in study.families}
+    family = main_family([family for family, trace in traces.items() if trace.is_file()])
+    if family is None:
+        return None
+    return DropoutResults(
+        family=family,
+        evaluations=_evaluations(study, family),
+        trials=read_curves(study.path("learning", family) / "trials.csv", ("defense", "strength")),
+        trace=read_curves(traces[family], ("extra_steps", "passes", "thwarted", "recovered")),
+    )
 
 
 def _autoencoder(study: Study) -> AutoencoderResults | None:
@@ -128,7 +129,7 @@ def _autoencoder(study: Study) -> AutoencoderResults | None:
 
 def _gac(study: Study) -> GacResults | None:
     """Of the families that were trained beside generators, if there are any."""
-    examples, curves, trials, tried = {}, {}, [], []
+    examples, curves, tried, trials = {}, {}, {}, []
     for family in study.families:
         picture = study.path("examination", family) / "generated.h5"
         if not picture.is_file():
@@ -139,29 +140,15 @@ def _gac(study: Study) -> GacResults | None:
         if (learning / "trials.csv").is_file():
             trials.append(read_curves(learning / "trials.csv", ("defense", "lambda_", "gain")))
         if (learning / "lambdas.h5").is_file():
-            tried.append(read_picture(learning / "lambdas.h5", Generated))
+            tried[family] = read_picture(learning / "lambdas.h5", Generated)
     if not examples:
         return None
     return GacResults(
         trials=pd.concat(trials, ignore_index=True) if trials else None,
-        trial_examples=_together(tried),
+        trial_examples=tried,
         curves=curves,
         examples=examples,
     )
-
-
-def _together(tried: list[Generated]) -> Generated | None:
-    """What the trials' generators of all families make of the same images."""
-    if not tried:
-        return None
-    first = tried[0]
-    same = [one for one in tried if np.array_equal(one.originals, first.originals)]
-    joined: dict[str, Any] = {
-        name: np.concatenate([getattr(one, name) for one in same])
-        for name in ("generated", "predicted_before", "predicted_after")
-    }
-    names = tuple(name for one in same for name in one.names)
-    return Generated(names=names, originals=first.originals, labels=first.labels, **joined)
 
 
 def _sizes(folder: Path) -> SizeResults:

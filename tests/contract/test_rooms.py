@@ -95,7 +95,8 @@ SPEAKERS = {
     "metrics/gains.py": {"gac"},  # a role among its controls
     "metrics/adaptive.py": {"pgd"},  # rows of the adaptive attack's own
     "attacks/shared/adaptive.py": {"pgd"},  # likewise
-    "attacks/shared/adaptive_settings.py": {"pgd", "minimum_norm"},  # what is run where the params say nothing
+    "attacks/shared/adaptive_settings.py": {"pgd"},  # likewise
+    "study_blocks.py": {"pgd", "minimum_norm"},  # what is run where the params say nothing
     "stages/metrics.py": {"ddn", "gac"},  # the yardstick of lengths; a key of the metrics
     "reporting/results_page.py": {"gac"},  # likewise
     "reporting/autoencoder.py": {"autoencoder_ensemble", "autoencoder_without_dropout"},

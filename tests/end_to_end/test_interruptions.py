@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from pipeline.params import read_yaml
-from tests.drivers import LONG, PARAMS, SHORT
+from tests.drivers import LONG, PARAMS, SHORT, start
 from tests.end_to_end.conftest import Finished
 from tests.root import ROOT
 from tests.tree import Tree
@@ -69,6 +69,25 @@ def test_killed_while_learning_the_pipeline_finishes_with_the_same_bytes(finishe
     tree.repro()
     assert tree.hashes() == expected
     assert tree.repro() == set()
+
+
+def test_killed_while_attacking_a_family_it_goes_on_with_the_next_defense(finished: Finished, tmp_path: Path) -> None:
+    tree = finished.tree.copied(tmp_path / "tree")
+    expected, there = tree.hashes(), set(tree.folder.glob(".work/*/*.safetensors"))
+    command = [sys.executable, "-m", "pipeline.stages.attack_defense", "tiny", "dropout_ensemble"]
+    process = start(tree, command)
+    while not set(tree.folder.glob(".work/*/00000.safetensors")) - there:
+        time.sleep(0.01)
+        assert process.poll() is None, "it finished before it could be killed"
+    process.kill()
+    process.communicate()
+    again = start(tree, command)
+    said = again.communicate(timeout=300)[1]
+    assert again.returncode == 0, said
+    assert "attack gaussian_noise_ensemble" in said
+    assert "attack dropout_ensemble" not in said
+    assert tree.hashes() == expected
+    assert set(tree.folder.glob(".work/*/*.safetensors")) == there
 
 
 def spoil(tree: Tree) -> None:

@@ -99,6 +99,10 @@ def test_one_function_makes_sets_and_attacks_whole_defenses(toy: Attack, passes:
         ),
         ({"ascent": {"method": "nonsense"}}, r"unknown attack 'nonsense'"),
         ({"ascent": ascent(stride=1)}, r"adaptive.x.ascent.stride: unknown parameter"),
+        (
+            {"ascent": ascent(restarts=3)},
+            r"adaptive.x.ascent.restarts: expected none: adaptive.x.restarts says",
+        ),
         ({"shortest": {"method": "fgsm"}}, r"x.shortest: expected an attack without a budget, found fgsm"),
         ({"others": {"jsma": {"positions_per_step": 1}}}, r"x.others.jsma.allowed_fraction: missing; the threat model"),
         ({"others": {"ddn": {"steps": 5}}}, r"x.others.ddn: expected an attack with a budget in linf, found ddn"),

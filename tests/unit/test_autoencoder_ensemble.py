@@ -183,9 +183,16 @@ def test_a_number_for_dropout_is_used_and_auto_needs_trials(tmp_path: Path) -> N
         defense.learn(study.materials("toy"), **block)
 
 
-def test_of_images_towards_other_classes_none_are_shown(tmp_path: Path) -> None:
+def test_images_towards_the_next_class_are_shown_or_where_there_are_none_others(tmp_path: Path) -> None:
     study = Study(tmp_path)
+    labels, targets, _ = restorations._shown(study.materials("toy"))
+    assert (targets == (labels + 1) % 3).all()
     with h5py.File(study.sets["extended"], "r+") as file:
         file["is_adversarial"][:] = file["target_labels"][:] != (file["labels"][:] + 1) % 3
+    labels, targets, shown = restorations._shown(study.materials("toy"))
+    assert (targets == (labels + 2) % 3).all()
+    assert len(labels) == len(shown[0]) == 3
+    with h5py.File(study.sets["extended"], "r+") as file:
+        file["is_adversarial"][:] = False
     with pytest.raises(PipelineError, match="toy: expected test images that minimal and extended fooled, found none"):
         restorations._shown(study.materials("toy"))

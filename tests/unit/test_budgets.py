@@ -1,13 +1,19 @@
 """Budgets of attacks: each in its own norm, from its block or the threat model; and the blocks themselves."""
 
+from pathlib import Path
+
+import h5py
 import pytest
 import torch
 from torch import Tensor
 
+from pipeline.artifacts import measurement
+from pipeline.artifacts.adversarial import open_adversarial
 from pipeline.attacks.shared.budgets import fooled_within, within_threat
 from pipeline.attacks.shared.protocol import Budget, load_attack
 from pipeline.errors import PipelineError
 from pipeline.registry import split_method
+from tests.study import Study
 
 attacks = {name: load_attack(name) for name in ("fgsm", "ddn", "foolbox")}
 
@@ -67,3 +73,16 @@ def test_an_image_that_is_fooled_is_not_tried_with_a_larger_budget() -> None:
         [True, False, False, False], [True, False, True, False], [True, True, True, False]
     ]  # fmt: skip
     assert tried == [(0.1, [0, 1, 2, 3]), (0.3, [1, 2, 3]), (0.5, [1, 3])]
+
+
+def test_a_curve_is_of_test_originals_where_a_set_has_any(tmp_path: Path) -> None:
+    study = Study(tmp_path)
+    with open_adversarial(study.sets["minimal"]) as set_:
+        rows = measurement._first_rows(set_, 10)
+        originals = set_.sources.original_row[rows]
+        assert set(originals) == set(range(120, 130))  # behind the 120 of the train split
+        assert len(rows) == 20  # towards both other classes
+    with h5py.File(study.sets["minimal"], "r+") as file:
+        file["source_split"][:] = 0
+    with open_adversarial(study.sets["minimal"]) as set_:
+        assert set(set_.sources.original_row[measurement._first_rows(set_, 10)]) == set(range(10))

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import torch
 from torch import nn
 
 from pipeline.code.reach import Code
+from pipeline.stages.fingerprint_code import adaptive_methods
 from tests.root import ROOT
 
 
@@ -41,6 +43,26 @@ def test_no_stage_reaches_every_defense(stage: str) -> None:
     reached = Code(ROOT / "pipeline").reach(ROOT / f"pipeline/stages/{stage}.py", None)
     defenses = ("undefended", "gac", "dropout_ensemble", "adversarial_training", "gaussian_blur")
     assert not {f"pipeline/defenses/{name}.py::{name}" for name in defenses} & set(reached)
+
+
+@pytest.mark.parametrize(
+    ("adaptive", "files"),
+    [
+        ({"all": {"ascent": {"steps": 3}, "shortest": {"steps": 3}}}, {"pgd", "minimum_norm"}),
+        (
+            {"all": {"ascent": {"method": "a"}, "shortest": {"method": "b"}}, "mine": {"ascent": {"steps": 3}}},
+            {"a", "b"},
+        ),
+        (
+            {"all": {"others": {"square": {}}}, "one_pass": {"ascent": {"method": "a"}}},
+            {"pgd", "minimum_norm", "square", "a"},
+        ),
+    ],
+)
+def test_attacks_on_whole_defenses_are_followed_where_they_are_named_and_where_not(
+    adaptive: dict[str, Any], files: set[str]
+) -> None:
+    assert adaptive_methods(adaptive) == files
 
 
 def test_nothing_heavy_is_imported() -> None:

@@ -126,6 +126,12 @@ def test_dropout_keeps_the_mean_and_the_global_generator(training: bool, rate: f
     assert torch.equal(layer(values), values)
 
 
+def test_a_rate_that_is_nearly_one_leaves_nothing() -> None:
+    values = torch.ones(20, 50)
+    with sampling(layer := Dropout(0.999), seeded()):
+        assert not layer(values).any()
+
+
 def test_masks_are_independent_bits_in_any_memory_format() -> None:
     values = torch.empty(64, 8, 6, 5).contiguous(memory_format=torch.channels_last)
     mask = scaled_mask(values, 0.5, seeded())
@@ -214,6 +220,14 @@ def test_trials_are_on_all_targets_of_validation_originals(tmp_path: Path) -> No
     each = [right[rows.original_row == number].mean().item() for number in range(len(rows.originals))]
     assert plain.recovered == pytest.approx(np.mean(each))
     assert set(defense.learn(materials, passes=3, rate=(0.5,)).choices) == {"rate"}
+
+
+def test_without_images_of_validation_originals_it_says_so(tmp_path: Path) -> None:
+    study = Study(tmp_path)
+    with h5py.File(study.sets["minimal"], "r+") as file:
+        file["is_adversarial"][:] = False
+    with pytest.raises(PipelineError, match="toy: expected minimal images of validation originals, found none"):
+        defense.learn(study.materials("toy"), passes=3, rate=(0.5,))
 
 
 def test_traces_follow_passes_and_further_steps(tmp_path: Path) -> None:

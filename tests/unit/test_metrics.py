@@ -1,5 +1,6 @@
 """Norms, running statistics, structure and intervals, against NumPy and hand-made cases."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -156,6 +157,7 @@ def test_choices_follow_their_rules() -> None:
     assert choose_step_size(trials[:3]).value is None  # whose quarter was tried are too long
     ratios = {3: PAPER_RATIO - 0.1, 4: PAPER_RATIO + 0.05, 5: PAPER_RATIO + 0.2}
     assert choose_extra_steps([ExtraStepsTrial(steps, 1.0, ratio) for steps, ratio in ratios.items()]).value == 4
+    assert choose_extra_steps([ExtraStepsTrial(1, math.nan, math.nan)]).value is None  # no image was fooled
     even = [ExtraStepsTrial(steps, 1.0, PAPER_RATIO + 0.1) for steps in (7, 5, 6)]
     assert choose_extra_steps(even).value == 5  # the simplest of equally good ones
 

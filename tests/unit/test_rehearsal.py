@@ -142,6 +142,7 @@ def test_a_wrong_value_is_named_with_what_was_expected(folder: Path, key: str, v
         (without(f"{GAC}/examine"), "defenses.gac_vanilla.examine.originals: missing; expected a whole number"),
         (without("defenses/dropout_ensemble/predict/passes"), "defenses.dropout_ensemble.predict.passes: missing"),
         (without("attacks/extended/extra_steps"), "attacks.extended.extra_steps: missing; expected a whole number"),
+        (without("sources/test"), "sources.test: expected images to judge defenses on, found none"),
         (without("sizes/originals"), "no 'originals' in sizes"),
         (without(f"{LEARNING}/sigma"), "variants.gaussian_noise_ensemble.sigma: expected a number, found 'auto'"),
         (both(put(f"{GAC}/learn/lambda_", "auto"), without(f"{GAC}/learn/lambdas")), "learn.lambda_: expected a"),

@@ -91,6 +91,19 @@ def test_two_families_of_one_method_share_a_section_and_the_papers_is_told_apart
 
 
 @pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(
+    ("families", "shown"),
+    [
+        ({"gaussian_noise_ensemble": ["gaussian_noise_ensemble"]}, "gaussian_noise_ensemble"),
+        ({"light": ["light"], **DROPOUT}, "dropout_ensemble"),  # the paper's, wherever it stands
+    ],
+)
+def test_an_ensemble_of_another_name_has_the_section_too(families: dict, shown: str) -> None:
+    metrics = made_metrics(families, dict.fromkeys(families, "dropout_ensemble"))
+    assert f"The the {shown} on 30 test originals" in draw(made(metrics, "dropout")).html
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_a_users_own_defense_is_in_every_table_of_all_defenses() -> None:
     metrics = made_metrics({"mine": ["mine", "mine_too"]})
     results = made_results(metrics)

@@ -45,6 +45,20 @@ def test_shards_survive_and_are_not_mixed_up(tmp_path: Path, monkeypatch: pytest
     assert not store.folder.exists()
 
 
+def test_work_that_maps_its_own_parts_is_kept_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = []
+
+    def make() -> dict[str, NDArray[np.uint8]]:
+        made.append(1)
+        return {"a.bin": np.frombuffer(b"bytes", np.uint8), "empty": np.frombuffer(b"", np.uint8)}
+
+    for _ in range(2):
+        found = ShardStore([], {"step": 1}).kept(0, make)
+        assert {name: content.tobytes() for name, content in found.items()} == {"a.bin": b"bytes", "empty": b""}
+    assert made == [1]
+
+
 def test_studies_that_are_alike_keep_their_shards_apart(tmp_path: Path) -> None:
     """Each locks its own stages alone: the first to end would delete what the other still needs."""
     paths = [tmp_path / name for name in ("one/a.h5", "one/b.h5", "two/a.h5")]

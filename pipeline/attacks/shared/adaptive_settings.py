@@ -10,6 +10,7 @@ from pipeline.models.precision import Precision
 from pipeline.params import arguments_for
 from pipeline.ranges import Range
 from pipeline.registry import split_method
+from pipeline.study_blocks import ADAPTIVE
 
 Count = Annotated[int, Range(1, 1000000)]
 DOUBLINGS = {2: "pgd_doubled", 4: "pgd_doubled_twice"}  # how many times the steps, draws and runs: as what it is stored
@@ -112,13 +113,16 @@ def attacks_of(settings: AdaptiveSettings, where: str) -> Attacks:
             raise PipelineError(f"{at}: expected an attack that leaves the label; {attack.name} only takes targets")
         return Chosen(attack, arguments_for(attack.run, own, at), bound.parameter if bound else "")
 
-    ascent = choose("pgd", settings.ascent, f"{where}.ascent")
+    ascent = choose(ADAPTIVE["ascent"], settings.ascent, f"{where}.ascent")
     if "steps" not in ascent.parameters:
         raise PipelineError(f"{where}.ascent.steps: missing; its doubling shows whether they are enough")
+    if settings.ascent.get("restarts", 1) != 1:
+        found = settings.ascent["restarts"]
+        raise PipelineError(f"{where}.ascent.restarts: expected none: {where}.restarts says how many; found {found}")
     others = {}
     for name, block in settings.others.items():
         if name in OURS:
             raise PipelineError(f"{where}.others.{name}: expected another name than {', '.join(OURS)}")
         others[name] = choose(name, block, f"{where}.others.{name}")
-    shortest = choose("minimum_norm", settings.shortest, f"{where}.shortest", bounded=False)
+    shortest = choose(ADAPTIVE["shortest"], settings.shortest, f"{where}.shortest", bounded=False)
     return Attacks(ascent, shortest, others)

@@ -66,7 +66,7 @@ def try_lambdas(
     unseen, adversarial = contest.unseen, attacked(materials, rows)
     if not len(rows.labels):
         raise PipelineError(f"{materials.key}: expected adversarial images of unseen originals, found none")
-    first = torch.stack([(unseen.labels == label).nonzero()[0, 0] for label in range(contest.class_count)])
+    first = torch.stack([(unseen.labels == label).nonzero()[0, 0] for label in unseen.labels.unique()])
     shown = unseen.images[first]
     wanted = sorted(set(lambdas), reverse=True)
     settings = {**about, "trial_epochs": epochs}

@@ -29,6 +29,7 @@ Sigma = Annotated[float, Range(0, 20)]
 Method = Callable[[Tensor], Tensor]
 
 WITHOUT = "autoencoder_without_dropout"
+AT_ONCE = 1 << 24  # values that the networks restore at a time: of 28x28 pixels 21,000 images
 SIGMA_RULE = (
     "the sigma whose reconstruction error on originals is nearest to the autoencoder's, as a ratio; of two equally "
     "near the smaller"
@@ -80,6 +81,10 @@ def _with_dropout(materials: Materials, autoencoder: Autoencoder) -> Method:
     return restore
 
 
+def _in_parts(restore: Method, images: Tensor) -> Tensor:
+    return torch.cat([restore(part) for part in images.split(max(1, AT_ONCE // images[0].numel()))])
+
+
 def measure_errors(
     materials: Materials, autoencoder: Autoencoder, sigmas: Sequence[float]
 ) -> dict[tuple[str, float, str], NDArray[np.float64]]:
@@ -87,8 +92,8 @@ def measure_errors(
     methods: dict[tuple[str, float], Method] = {
         (NOTHING, 0.0): lambda images: images,
         (materials.key, 0.0): _with_dropout(materials, autoencoder),
-        (WITHOUT, 0.0): autoencoder,
-        **{(BLUR, sigma): partial(blur, sigma=sigma) for sigma in sigmas},
+        (WITHOUT, 0.0): partial(_in_parts, autoencoder),
+        **{(BLUR, sigma): partial(_in_parts, partial(blur, sigma=sigma)) for sigma in sigmas},
     }
     rows = {attack: materials.rows(attack, materials.held_out) for attack in PAPER_ATTACKS}
     minimal = rows["minimal"]
@@ -109,7 +114,8 @@ def measure_errors(
 def examine(materials: Materials, learned: Learned, *, sigma: Sigma | None = None) -> Examined:
     """Picture `restored`: a test original of each class and its adversarial images, and what becomes of them.
 
-    Of each class the first test original that both attacks fooled towards the next class.
+    Of each class the first test original that both attacks fooled towards the next class, or where there is none
+    towards any.
 
     sigma : of the blur beside it; if left out, the rule's choice, if there is one.
     """
@@ -141,26 +147,26 @@ def examine(materials: Materials, learned: Learned, *, sigma: Sigma | None = Non
 def _shown(materials: Materials) -> tuple[NDArray[np.uint8], NDArray[np.uint8], list[Tensor]]:
     """Labels and targets, uint8 (e,), and the originals and each attack's images, float32 (e, c, h, w) in [0, 1]."""
     classes = len(materials.class_names)
-    places: list[dict[int, int]] = []  # by attack, an original's place in the test split to its row
     found = [materials.rows(attack, split="test") for attack in PAPER_ATTACKS]
+    # By attack, an original's place in the test split and how far the target is from the next class, to its row.
+    places: list[dict[tuple[int, int], int]] = []
     for rows in found:
-        chosen = (rows.target_labels == (rows.labels + 1) % classes).nonzero()[:, 0]
-        originals = rows.source_index[rows.original_row[chosen]]
-        places.append(dict(zip(originals.tolist(), chosen.tolist(), strict=True)))
-    first: dict[int, int] = {}
-    for index, row in places[0].items():
-        if all(index in other for other in places):
-            first.setdefault(int(found[0].labels[row]), index)
+        further = (rows.target_labels - rows.labels - 1) % classes
+        originals = rows.source_index[rows.original_row]
+        places.append({key: row for row, key in enumerate(zip(originals.tolist(), further.tolist(), strict=True))})
+    first: dict[int, tuple[int, int]] = {}
+    both = [key for key in places[0] if all(key in other for other in places)]
+    for key in sorted(both, key=lambda key: key[1] > 0):  # in the order of rows, the next class first
+        first.setdefault(int(found[0].labels[places[0][key]]), key)
     if not first:
         raise PipelineError(
             f"{materials.key}: expected test images that {' and '.join(PAPER_ATTACKS)} fooled, found none"
         )
-    shown = [index for _, index in sorted(first.items())]
+    shown = [key for _, key in sorted(first.items())]
     images = [
-        rows.images[torch.tensor([row_of[index] for index in shown])]
-        for rows, row_of in zip(found, places, strict=True)
+        rows.images[torch.tensor([row_of[key] for key in shown])] for rows, row_of in zip(found, places, strict=True)
     ]
-    kept = torch.tensor([places[0][index] for index in shown])
+    kept = torch.tensor([places[0][key] for key in shown])
     minimal = found[0]
     clean = to_unit_interval(minimal.originals[minimal.original_row[kept]], materials.classifier).cpu()
     labels, targets = (values[kept].numpy().astype(np.uint8) for values in (minimal.labels, minimal.target_labels))
