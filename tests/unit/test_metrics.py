@@ -27,6 +27,7 @@ from pipeline.metrics.splits import validation_mask
 from pipeline.metrics.structure import class_correlation, radial_profile, row_correlation
 from pipeline.metrics.summary import _mean, l2_ratio
 from pipeline.metrics.transfer import Size, Transfer, measure_transfer, summarize_sizes
+from pipeline.reporting.paper_numbers import REPORTED
 from pipeline.stages.learned import ELIGIBLE
 
 
@@ -155,6 +156,8 @@ def test_choices_follow_their_rules() -> None:
     trials = [StepSizeTrial(size, 1.0, 3.0, l2_mean) for size, l2_mean in lengths.items()]
     assert choose_step_size(trials).value == 0.04
     assert choose_step_size(trials[:3]).value is None  # whose quarter was tried are too long
+    of_the_paper = REPORTED["cifar10"].table_1
+    assert of_the_paper["extended"]["l2"]["mean"] / of_the_paper["minimal"]["l2"]["mean"] == PAPER_RATIO
     ratios = {3: PAPER_RATIO - 0.1, 4: PAPER_RATIO + 0.05, 5: PAPER_RATIO + 0.2}
     assert choose_extra_steps([ExtraStepsTrial(steps, 1.0, ratio) for steps, ratio in ratios.items()]).value == 4
     assert choose_extra_steps([ExtraStepsTrial(1, math.nan, math.nan)]).value is None  # no image was fooled
