@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from pipeline.metrics.gains import CONTROLS, GAC
-from pipeline.reporting.formats import rate
+from pipeline.reporting.formats import budget, rate
 from pipeline.reporting.paper_numbers import reported
 from pipeline.side_by_side import SIDE_BY_SIDE
 from tests.committed import committed, committed_json, committed_names
@@ -258,7 +258,9 @@ def test_the_readme_says_what_the_metrics_say(metrics: dict[str, Any]) -> None:
         (cifar10, "over_control", "not shown", "nor on CIFAR-10, {} ({} trainings each);"),
     ):
         gain = study["gac"]["gac_dcgan"]["gain_on"]["minimal"][over]
-        assert words.format(f"{100 * gain['value']:.1f} {with_interval(gain)}", gain["trainings"]) in readme
+        assert (
+            words.format(f"{round(100 * gain['value'], 1) + 0:.1f} {with_interval(gain)}", gain["trainings"]) in readme
+        )
         assert gain["verdict"] == verdict
     other = mnist["gac"]["gac_vanilla"]["gain_on"]
     gain, loss = (other[attack]["over_control"] for attack in ("minimal", "fgsm"))
@@ -297,6 +299,11 @@ def test_the_readme_says_what_the_metrics_say(metrics: dict[str, Any]) -> None:
     assert len({tuple(entry.values()) for entry in robust.values()}) == 1
     assert f"all three keep {rate(robust['undefended'])} of the originals right, as the undefended classifier" in readme
     assert f"adversarial training keeps {rate(best)} (one training)" in readme
+    known = {name: cifar10["adaptive"][name]["every_attack"] for name in cifar10["families"]}
+    best = known.pop("adversarial_training")
+    most = max(known.values(), key=lambda entry: entry["value"])
+    assert budget(cifar10["adaptive"]["undefended"]["settings"]) == "L∞ 0.03137"  # 8/255
+    assert f"on CIFAR-10 at L∞ 8/255 they keep {rate(most)} at most, and it {rate(best)}." in readme
     noise = [
         [
             whole(study["defenses"][name]["minimal"]["thwarted"])
@@ -308,9 +315,19 @@ def test_the_readme_says_what_the_metrics_say(metrics: dict[str, Any]) -> None:
     pair = "dropout_ensemble_minus_gaussian_noise_ensemble"
     verdicts = [study["comparisons"][pair]["minimal"]["thwarted"]["verdict"] for study in (mnist, cifar10)]
     assert verdicts == ["loss", "gain"]
-    other = mnist["replicates"]
     again = [
-        whole(other["defenses"][name]["minimal"]["thwarted"])
-        for name in ("gaussian_noise_ensemble", "dropout_ensemble")
+        (
+            study["replicates"]["count"],
+            *(
+                whole(study["replicates"]["defenses"][name]["minimal"]["thwarted"])
+                for name in ("gaussian_noise_ensemble", "dropout_ensemble")
+            ),
+        )
+        for study in (mnist, cifar10)
     ]
-    assert "Over {} other trainings of MNIST's classifier it is {} against {}.".format(other["count"], *again) in readme
+    assert (
+        "over {} other trainings of MNIST's classifier {} against {}, over {} of CIFAR-10's {} against {}.".format(
+            *again[0], *again[1]
+        )
+        in readme
+    )
