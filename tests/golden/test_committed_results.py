@@ -311,7 +311,7 @@ def test_the_readme_says_what_the_metrics_say(metrics: dict[str, Any]) -> None:
         ]
         for study in (mnist, cifar10)
     ]
-    assert "on MNIST, {} against {}, and fewer on CIFAR-10, {} against {}.".format(*noise[0], *noise[1]) in readme
+    assert "on MNIST, {} against {}, and fewer on CIFAR-10, {} against {};".format(*noise[0], *noise[1]) in readme
     pair = "dropout_ensemble_minus_gaussian_noise_ensemble"
     verdicts = [study["comparisons"][pair]["minimal"]["thwarted"]["verdict"] for study in (mnist, cifar10)]
     assert verdicts == ["loss", "gain"]
