@@ -283,20 +283,10 @@ def test_the_readme_says_what_the_metrics_say(metrics: dict[str, Any]) -> None:
     ) in readme
     longer = mnist["attacks"]["minimal"]["l2"]["mean"] / reported(mnist).table_1["minimal"]["l2"]["mean"]
     assert f"Our minimal perturbations of MNIST are in L2 {longer:.1f} times as long as the paper's" in readme
-    lengths = {
-        record["parameters"]["step_size"]: record["l2_mean"]
-        for record in committed_json("benchmarks/results")["generation"]
-        if (record["study"], record["system"], record["comparison"]) == ("mnist", "ours", "best")
-    }
-    used = mnist["attacks"]["minimal"]["params"]["step_size"]
-    assert min(lengths) < used
-    assert lengths[min(lengths)] > 0.95 * lengths[used]  # "smaller steps hardly shorten them"
     (digits,) = (costs for costs in committed_json("benchmarks/results")["stage_costs"] if costs["study"] == "digits")
     seconds = sum(stage["seconds"] for stage in digits["stages"] if stage["stage"] != SIDE_BY_SIDE)
     assert f"`dvc repro studies/digits/dvc.yaml` takes {seconds / 60:.0f} minutes" in readme
-    assert (
-        f"its largest norm, exactly {reported(mnist).table_1['minimal']['l2']['max']:.2f}, looks like a cut" in readme
-    )
+    assert f"whose largest, exactly {reported(mnist).table_1['minimal']['l2']['max']:.2f}, looks like a cut" in readme
     robust = {name: mnist["adaptive"][name]["every_attack"] for name in (
         "undefended", "dropout_ensemble", "autoencoder_ensemble", "gac_dcgan", "adversarial_training",
     )}  # fmt: skip
@@ -306,9 +296,14 @@ def test_the_readme_says_what_the_metrics_say(metrics: dict[str, Any]) -> None:
     assert f"adversarial training keeps {rate(best)} (one training)" in readme
     known = {name: cifar10["adaptive"][name]["every_attack"] for name in cifar10["families"]}
     best = known.pop("adversarial_training")
+    right = cifar10["adaptive"]["adversarial_training"]["clean_accuracy"]
     most = max(known.values(), key=lambda entry: entry["value"])
     assert budget(cifar10["adaptive"]["undefended"]["settings"]) == "L∞ 0.03137"  # 8/255
-    assert f"on CIFAR-10 at L∞ 8/255 they keep {rate(most)} at most, and it {rate(best)}." in readme
+    assert f"on CIFAR-10 at L∞ 8/255 they keep {rate(most)} at most, and it {rate(best)}, of {whole(right)}." in readme
+    prices = [
+        100 * cifar10["defenses"][name]["clean_accuracy"]["value"]
+        for name in ("gaussian_noise_ensemble", "dropout_ensemble")
+    ]
     noise = [
         [
             whole(study["defenses"][name]["minimal"]["thwarted"])
@@ -316,13 +311,17 @@ def test_the_readme_says_what_the_metrics_say(metrics: dict[str, Any]) -> None:
         ]
         for study in (mnist, cifar10)
     ]
-    assert "on MNIST, {} against {}, and fewer on CIFAR-10, {} against {};".format(*noise[0], *noise[1]) in readme
-    pair = "dropout_ensemble_minus_gaussian_noise_ensemble"
-    verdicts = [study["comparisons"][pair]["minimal"]["thwarted"]["verdict"] for study in (mnist, cifar10)]
-    assert verdicts == ["loss", "gain"]
     other = mnist["replicates"]
     again = [
         whole(other["defenses"][name]["minimal"]["thwarted"])
         for name in ("gaussian_noise_ensemble", "dropout_ensemble")
     ]
-    assert "over {} other trainings of MNIST's classifier {} against {}.".format(other["count"], *again) in readme
+    assert (
+        "on MNIST, {} against {} (over {} other trainings of the classifier {} against {}), ".format(
+            *noise[0], other["count"], *again
+        )
+        + "and fewer on CIFAR-10, {} against {}, at {:.1f} and {:.1f} % of originals right.".format(*noise[1], *prices)
+    ) in readme
+    pair = "dropout_ensemble_minus_gaussian_noise_ensemble"
+    verdicts = [study["comparisons"][pair]["minimal"]["thwarted"]["verdict"] for study in (mnist, cifar10)]
+    assert verdicts == ["loss", "gain"]
