@@ -14,7 +14,7 @@ from tests.tree import Tree
 
 PARAMS = "studies/tiny/params.yaml"
 # Of adversarial training's block: one that takes so long that it is met at its work.
-SHORT, LONG = "epochs: 2\n    predict: {}", "epochs: 2000\n    predict: {}"
+SHORT, LONG = "epochs: 2\n    predict: {}", "epochs: 1000\n    predict: {}"
 
 
 def stages(rows: int, seconds: float, *words: str) -> list[str]:

@@ -62,6 +62,7 @@ def test_killed_while_learning_the_pipeline_finishes_with_the_same_bytes(finishe
         assert process.poll() is None, "it finished before it could be killed"
     time.sleep(1)
     assert process.poll() is None, "it finished before it could be killed"
+    assert (tree.folder / ".work/learn-tiny-adversarial_training.lock").exists(), "the stage ended by itself"
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert not weights.exists()
