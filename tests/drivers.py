@@ -3,8 +3,11 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -15,6 +18,15 @@ from tests.tree import Tree
 PARAMS = "studies/tiny/params.yaml"
 # Of adversarial training's block: one that takes so long that it is met at its work.
 SHORT, LONG = "epochs: 2\n    predict: {}", "epochs: 1000\n    predict: {}"
+
+LEARNING = ".work/learn-tiny-adversarial_training.lock"  # there while it is trained
+
+
+def wait_for(path: Path, process: "subprocess.Popen[Any]") -> None:
+    """Until a file is there, of a process that still runs."""
+    while not path.exists():
+        time.sleep(0.01)
+        assert process.poll() is None, "it finished before it could be killed"
 
 
 def stages(rows: int, seconds: float, *words: str) -> list[str]:

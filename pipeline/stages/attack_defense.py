@@ -4,9 +4,9 @@ Reads:  the images (a random sample of the whole test split), the attacked class
 Writes: a folder, of the defense and in subfolders of its variants: one row per original and attack; checks of the
         defense as a function; the images found within the budget and the nearest ones.
 Params: adaptive, threat, defenses.<key>.predict, defenses.<key>.variants, seed.
-        What is finished of the defense and its variants is kept while the stage is not.
 Cost:   about originals x epsilons x restarts x steps x draws forward and backward passes, of what no smaller epsilon
-        broke; then up to 8 and 64 times as many an original that is left at the budget.
+        broke; then up to 8 and 64 times as many an original that is left at the budget. Each defense that is done is
+        kept until the family is: an interrupted run goes on with the next.
 """
 
 from collections.abc import Mapping

@@ -75,8 +75,7 @@ def _paper_attacks(study: Study) -> None:
     _targets_and_quotas(study, "attack_trials", {})
     choices = {"step_size": 1.0, "extra_steps": 1}
     extended_arguments(study, minimal_arguments(study, choices), choices)
-    _sources(study, "sources")
-    if not source_counts(study, "sources").get("test"):
+    if not _sources(study, "sources").get("test"):
         raise PipelineError(f"{study.where('sources.test')}: expected images to judge defenses on, found none")
 
 
@@ -93,8 +92,10 @@ def _other_attacks(study: Study) -> None:
         study.checked("other_sources.curve", Curve)
 
 
-def _sources(study: Study, key: str) -> None:
-    _targets_and_quotas(study, key, source_counts(study, key))
+def _sources(study: Study, key: str) -> dict[str, int]:
+    counts = source_counts(study, key)
+    _targets_and_quotas(study, key, counts)
+    return counts
 
 
 def _targets_and_quotas(study: Study, key: str, counts: Mapping[str, int]) -> None:

@@ -23,7 +23,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.drivers import LONG, PARAMS, SHORT, cluster, replace_a_node, said, stages, start, workers
+from tests.drivers import LEARNING, LONG, PARAMS, SHORT, cluster, replace_a_node, said, stages, start, wait_for, workers
 from tests.end_to_end.conftest import Finished
 from tests.root import ROOT
 from tests.tree import Tree
@@ -173,9 +173,7 @@ def test_a_second_run_takes_no_folder_away_that_dvc_reads(finished: Finished, tm
     repro = [sys.executable, "-m", "dvc", "repro", "--force", "--single-item", tree.target(f"{stage}@{key}")]
     alone = [sys.executable, "-m", f"pipeline.stages.{stage}", "tiny", key]
     first = start(tree, repro)
-    while not (tree.folder / f".work/{stage}-tiny-{key}.lock").exists():
-        assert first.poll() is None, "it finished before the other could begin"
-        time.sleep(0.01)
+    wait_for(tree.folder / f".work/{stage}-tiny-{key}.lock", first)
     held = psutil.Process(first.pid).children(recursive=True)
     for process in held:
         process.suspend()
@@ -198,9 +196,9 @@ def test_a_stage_ends_with_dvc(finished: Finished, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "dvc", "repro", "--force", "--single-item"]
     tree.edit(PARAMS, SHORT, LONG)
     process = start(tree, [*command, tree.target("learn@adversarial_training")], SHELL="/bin/sh")  # may stay beside it
-    while not (tree.folder / ".work/learn-tiny-adversarial_training.lock").exists():
-        time.sleep(0.01)
-        assert process.poll() is None, "it finished before it could be killed"
+    wait_for(tree.folder / LEARNING, process)
+    time.sleep(0.5)
+    assert (tree.folder / LEARNING).exists(), "the stage ended by itself"
     children = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGKILL)  # alone: its stage is not told
     process.communicate()

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from pipeline.params import read_yaml
-from tests.drivers import LONG, PARAMS, SHORT, start
+from tests.drivers import LEARNING, LONG, PARAMS, SHORT, start, wait_for
 from tests.end_to_end.conftest import Finished
 from tests.root import ROOT
 from tests.tree import Tree
@@ -57,12 +57,10 @@ def test_killed_while_learning_the_pipeline_finishes_with_the_same_bytes(finishe
         [*command, tree.target("learn@adversarial_training")], cwd=tree.folder, env=tree.environment(),
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
-    while not (tree.folder / ".work/learn-tiny-adversarial_training.lock").exists():
-        time.sleep(0.01)
-        assert process.poll() is None, "it finished before it could be killed"
+    wait_for(tree.folder / LEARNING, process)
     time.sleep(1)
     assert process.poll() is None, "it finished before it could be killed"
-    assert (tree.folder / ".work/learn-tiny-adversarial_training.lock").exists(), "the stage ended by itself"
+    assert (tree.folder / LEARNING).exists(), "the stage ended by itself"
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert not weights.exists()

@@ -322,6 +322,9 @@ def test_the_readme_says_what_the_metrics_say(metrics: dict[str, Any]) -> None:
         )
         + "and fewer on CIFAR-10, {} against {}, at {:.1f} and {:.1f} % of originals right.".format(*noise[1], *prices)
     ) in readme
+    split = {part: metrics["cifar10-resnet20"]["params"]["sources"][part] for part in ("train", "test")}
+    assert f"ResNet-20's results are of {split['train']} originals a split." in readme
+    assert split["train"] == split["test"]
     pair = "dropout_ensemble_minus_gaussian_noise_ensemble"
     verdicts = [study["comparisons"][pair]["minimal"]["thwarted"]["verdict"] for study in (mnist, cifar10)]
     assert verdicts == ["loss", "gain"]
