@@ -34,7 +34,7 @@ class Watch(MetaPathFinder):
 
 
 def watch(study: Any) -> None:
-    begin, value, block, path = study.__init__, study.value, study.block, study.path
+    begin, value, has, block, path = study.__init__, study.value, study.has, study.block, study.path
 
     def __init__(self: Any, name: str) -> None:
         self.quiet = True
@@ -44,6 +44,12 @@ def watch(study: Any) -> None:
     def note_value(self: Any, key: str) -> Any:
         keys.add(key)
         return value(self, key)
+
+    def note_has(self: Any, key: str) -> bool:
+        if not self.quiet:
+            keys.add(key)  # that nothing stands there is an answer too
+        found: bool = has(self, key)
+        return found
 
     def note_block(self: Any, key: str) -> Any:
         if not self.quiet:  # all of a study is checked when it is read
@@ -64,7 +70,8 @@ def watch(study: Any) -> None:
         return found
 
     study.other_attacks = property(note_others)
-    study.__init__, study.value, study.block, study.path = __init__, note_value, note_block, note_path
+    study.__init__, study.block, study.path = __init__, note_block, note_path
+    study.value, study.has = note_value, note_has
 
 
 def write() -> None:
