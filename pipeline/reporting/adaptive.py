@@ -36,6 +36,7 @@ def adaptive_section(metrics: Mapping[str, Any]) -> Section:
             "settings": _settings(entries, labels),
             "undefended": entries["undefended"]["every_attack"],
             "standing": standing(metrics),
+            "easier": easier(metrics),
             "outside": {attack: label_of(metrics, attack) for attack in outside},
             "sanity": [_sanity(labels[name], entry, outside) for name, entry in entries.items()],
             "doubled": [_doubled(labels[name], entry) for name, entry in entries.items()],
@@ -119,6 +120,17 @@ def standing(metrics: Mapping[str, Any]) -> dict[str, list[tuple[str, Mapping[st
                 where = "not shown" if paired["p"] >= SURE else "above" if paired["value"] > 0 else "below"
             found[where].append((label(metrics, name), mine))
     return found
+
+
+def easier(metrics: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """The defenses that an attacker needs shorter perturbations for than without them: the intervals lie apart."""
+    needs = {name: median_needed(entry) for name, entry in metrics["adaptive"].items()}
+    alone = needs.pop("undefended")
+    return [
+        (label(metrics, name), found)
+        for name, found in needs.items()
+        if found["over"] == alone["over"] and None not in (found["high"], alone["low"]) and found["high"] < alone["low"]
+    ]
 
 
 def median_needed(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -60,7 +60,8 @@ def against(metrics: Mapping[str, Any], name: str) -> dict[str, Any] | None:
 def _trained(metrics: Mapping[str, Any], name: str) -> dict[str, Any]:
     entry = metrics["robust"][name]
     norm = entry["adversary"]["norm"]
-    return {"label": label(metrics, name), "norm": NORMS.get(norm, norm), **entry}
+    price = [rate(metrics["defenses"][which]["test_accuracy"]) for which in (name, "undefended")]
+    return {"label": label(metrics, name), "price": price, "norm": NORMS.get(norm, norm), **entry}
 
 
 def _curves(curves: pd.DataFrame) -> Figure:

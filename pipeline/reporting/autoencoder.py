@@ -75,7 +75,9 @@ def autoencoder_section(
             "has_band": paper.autoencoder_clean is not None,
             "errors": _errors(metrics, ["clean", *attacks]),
             "kinds": ["clean", *attacks],
+            "no_nearer": _no_nearer(metrics, attacks),
             "controls": controls(metrics),
+            "sets_over_the_blur": sets_over_the_blur(metrics),
             "restored": {name: label(metrics, name) for name in restored},
             "trials": _trials(metrics, trials, tried, labels) if trials is not None and tried else None,
             "has_curves": bool(curves),
@@ -104,7 +106,32 @@ def controls(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
         "blur_clean_accuracy": metrics["defenses"][BLUR]["clean_accuracy"],
         "equal_error": _blur_by_rule(metrics),
         "error_ratio": errors[BLUR]["clean"] / errors[METHOD]["clean"] if BLUR in errors else None,
+        "plain_ratio": errors[BLUR]["clean"] / errors[WITHOUT]["clean"] if {BLUR, WITHOUT} <= errors.keys() else None,
     }
+
+
+def sets_over_the_blur(metrics: Mapping[str, Any]) -> dict[str, dict[str, list[str]]]:
+    """By outcome the attacks on whose images the ensemble is above the blur, and below; verdicts are corrected."""
+    differences = metrics["comparisons"].get(f"{METHOD}_minus_{BLUR}", {})
+    return {
+        outcome: {
+            verdict: [
+                name for name, found in differences.items() if name != "clean" and found[outcome]["verdict"] == verdict
+            ]
+            for verdict in ("gain", "loss")
+        }
+        for outcome in ("recovered", "thwarted")
+        if len(differences) > 1
+    }
+
+
+def _no_nearer(metrics: Mapping[str, Any], attacks: list[str]) -> bool:
+    """Whether no restoration brings any attack's images nearer to their originals than leaving them alone does."""
+    errors = dict(metrics["restorations"]["reconstruction_error"])
+    alone = errors.pop(NOTHING, None)
+    return bool(alone and errors) and all(
+        found[attack] >= alone[attack] for found in errors.values() for attack in attacks if attack in found
+    )
 
 
 def _blur_by_rule(metrics: Mapping[str, Any]) -> bool:
@@ -118,7 +145,18 @@ def knowing(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
     on, off = (metrics["adaptive"].get(name) for name in (METHOD, WITHOUT))
     if not (on and off):
         return None
-    return {"on": on, "off": off, "on_needs": median_needed(on), "off_needs": median_needed(off)}
+    others = ("undefended", BLUR)
+    return {
+        "on": on,
+        "off": off,
+        "on_needs": median_needed(on),
+        "off_needs": median_needed(off),
+        "others": [
+            (label(metrics, name), median_needed(metrics["adaptive"][name]))
+            for name in others
+            if name in metrics["adaptive"]
+        ],
+    }
 
 
 def _configuration(metrics: Mapping[str, Any], name: str) -> list[Any]:

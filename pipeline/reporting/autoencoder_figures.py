@@ -158,5 +158,5 @@ def curves(curves: Mapping[str, pd.DataFrame], labels: Mapping[str, str]) -> Fig
         axes[1, column].set_xlabel("epoch")
     axes[0, 0].set_ylabel("loss")
     axes[1, 0].set_ylabel("accuracy")
-    axes[1, 0].legend(fontsize=7)
+    figure.legend(*axes[1, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=7)
     return figure

@@ -82,6 +82,7 @@ def rivals(metrics: Mapping[str, Any], family: str) -> list[dict[str, Any]]:
         {
             "label": label(metrics, name),
             "clean_accuracy": metrics["defenses"][name]["clean_accuracy"],
+            "price": metrics["comparisons"][f"{family}_minus_{name}"]["clean"]["recovered"],
             "originals": ours["originals"],
             "differences": {
                 attack: metrics["comparisons"][f"{family}_minus_{name}"][attack]["recovered"]

@@ -20,6 +20,7 @@ from pipeline.reporting.predicates import verdict
 from pipeline.reporting.section import Section
 
 METHOD = "gac"
+STILL = 0.05  # of a minimal perturbation's length: a generator that moves images by less is hardly one
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,8 @@ def gac_section(metrics: Mapping[str, Any], results: GacResults, class_names: tu
                     "changed": changed[version],
                     "swept": swept[version],
                     "gains": everywhere[version],
+                    "moves": entries[version]["generator"]["test"]["perturbation_l2"],
+                    "gained_in_trials": _gained_in_trials(trials, version),
                     **{key: entries[version][key] for key in ("failed", "interval")},
                 }
                 for version in families
@@ -78,6 +81,8 @@ def gac_section(metrics: Mapping[str, Any], results: GacResults, class_names: tu
             "configurations": [_configuration(metrics, version) for version in families],
             "originals": {version: metrics["defenses"][version]["originals"] for version in families},
             "fewest": FEWEST,
+            "minimal_l2": metrics["attacks"]["minimal"]["l2"]["mean"],
+            "still": STILL,
             "earlier": EARLIER,
             "allowed_loss": ALLOWED_LOSS,
             "paper_gain": GAC_GAIN,
@@ -103,6 +108,13 @@ def gac_section(metrics: Mapping[str, Any], results: GacResults, class_names: tu
         },
         drawn,
     )
+
+
+def _gained_in_trials(trials: pd.DataFrame | None, version: str) -> bool | None:
+    """Whether any lambda tried is shown to gain on unseen originals; None: none was tried."""
+    if trials is None or not _tried(trials, version):
+        return None
+    return bool((trials.loc[trials["defense"] == version, "gain_low"] > 0).any())
 
 
 def gains_everywhere(metrics: Mapping[str, Any], version: str) -> dict[str, dict[str, Mapping[str, Any]]]:

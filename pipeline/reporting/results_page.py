@@ -9,7 +9,7 @@ from pipeline.reporting import dropout
 from pipeline.reporting.adaptive import clean_of_sample, median_needed, one_table, standing
 from pipeline.reporting.adversarial_training import METHOD as ADVERSARIAL_TRAINING
 from pipeline.reporting.autoencoder import METHOD as AUTOENCODER
-from pipeline.reporting.autoencoder import WITHOUT, controls, knowing
+from pipeline.reporting.autoencoder import WITHOUT, controls, knowing, sets_over_the_blur
 from pipeline.reporting.changes import moved, weaker
 from pipeline.reporting.comparison import compared
 from pipeline.reporting.detection import contest
@@ -78,11 +78,10 @@ def study_results(metrics: Metrics) -> dict[str, Any]:
         "tripwires": _tripwires(metrics),
         "dropout": _judged(metrics, ensemble) if ensemble else None,
         "rivals": dropout.rivals(metrics, ensemble) if ensemble else [],
-        "prices": _prices(metrics, ensemble) if ensemble else {},
         "contests": {attack: contest(metrics, attack) for attack in PAPER_ATTACKS if metrics["detection"]},
         "controls": controls(metrics),
         "whole": _over_the_blur(metrics),
-        "sets_over_the_blur": _sets_over_the_blur(metrics),
+        "sets_over_the_blur": sets_over_the_blur(metrics),
         "errors": _errors_on_originals(metrics),
         "knowing": knowing(metrics),
         "robust": [
@@ -127,35 +126,12 @@ def _judged(metrics: Metrics, name: str) -> dict[str, Any] | None:
     }
 
 
-def _prices(metrics: Metrics, ensemble: str) -> dict[str, Any]:
-    """Of originals, what the ensemble keeps right more than each of its rivals, by their label."""
-    return {
-        label(metrics, name): metrics["comparisons"][f"{ensemble}_minus_{name}"]["clean"]["recovered"]
-        for name in families(metrics)[ensemble][1:]
-    }
-
-
 def _over_the_blur(metrics: Metrics) -> dict[str, Any]:
     """What the autoencoder ensemble recovers more than a blur, if its claim rests on that: of originals, and by attack."""
     if (metrics["primary"].get(AUTOENCODER) or {}).get("over") != BLUR:
         return {}
     found = metrics["comparisons"].get(f"{AUTOENCODER}_minus_{BLUR}", {})
     return {kind: found[kind]["recovered"] for kind in ("clean", *PAPER_ATTACKS) if kind in found}
-
-
-def _sets_over_the_blur(metrics: Metrics) -> dict[str, dict[str, list[str]]]:
-    """By outcome the attacks on whose images the autoencoder ensemble is above the blur, and below; verdicts corrected."""
-    differences = metrics["comparisons"].get(f"{AUTOENCODER}_minus_{BLUR}", {})
-    return {
-        outcome: {
-            verdict: [
-                name for name, found in differences.items() if name != "clean" and found[outcome]["verdict"] == verdict
-            ]
-            for verdict in ("gain", "loss")
-        }
-        for outcome in ("recovered", "thwarted")
-        if len(differences) > 1
-    }
 
 
 def _errors_on_originals(metrics: Metrics) -> dict[str, float] | None:

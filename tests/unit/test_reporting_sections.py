@@ -239,10 +239,11 @@ def test_verdicts_of_the_rival_are_both_ways_and_never_a_null() -> None:
     for its in (0.3, 0.4, 0.5):
         metrics = made_metrics(DROPOUT)
         metrics["comparisons"]["dropout_ensemble_minus_gaussian_noise_ensemble"] = {
-            attack: {"recovered": rate(0.4 - its, 0.01)} for attack in ("minimal", "extended")
+            kind: {"recovered": rate(0.4 - its, 0.01)} for kind in ("clean", "minimal", "extended")
         }
         html = draw(made(metrics, "dropout")).html
-        assert html.count("points [") == 2
+        assert html.count("points [") == 3
+        assert ("not the same price" in html) == (its != 0.4)
         words[its] = re.findall(r"(the rival does better|does better|no difference shown \(n = 30\))[,. ]", html)
     assert words[0.3] == ["does better"] * 2
     assert words[0.4] == ["no difference shown (n = 30)"] * 2
