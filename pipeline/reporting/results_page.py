@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline.metrics.restorations import BLUR
 from pipeline.reporting import dropout
-from pipeline.reporting.adaptive import clean_of_sample, median_needed, one_table, standing
+from pipeline.reporting.adaptive import clean_of_sample, easier, median_needed, one_table, standing
 from pipeline.reporting.adversarial_training import METHOD as ADVERSARIAL_TRAINING
 from pipeline.reporting.autoencoder import METHOD as AUTOENCODER
 from pipeline.reporting.autoencoder import WITHOUT, controls, knowing, sets_over_the_blur
@@ -75,6 +75,7 @@ def study_results(metrics: Metrics) -> dict[str, Any]:
         "undefended": adaptive["undefended"]["every_attack"] if adaptive else None,
         "standing": standing(metrics) if adaptive else None,
         "easiest": _easiest(metrics),
+        "easier": easier(metrics) if adaptive else [],
         "tripwires": _tripwires(metrics),
         "dropout": _judged(metrics, ensemble) if ensemble else None,
         "rivals": dropout.rivals(metrics, ensemble) if ensemble else [],
