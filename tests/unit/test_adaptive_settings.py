@@ -101,7 +101,7 @@ def test_one_function_makes_sets_and_attacks_whole_defenses(toy: Attack, passes:
         ({"ascent": ascent(stride=1)}, r"adaptive.x.ascent.stride: unknown parameter"),
         (
             {"ascent": ascent(restarts=3)},
-            r"adaptive.x.ascent.restarts: expected none: adaptive.x.restarts says",
+            r"adaptive.x.ascent.restarts: expected none, for `restarts` beside it",
         ),
         ({"shortest": {"method": "fgsm"}}, r"x.shortest: expected an attack without a budget, found fgsm"),
         ({"others": {"jsma": {"positions_per_step": 1}}}, r"x.others.jsma.allowed_fraction: missing; the threat model"),

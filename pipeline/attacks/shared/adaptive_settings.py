@@ -118,7 +118,9 @@ def attacks_of(settings: AdaptiveSettings, where: str) -> Attacks:
         raise PipelineError(f"{where}.ascent.steps: missing; its doubling shows whether they are enough")
     if settings.ascent.get("restarts", 1) != 1:
         found = settings.ascent["restarts"]
-        raise PipelineError(f"{where}.ascent.restarts: expected none: {where}.restarts says how many; found {found}")
+        raise PipelineError(
+            f"{where}.ascent.restarts: expected none, for `restarts` beside it says how many; found {found}"
+        )
     others = {}
     for name, block in settings.others.items():
         if name in OURS:
