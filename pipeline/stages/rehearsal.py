@@ -27,8 +27,14 @@ from pipeline.stages.attack import Curve, attack_of, method_of
 from pipeline.stages.attack_defense import settings_of
 from pipeline.stages.choose_steps import AttackTrials
 from pipeline.stages.families import examining_arguments, learning_arguments, members_of, settled_arguments
-from pipeline.stages.replicates import count_of, counts_of, network_of, wanted_of
-from pipeline.stages.sets import extended_arguments, minimal_arguments, source_counts, target_count
+from pipeline.stages.replicates import count_of, network_of, wanted_of
+from pipeline.stages.sets import (
+    extended_arguments,
+    judged_counts,
+    minimal_arguments,
+    source_counts,
+    target_count,
+)
 from pipeline.stages.sizes import asked_of
 from pipeline.studies import Study
 from pipeline.training.classifier import fit_classifier
@@ -75,8 +81,7 @@ def _paper_attacks(study: Study) -> None:
     _targets_and_quotas(study, "attack_trials", {})
     choices = {"step_size": 1.0, "extra_steps": 1}
     extended_arguments(study, minimal_arguments(study, choices), choices)
-    if not _sources(study, "sources").get("test"):
-        raise PipelineError(f"{study.where('sources.test')}: expected images to judge defenses on, found none")
+    _targets_and_quotas(study, "sources", judged_counts(study, "sources"))
 
 
 def _other_attacks(study: Study) -> None:
@@ -87,15 +92,9 @@ def _other_attacks(study: Study) -> None:
             if not attack.targeted:
                 attack.check(True, 1, 1)
     if run:
-        _sources(study, "other_sources")
+        _targets_and_quotas(study, "other_sources", source_counts(study, "other_sources"))
     if study.other_attacks:
         study.checked("other_sources.curve", Curve)
-
-
-def _sources(study: Study, key: str) -> dict[str, int]:
-    counts = source_counts(study, key)
-    _targets_and_quotas(study, key, counts)
-    return counts
 
 
 def _targets_and_quotas(study: Study, key: str, counts: Mapping[str, int]) -> None:
@@ -182,7 +181,7 @@ def _replicates(study: Study) -> None:
         with suppress(LeftOut):
             network_of(study)
             study.training(fit_classifier, "classifier.training")
-            _targets_and_quotas(study, "replicates.sources", counts_of(study))
+            _targets_and_quotas(study, "replicates.sources", judged_counts(study, "replicates.sources"))
             wanted_of(study)
 
 

@@ -23,7 +23,7 @@ from pipeline.own_files import installed
 from pipeline.ranges import Range
 from pipeline.stages.command import run
 from pipeline.stages.families import members_of, settled_arguments
-from pipeline.stages.sets import extended_arguments, minimal_arguments, source_counts, target_count
+from pipeline.stages.sets import extended_arguments, judged_counts, minimal_arguments, target_count
 from pipeline.studies import Study
 from pipeline.study_blocks import KIND
 from pipeline.training.classifier import fit_classifier
@@ -69,19 +69,11 @@ def recipe_of(study: Study) -> Recipe:
         source=study.source,
         **network_of(study),
         training=study.training(fit_classifier, "classifier.training"),
-        counts=counts_of(study),
+        counts=judged_counts(study, "replicates.sources"),
         attacks={"minimal": first, "extended": extended_arguments(study, first)},
         families=tuple(_families(study)),
         targets=target_count(study, "replicates.sources", len(read_description(study.path("images")).class_names)),
     )
-
-
-def counts_of(study: Study) -> dict[str, int]:
-    """How many source images of each split a replicate has. Raises PipelineError."""
-    counts = source_counts(study, "replicates.sources")
-    if not counts.get("test"):
-        raise PipelineError(f"{study.where('replicates.sources.test')}: expected images to judge, found none")
-    return counts
 
 
 def network_of(study: Study) -> dict[str, Any]:

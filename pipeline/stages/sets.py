@@ -60,6 +60,14 @@ def source_counts(study: Study, key: str) -> dict[str, int]:
     return counts
 
 
+def judged_counts(study: Study, key: str) -> dict[str, int]:
+    """`source_counts` of images that defenses are judged on: some are of the test split. Raises PipelineError."""
+    counts = source_counts(study, key)
+    if not counts.get("test"):
+        raise PipelineError(f"{study.where(f'{key}.test')}: expected images to judge defenses on, found none")
+    return counts
+
+
 def target_count(study: Study, key: str, classes: int) -> int | None:
     """Towards how many of the other classes each original is attacked, `targets` of the block at `key`; None: all.
 

@@ -9,7 +9,7 @@ import pytest
 from tests.stored import TREE
 
 
-@pytest.fixture(scope="module", params=["digits", "mnist", "demo"])
+@pytest.fixture(scope="module", params=["digits", "mnist", "cifar10", "cifar10-resnet20", "demo"])
 def study(request: pytest.FixtureRequest) -> str:
     name = str(request.param)
     for path in (TREE / f"reports/metrics/{name}.json", TREE / f"data/detection/{name}/chosen.parquet"):
