@@ -10,7 +10,10 @@ endif
 # DVC's commands find the same Python.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo reproduce test test-slow lint bench study studies results
+.PHONY: help demo reproduce test test-slow lint bench study studies results
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*##/\1:/p' Makefile
 
 demo: $(READY)  ## a small study of handwritten digits: every stage, from nothing to a report
 	$(BIN)/dvc repro studies/demo/dvc.yaml
@@ -21,7 +24,7 @@ reproduce: $(READY)  ## the studies that params.yaml lists, and their comparison
 	@echo "The reports: $(CURDIR)/reports/index.html"
 
 study: $(READY)  ## make study NAME=mine [IMAGES=folder] [CLASSIFIER=nets.py:make WEIGHTS=file [MEAN=".5" STD=".2"]] [FROM=digits]: a new study
-	$(BIN)/python -m pipeline.new_study $(NAME) $(FROM) $(if $(IMAGES),--images "$(IMAGES)") \
+	$(BIN)/python -m pipeline.new_study $(if $(NAME),"$(NAME)") $(FROM) $(if $(IMAGES),--images "$(IMAGES)") \
 	$(if $(CLASSIFIER),--classifier "$(CLASSIFIER)") $(if $(WEIGHTS),--weights "$(WEIGHTS)") \
 	$(if $(MEAN),--mean $(MEAN)) $(if $(STD),--std $(STD))
 

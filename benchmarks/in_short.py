@@ -35,7 +35,10 @@ def _answers(results: Mapping[str, Any]) -> Iterator[str]:
         if studies:
             there = (record for record in same_rule if record["study"] in studies)
             ratios = _by_dataset("study", there, lambda some: _over_the_fastest(some, LOW))
-            yield f"With gradients in bfloat16 it is {ratios} times as fast as that library, which has float32."
+            yield (
+                f"With gradients in bfloat16 it is {ratios} times as fast as the fastest library by the same rule, "
+                "which has float32."
+            )
     if "ceiling" in results:
         shares = _by_dataset("study", results["ceiling"]["engine"], lambda some: _share(some[0]["share_of_ceiling"]))
         yield f"It makes {shares} of the bare passes measured beside it (above 100 %: the machine's speed varies)."

@@ -151,6 +151,10 @@ def check_value(value: Any, annotation: Any, where: str) -> Any:
         if first["type"] == "extra_forbidden":
             known = ", ".join(parameters_of(_dataclass_of(_annotation_at(annotation, parts[:-1]))))
             raise PipelineError(f"{at}: unknown parameter; expected one of: {known}") from None
+        if first["type"] == "too_short":
+            item = describe(typing.get_args(_list_of(expected))[0])
+            words = item.removeprefix("a ").removeprefix("one ")
+            raise PipelineError(f"{at}: expected at least one {words}, found []") from None
         found = value
         for part in parts:
             found = found[part]
@@ -278,14 +282,18 @@ def _annotation_at(annotation: Any, parts: list[Any]) -> Any:
         if typing.get_origin(annotation) is Annotated:
             annotation = typing.get_args(annotation)[0]
         if isinstance(part, int):
-            wanted = [a for a in (annotation, *typing.get_args(annotation)) if typing.get_origin(a) in (tuple, list)]
-            annotation = typing.get_args(wanted[0])[0]
+            annotation = typing.get_args(_list_of(annotation))[0]
         elif typing.get_origin(annotation) is dict:
             annotation = typing.get_args(annotation)[1]
         else:
             declared = parameters_of(_dataclass_of(annotation))
             annotation = declared[part][0] if part in declared else annotation
     return annotation
+
+
+def _list_of(annotation: Any) -> Any:
+    """The annotation of a list, out of the union that it may be in."""
+    return next(a for a in (annotation, *typing.get_args(annotation)) if typing.get_origin(a) in (tuple, list))
 
 
 def _names_a_branch(part: str) -> bool:

@@ -247,9 +247,16 @@ class Study:
         return {norm: self.threat(norm).epsilon for norm in self.block("threat")}
 
     def resolved(
-        self, block: Mapping[str, Any], key: str, choices: Mapping[str, Any], prefix: str = ""
+        self,
+        block: Mapping[str, Any],
+        key: str,
+        choices: Mapping[str, Any],
+        prefix: str = "",
+        chosen_in: Path | None = None,
     ) -> dict[str, Any]:
         """The block with every "auto" replaced by what the rule chose: `choices[prefix + parameter]`.
+
+        chosen_in : the file that the choices were read from, for messages.
 
         Raises PipelineError where no rule chooses that number, or the rule found none that meets it.
         """
@@ -258,6 +265,11 @@ class Study:
             if value != AUTO:
                 continue
             where = self.where(f"{key}.{name}")
+            if prefix + name not in choices and chosen_in:
+                raise PipelineError(
+                    f"{chosen_in}: expected a choice of {prefix + name}, which is 'auto' in {where}; found "
+                    f"{', '.join(choices) or 'none'}: delete it and run dvc repro, or give a number in its place"
+                )
             if prefix + name not in choices:
                 raise PipelineError(f"{where}: expected a number, found 'auto': no rule chooses this parameter")
             if choices[prefix + name] is None:

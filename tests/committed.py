@@ -8,6 +8,8 @@ import pytest
 
 from tests.root import ROOT
 
+DATASETS = ("digits", "mnist", "cifar10")  # of the studies that run in full
+
 
 def committed(path: str, commit: str = "HEAD") -> str:
     """The text of a file; skips the test where git has no such commit: no clone, or a shallow one."""

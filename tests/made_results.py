@@ -13,7 +13,8 @@ from pipeline.reporting.autoencoder_figures import RestoredExamples
 from pipeline.reporting.dropout import DropoutResults, main_family
 from pipeline.reporting.gac import GacResults
 from pipeline.reporting.gac_figures import EACH_CLASS, MODELS, SPLITS
-from pipeline.reporting.report import Results
+from pipeline.reporting.report import Results, sections
+from pipeline.reporting.section import Drawn, draw_all
 from pipeline.reporting.sizes import SizeResults
 from pipeline.reporting.statistics import Statistics
 from tests.made_study import PAPER
@@ -186,6 +187,11 @@ def _statistics(random: np.random.Generator, classes: int, shape: tuple[int, ...
             np.roll(np.arange(classes, dtype=np.uint8), -1),
         ),
     )
+
+
+def drawn(metrics: Mapping[str, Any], **shape: Any) -> list[Drawn]:
+    """Every section of the made-up study."""
+    return draw_all([*sections(metrics, made_results(metrics, **shape)).values()])
 
 
 def _sizes() -> SizeResults:

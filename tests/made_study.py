@@ -9,6 +9,11 @@ from pipeline.reporting.gac_figures import MODELS
 SCORES = ("max_probability", "logit_margin", "vote_variance", "mutual_information")
 ENSEMBLES = ("dropout_ensemble", "gaussian_noise_ensemble", "autoencoder_ensemble")
 PAPER = ("minimal", "extended")
+DROPOUT = {"dropout_ensemble": ["dropout_ensemble", "gaussian_noise_ensemble"]}
+AUTOENCODER = {"autoencoder_ensemble": ["autoencoder_ensemble"]}
+GAC = {"gac_vanilla": ["gac_vanilla", "gac_vanilla_control"]}
+ROBUST = {"adversarial_training": ["adversarial_training"]}
+METHODS = {"gac_vanilla": "gac"}
 
 
 def rate(value: float, spread: float = 0.05) -> dict[str, float]:

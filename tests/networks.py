@@ -28,6 +28,14 @@ def normalized() -> Classifier:
     return model.eval()
 
 
+class Scaled(nn.Module):
+    """A model to be written as a formula; its one weight is a factor of 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+
 class Counted(nn.Module):
     """A model that counts its calls."""
 

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.artifacts.files import canonical_json, replacing
+from pipeline.artifacts.files import canonical_json, damaged, replacing
 from pipeline.artifacts.storage import reading, write_attributes, writing
 from pipeline.errors import PipelineError
 from pipeline.pixels import unit_interval
@@ -146,7 +146,7 @@ def open_adversarial(path: Path | str) -> Iterator[AdversarialSet]:
         for name in ("images", "original_row", "labels", "target_labels", "steps", "margin"):
             expected = len(file["is_adversarial"])
             if len(file[name]) != expected:
-                raise PipelineError(f"{path}: dataset '{name}': expected {expected} rows, found {len(file[name])}")
+                raise damaged(path, f"dataset '{name}': expected {expected} rows, found {len(file[name])}")
         yield AdversarialSet(file)
 
 

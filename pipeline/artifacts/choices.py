@@ -7,9 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifacts.files import replacing
-from pipeline.errors import PipelineError
+from pipeline.artifacts.files import read_json, replacing, unreadable
 from pipeline.metrics.choices import Choice
+
+WHAT = "what rules chose"
 
 
 def write_choices(path: Path, choices: Mapping[str, Choice]) -> None:
@@ -25,13 +26,11 @@ def write_choices(path: Path, choices: Mapping[str, Choice]) -> None:
 
 def read_choices(path: Path) -> dict[str, Choice]:
     """The choices; PipelineError if the file is missing or not one of ours."""
+    stored = read_json(path, WHAT)
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
         return {name: Choice(**choice) for name, choice in stored.items()}
-    except FileNotFoundError:
-        raise PipelineError(f"{path}: no such file; expected what rules chose: run dvc repro") from None
-    except (ValueError, TypeError, AttributeError) as error:
-        raise PipelineError(f"{path}: expected what rules chose, as JSON: {' '.join(str(error).split())}") from None
+    except (TypeError, AttributeError) as error:
+        raise unreadable(path, f"JSON ({WHAT})", error) from None
 
 
 def _short(value: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.artifacts.files import replacing
+from pipeline.artifacts.files import damaged, replacing, unreadable
 from pipeline.errors import PipelineError
 
 
@@ -34,7 +34,7 @@ def read_curves(path: Path, columns: Iterable[str]) -> pd.DataFrame:
     except FileNotFoundError:
         raise PipelineError(f"{path}: no such file; expected a table of curves: run dvc repro") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise PipelineError(f"{path}: expected a CSV file: {' '.join(str(error).split())}") from None
+        raise unreadable(path, "a CSV file", error) from None
     if missing := [name for name in expected if name not in table]:
-        raise PipelineError(f"{path}: expected the columns {expected}, found no {missing[0]}")
+        raise damaged(path, f"expected the columns {', '.join(expected)}, found no {missing[0]}")
     return table

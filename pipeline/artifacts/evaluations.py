@@ -5,8 +5,8 @@ from typing import Any
 
 import pandas as pd
 
+from pipeline.artifacts.files import damaged
 from pipeline.artifacts.statistics import read_frame, write_frame
-from pipeline.errors import PipelineError
 from pipeline.metrics.splits import TEST_SPLIT
 
 SCHEMA = "evaluation"
@@ -24,5 +24,5 @@ def read_evaluation(path: Path, split: str = TEST_SPLIT) -> tuple[pd.DataFrame, 
     """
     frame, about = read_frame(path, SCHEMA)
     if missing := {"split", "training"} - set(frame):
-        raise PipelineError(f"{path}: expected columns {', '.join(sorted(missing))}, found none: run dvc repro")
+        raise damaged(path, f"expected columns {', '.join(sorted(missing))}, found none")
     return frame[frame["split"] == split].reset_index(drop=True), about

@@ -1,11 +1,13 @@
 """What every format shares: files and folders that appear whole or not at all, and one writer at a time."""
 
+import errno
 import fcntl
 import glob
 import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -14,6 +16,19 @@ from pathlib import Path
 from typing import IO, Any
 
 from pipeline.errors import PipelineError
+
+REMEDY = (
+    "delete it, and its copy in DVC's cache if that is broken too (pipeline/README.md, A damaged file), and run dvc "
+    "repro"
+)
+NOT_ALLOWED = "make it, and the folder that it is in, readable and writable"
+ADVICE = {
+    errno.EACCES: NOT_ALLOWED,
+    errno.EPERM: NOT_ALLOWED,
+    errno.EROFS: "work on a disk that can be written",
+    errno.ENOSPC: "make room, then run it again",
+    errno.EDQUOT: "make room, then run it again",
+}
 
 
 @contextmanager
@@ -139,7 +154,44 @@ def read_json(path: Path, what: str) -> Any:
     except FileNotFoundError:
         raise PipelineError(f"{path}: no such file; expected {what}: run dvc repro") from None
     except ValueError as error:
-        raise PipelineError(f"{path}: expected JSON: {error}") from None
+        raise unreadable(path, f"JSON ({what})", error) from None
+
+
+def damaged(path: Path | str, words: str) -> PipelineError:
+    """Of an artifact that is not as it was written. words : what was expected of it, and what was found."""
+    return PipelineError(f"{path}: {words}: {REMEDY}")
+
+
+def unreadable(path: Path | str, expected: str, error: Exception) -> PipelineError:
+    """Of an artifact that a library refuses: what the system has against it, or else that it is damaged."""
+    if number := _number(error):
+        return PipelineError(f"{path}: cannot be read: {_in_words(number)}")
+    return damaged(path, f"expected {expected}, found something else or a truncated one")
+
+
+def in_words(error: OSError) -> str:
+    """What the system says, without what a library makes of it, and what to do."""
+    number = _number(error)
+    return _in_words(number) if number else str(error)
+
+
+def as_os_error(error: Exception, path: Path | str) -> OSError | None:
+    """The system's error behind a library's, naming the file; None if there is none."""
+    number = _number(error)
+    return OSError(number, os.strerror(number), str(path)) if number else None
+
+
+def _in_words(number: int) -> str:
+    return ": ".join(filter(None, (os.strerror(number), ADVICE.get(number))))
+
+
+def _number(error: Exception) -> int | None:
+    """The system's number of an error: safetensors gives it in its text alone, or leaves it to the class."""
+    if isinstance(error, OSError) and error.errno:
+        return error.errno
+    if found := re.search(r"\(os error (\d+)\)", str(error)):
+        return int(found[1])
+    return errno.EACCES if isinstance(error, PermissionError) else None
 
 
 def canonical_json(value: Any) -> str:

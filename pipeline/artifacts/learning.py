@@ -15,7 +15,7 @@ from torch import nn
 from pipeline.artifacts.checkpoint import load_classifier
 from pipeline.artifacts.choices import read_choices, write_choices
 from pipeline.artifacts.curves import write_curves
-from pipeline.artifacts.files import replacing, replacing_folder
+from pipeline.artifacts.files import damaged, replacing, replacing_folder
 from pipeline.artifacts.pictures import write_picture
 from pipeline.artifacts.weights import load_any, save_model, save_nothing
 from pipeline.defenses.protocol import Examined, Learned
@@ -91,6 +91,12 @@ def load_defended(weights: Path, folder: Path, classifier: Path, role: str | Non
     """
     if role is None:
         return load_classifier(classifier)
+    if role and not (folder / f"{role}.safetensors").is_file():
+        there = ", ".join(sorted(path.stem for path in folder.glob("*.safetensors") if path.stem != OWN)) or "none"
+        raise PipelineError(
+            f"{folder}: expected a model {role!r}, as `learned` of a variant says, found {there}: name one of these, "
+            "or run dvc repro"
+        )
     model = _load(folder / f"{role}.safetensors") if role else load_any(weights, WHAT)
     if model is None:
         return load_classifier(classifier)
@@ -128,7 +134,7 @@ def check_defended(predict: Callable[..., Any], defended: nn.Module, where: str)
 def _load(path: Path) -> nn.Module:
     model = load_any(path, WHAT)
     if model is None:
-        raise PipelineError(f"{path}: expected {WHAT}, found a file without weights")
+        raise damaged(path, f"expected {WHAT}, found a file without weights")
     return model
 
 

@@ -3,7 +3,6 @@
 A folder then holds `left_out.json` and nothing else of its own; a table has no rows, and a set no datasets.
 """
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import h5py
 import pandas as pd
 
-from pipeline.artifacts.files import canonical_json, replacing, replacing_folder
+from pipeline.artifacts.files import canonical_json, damaged, read_json, replacing, replacing_folder
 from pipeline.artifacts.statistics import write_frame
 from pipeline.artifacts.storage import write_attributes, writing
 from pipeline.errors import LeftOut
@@ -20,6 +19,7 @@ from pipeline.studies import Study
 
 SCHEMA, VERSION = "left_out", 1
 RECORD = "left_out.json"
+WHAT = "why something was left out"
 
 
 def leave_out(reason: str, *paths: Path) -> None:
@@ -64,7 +64,12 @@ def reason_left_out(path: Path) -> str | None:
         with h5py.File(path) as file:
             return str(file.attrs["reason"]) if file.attrs.get("schema") == SCHEMA else None
     record = path / RECORD
-    return str(json.loads(record.read_text(encoding="utf-8"))["reason"]) if record.is_file() else None
+    if not record.is_file():
+        return None
+    found = read_json(record, WHAT)
+    if not isinstance(found, dict) or "reason" not in found:
+        raise damaged(record, f"expected {WHAT}, found {found!r}")
+    return str(found["reason"])
 
 
 def what_applies(study: Study) -> tuple[Study, dict[str, Any]]:

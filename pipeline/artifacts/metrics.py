@@ -30,7 +30,8 @@ def read_metrics(path: Path) -> dict[str, Any]:
 
 
 def read_earlier(path: Path) -> dict[str, Any]:
-    """`reports/earlier.json`: `commit`, and by study in `studies` its headline numbers then.
+    """`reports/earlier.json`: `commit`, and by study in `studies` its headline numbers then; in `changed`, what
+    was changed of it after test figures had been seen.
 
     Raises PipelineError if the file, which comes with git, is missing or another.
     """

@@ -3,8 +3,7 @@
 from collections.abc import Collection
 from pathlib import Path
 
-from pipeline.artifacts.files import canonical_json, read_json, replacing
-from pipeline.errors import PipelineError
+from pipeline.artifacts.files import canonical_json, damaged, read_json, replacing
 
 WHAT = "the device that a stage ran on"
 
@@ -28,6 +27,6 @@ def read_devices(folder: Path, keys: Collection[str]) -> dict[str, str]:
             continue
         record = read_json(file, WHAT)
         if not isinstance(record, dict) or not isinstance(record.get("device"), str):
-            raise PipelineError(f"{file}: expected {WHAT}, found {record!r}: remove it and run dvc repro")
+            raise damaged(file, f"expected {WHAT}, found {record!r}")
         found[file.stem] = record["device"]
     return found

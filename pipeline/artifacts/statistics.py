@@ -12,7 +12,7 @@ import pyarrow
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-from pipeline.artifacts.files import canonical_json, replacing
+from pipeline.artifacts.files import canonical_json, damaged, replacing, unreadable
 from pipeline.artifacts.storage import reading, write_attributes, writing
 from pipeline.errors import PipelineError
 
@@ -48,11 +48,11 @@ def read_frame(path: Path, schema: str) -> tuple[pd.DataFrame, dict[str, Any]]:
     except FileNotFoundError:
         raise PipelineError(f"{path}: no such file; expected a table of {schema}: run dvc repro") from None
     except (pyarrow.ArrowException, OSError) as error:
-        raise PipelineError(f"{path}: expected a Parquet file: {' '.join(str(error).split())}") from None
+        raise unreadable(path, f"a Parquet file ({schema})", error) from None
     about = json.loads((table.schema.metadata or {}).get(b"adversarial_input_spaces", b"{}"))
     found = (about.pop("schema", None), about.pop("schema_version", None))
     if found != (schema, VERSION):
-        raise PipelineError(f"{path}: expected schema {schema} version {VERSION}, found {found[0]} version {found[1]}")
+        raise damaged(path, f"expected schema {schema} version {VERSION}, found {found[0]} version {found[1]}")
     return table.to_pandas(), about
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import h5py
 
+from pipeline.artifacts.files import as_os_error, damaged, unreadable
 from pipeline.errors import PipelineError
 
 
@@ -28,7 +29,10 @@ def writing(part: Path, mode: Literal["w", "r+"] = "w") -> Iterator[h5py.File]:
     """An HDF5 file, new or again, open for writing: a part of `replacing`. OSError where the disk is full."""
     if shutil.disk_usage(part.parent).free < ROOM:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    file = h5py.File(part, mode)
+    try:
+        file = h5py.File(part, mode)
+    except OSError as error:  # HDF5's text names its flags
+        raise as_os_error(error, part) or error from None
     try:
         yield file
         file.flush()
@@ -56,23 +60,17 @@ def reading(
     except FileNotFoundError:
         raise PipelineError(f"{path}: no such file; expected an HDF5 file ({schema}): run dvc repro") from None
     except OSError as error:
-        if error.errno in (errno.EACCES, errno.EAGAIN, errno.EPERM):  # without permission, or held open for writing
-            raise PipelineError(f"{path}: cannot be read: {os.strerror(error.errno)}") from None
-        raise PipelineError(
-            f"{path}: expected an HDF5 file ({schema}), found something else or a truncated one"
-        ) from None
+        raise unreadable(path, f"an HDF5 file ({schema})", error) from None
     with file:
         found = (file.attrs.get("schema"), file.attrs.get("schema_version"))
         if found != (schema, version):
-            raise PipelineError(
-                f"{path}: expected schema {schema} version {version}, found {found[0]} version {found[1]}"
-            )
+            raise damaged(path, f"expected schema {schema} version {version}, found {found[0]} version {found[1]}")
         for name in attributes:
             if name not in file.attrs:
-                raise PipelineError(f"{path}: expected a root attribute '{name}', found none")
+                raise damaged(path, f"expected a root attribute '{name}', found none")
         for name, dtype in datasets.items():
             if name not in file or not isinstance(file[name], h5py.Dataset):
-                raise PipelineError(f"{path}: expected a dataset '{name}', found none")
+                raise damaged(path, f"expected a dataset '{name}', found none")
             if file[name].dtype != dtype:
-                raise PipelineError(f"{path}: dataset '{name}': expected {dtype}, found {file[name].dtype}")
+                raise damaged(path, f"dataset '{name}': expected {dtype}, found {file[name].dtype}")
         yield file

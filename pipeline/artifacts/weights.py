@@ -7,6 +7,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import iter_modules
+from textwrap import shorten
 from typing import Any, TypeVar
 
 from safetensors import SafetensorError, safe_open
@@ -14,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pipeline import models
-from pipeline.artifacts.files import canonical_json, replacing
+from pipeline.artifacts.files import canonical_json, damaged, replacing, unreadable
 from pipeline.artifacts.outside import builder, given_in
 from pipeline.artifacts.tensors import writing_tensors
 from pipeline.errors import PipelineError
@@ -26,6 +27,7 @@ from pipeline.study_blocks import checked_name
 Model = TypeVar("Model", bound=nn.Module)
 DEFENSES = "pipeline.defenses."
 NOTHING = "nothing"
+LONGEST = 200  # letters of what PyTorch says of weights that do not fit
 
 
 def save_model(path: Path, model: nn.Module) -> None:
@@ -73,8 +75,10 @@ def load_model(path: Path | str, what: str, kinds: Mapping[str, Callable[..., Mo
         model = build(**{name: tuple(v) if isinstance(v, list) else v for name, v in architecture.items()})
         model.load_state_dict(weights)
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-        reason = " ".join(str(error).split())
-        raise PipelineError(f"{path}: expected the weights and architecture of {what}: {reason}") from None
+        found = shorten(str(error), LONGEST)
+        raise damaged(
+            path, f"expected the weights and architecture of {what}, found {type(error).__name__}: {found}"
+        ) from None
     return model.eval()
 
 
@@ -95,7 +99,7 @@ def load_any(path: Path, what: str) -> nn.Module | None:
         architecture = json.loads(metadata["architecture"])
         name, module = architecture["model"], architecture.get("module", "")
     except (KeyError, TypeError, ValueError):
-        raise PipelineError(f"{path}: expected the weights and architecture of {what}, found no architecture") from None
+        raise damaged(path, f"expected the weights and architecture of {what}, found no architecture") from None
     if name == NOTHING:
         return None
     return load_model(path, what, _kinds(name, module))
@@ -132,4 +136,4 @@ def _opened(path: Path | str, what: str) -> Iterator[Any]:
         with safe_open(path, framework="pt") as file:
             yield file
     except (SafetensorError, OSError) as error:
-        raise PipelineError(f"{path}: expected a safetensors file: {' '.join(str(error).split())}") from None
+        raise unreadable(path, f"a safetensors file ({what})", error) from None

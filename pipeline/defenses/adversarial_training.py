@@ -157,4 +157,4 @@ def learn(materials: Materials, *, adversary: AdversarySettings, training: Class
     return Learned(models={"": model}, curves=curves)
 
 
-defense = Defense(predict=adversarial_training, setting="transfer", learn=learn)
+defense = Defense(predict=adversarial_training, setting="transfer", roles=(), learn=learn)

@@ -109,6 +109,7 @@ def learn(
 defense = Defense(
     predict=autoencoder_ensemble,
     randomized=True,
+    roles=(),
     learn=learn,
     examine=examine,
     tried=("trials", "sigmas"),

@@ -267,6 +267,7 @@ defense = Defense(
     predict=dropout_ensemble,
     randomized=True,
     role=None,
+    roles=(),
     learn=learn,
     examine=examine,
     chooses={"rate": "rate", f"{NOISE}.sigma": "sigma"},

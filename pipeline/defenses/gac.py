@@ -22,7 +22,7 @@ from pipeline.defenses.undefended import undefended
 from pipeline.errors import PipelineError
 from pipeline.metrics.choices import Choice
 from pipeline.metrics.contrasts import Contrast
-from pipeline.metrics.gains import GAC, GacTrial
+from pipeline.metrics.gains import CONTROLS, GAC, GacTrial
 from pipeline.randomness import generator
 from pipeline.ranges import Range
 from pipeline.training.gac import (
@@ -187,6 +187,7 @@ def mean_curves(curves: Sequence[GacEpoch]) -> list[Any]:
 defense = Defense(
     predict=gac,
     setting="transfer",
+    roles=CONTROLS,
     learn=learn,
     examine=examine,
     tried=("lambdas", "trial_epochs"),

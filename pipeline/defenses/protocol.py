@@ -29,6 +29,8 @@ class Defense:
     role : which of its family's models it predicts with: "" the family's own (the attacked classifier, if it has
         none; behind an autoencoder, if that is it), None the attacked classifier whatever the family has learned. A
         variant's block may name another role (`learned: control`).
+    roles : of the other models that `learn` makes: what `learned` of a variant may say. None: it is told when it is
+        used.
     learn : (materials, *, <parameters>) -> Learned. Its keyword-only parameters are the keys of the block `learn`;
         None: there is nothing to try or to learn, and the block is empty. "auto" reaches it as it is.
     tried : those of its keys that say what is tried; without them, and with a number for each "auto", nothing is.
@@ -48,6 +50,7 @@ class Defense:
     randomized: bool = False
     setting: Literal["static", "transfer"] = "static"
     role: str | None = ""
+    roles: tuple[str, ...] | None = None
     learn: "Callable[..., Learned] | None" = None
     examine: "Callable[..., Examined] | None" = None
     primary: Contrast | None = None

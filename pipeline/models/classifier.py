@@ -1,9 +1,12 @@
 """What the classifiers that a study trains have in common: each kind is a file beside this one."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from pipeline.errors import PipelineError
 
 
 class Normalize(nn.Module):
@@ -19,6 +22,24 @@ class Normalize(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return (images - self.mean) / self.std
+
+
+def check_buildable(
+    build: Callable[..., nn.Module],
+    shape: tuple[int, int, int],
+    class_count: int,
+    arguments: Mapping[str, Any],
+    where: str,
+) -> None:
+    """Raise PipelineError naming `where`, the block of the arguments, if they build no network for such images.
+
+    Neither memory nor random numbers are taken.
+    """
+    try:
+        with torch.device("meta"):
+            build(shape, class_count, **arguments)
+    except PipelineError as error:
+        raise PipelineError(f"{where}.{error}") from None
 
 
 class NormalizingClassifier(nn.Sequential):

@@ -30,9 +30,7 @@ class Classifier(NormalizingClassifier):
     ) -> None:
         channel_count, height, width = input_shape
         if min(height, width) < 2 ** len(channels):
-            raise PipelineError(
-                f"architecture.channels: {len(channels)} poolings leave nothing of a {height}x{width} image"
-            )
+            raise PipelineError(f"channels: {len(channels)} poolings leave nothing of a {height}x{width} image")
         layers: list[nn.Module] = [Normalize(channel_count)]
         before = channel_count
         for after in channels:

@@ -65,11 +65,10 @@ class ResNet(NormalizingClassifier):
     ) -> None:
         channels, height, wide = input_shape
         if (depth - 2) % 6:
-            raise PipelineError(f"architecture.depth: expected 6n + 2, such as 8, 14, 20, 32, found {depth}")
+            raise PipelineError(f"depth: expected 6n + 2, such as 8, 14, 20, 32, found {depth}")
         if min(height, wide) < 4 * STEMS[stem]:
             raise PipelineError(
-                f"architecture.stem: {stem}: expected images of {4 * STEMS[stem]} pixels a side or more, "
-                f"found {height}x{wide}"
+                f"stem: {stem}: expected images of {4 * STEMS[stem]} pixels a side or more, found {height}x{wide}"
             )
         layers: list[nn.Module] = [Normalize(channels)]
         if stem == "small":

@@ -21,8 +21,7 @@ def robust_accuracy(entries: Mapping[str, Any], labels: Mapping[str, str]) -> Fi
         at = [float(epsilon) for epsilon in curve]
         values = {end: [point[end] for point in curve.values()] for end in ("value", "low", "high")}
         plot.plot(at, values["value"], color=color, linestyle=style, marker=".", label=labels[name])
-        beside = [x * 1.012 ** (index - len(entries) / 2) for x in at[1:]]
-        plot.vlines(beside, values["low"][1:], values["high"][1:], color=color, linestyle=style, alpha=0.4, linewidth=1)
+        plot.vlines(at, values["low"], values["high"], color=color, alpha=0.4, linewidth=1.5)
     settings = next(iter(entries.values()))["settings"]
     plot.axvline(settings["budget"], color="#999999", linestyle=":")
     small = min(epsilon for entry in entries.values() for epsilon in entry["settings"]["epsilons"])
@@ -32,7 +31,8 @@ def robust_accuracy(entries: Mapping[str, Any], labels: Mapping[str, str]) -> Fi
     plot.minorticks_off()
     plot.set_xlim(left=0)
     plot.set_ylim(0, 1.02)
-    plot.set_xlabel(f"epsilon ({NORMS.get(settings['norm'], settings['norm'])})")
+    norm = NORMS.get(settings["norm"], settings["norm"])
+    plot.set_xlabel(f"epsilon ({norm}); the axis is linear up to {small:.3g}, logarithmic above")
     plot.set_ylabel("robust accuracy")
     figure.legend(loc="outside lower center", ncols=2, fontsize=7, handlelength=4)
     return figure

@@ -56,7 +56,9 @@ def by_class(
         places = np.arange(len(class_names)) + (position - (len(labels) - 1) / 2) * apart
         plot.plot(places, values, "o", markersize=4, color=color, label=labels[name])
     if band:
-        plot.axhspan(*band, color="#999999", alpha=0.35, linewidth=0, zorder=0)
+        low, high = (f"{100 * share:.0f}" for share in band)
+        words = f"the paper: {low} to {high} %"
+        plot.axhspan(*band, color="#999999", alpha=0.35, linewidth=0, zorder=0, label=words)
     class_ticks(plot, class_names)
     for place in range(1, len(class_names)):
         plot.axvline(place - 0.5, color="#dddddd", linewidth=0.6, zorder=0)
@@ -115,7 +117,7 @@ def trade_off(
     lowest = 0 if paper.autoencoder_thwarted else float(trials[columns].min(axis=None)) - 0.03
     left, right = (pick(plot.get_xlim()[end] for plot in axes.flat) for end, pick in ((0, min), (1, max)))
     for plot in axes.flat:
-        plot.set_xlim(left - 0.06 * (right - left), right)  # room for the label of the leftmost dot
+        plot.set_xlim(left, right)
         plot.set_ylim(max(0, lowest), 1.02)
     for line in range(2):
         axes[line, 0].set_ylabel("share of images")
@@ -126,19 +128,23 @@ def trade_off(
 def _family(plot: Axes, family: pd.DataFrame, column: str, color: str, most: int, name: str) -> None:
     full = family[family["passes"] == most]
     rates = full[full["varied"].isin(("base", "dropout"))].sort_values("dropout")
+    least, most_dropout = (f"{rate:g}" for rate in rates["dropout"].iloc[[0, -1]])
+    words = f"{name}: dropout rate, {least} (open) to {most_dropout}"
+    plot.plot(rates["clean_accuracy"], rates[column], color=color, marker="o", markersize=4, label=words)
     plot.plot(
-        rates["clean_accuracy"], rates[column], color=color, marker="o", markersize=4, label=f"{name}: dropout rate"
-    )
-    for row, place, align in ((rates.iloc[0], (5, -2), "left"), (rates.iloc[-1], (-5, -2), "right")):
-        plot.annotate(f"{row['dropout']:g}", (row["clean_accuracy"], row[column]), color=color, fontsize=6, xytext=place, ha=align, textcoords="offset points")  # fmt: skip
+        rates["clean_accuracy"].iloc[0], rates[column].iloc[0], color=color, marker="o", markersize=4,
+        markerfacecolor="white",
+    )  # fmt: skip
     for varied, marker in (("clean_share", "^"), ("classifier_weight", "D")):
         others = full[full["varied"] == varied]
         if len(others):
             plot.plot(others["clean_accuracy"], others[column], color=color, marker=marker, markersize=5, linestyle="none", markerfacecolor="none", label=f"{name}: {VARIED[varied]}")  # fmt: skip
-    passes = family[(family["varied"] == "base")].sort_values("passes")
-    plot.plot(
-        passes["clean_accuracy"], passes[column], color=color, marker=".", markersize=3, linestyle=":", linewidth=1
-    )
+    passes = family[family["varied"] == "base"].sort_values("passes")
+    if len(passes) > 1:
+        plot.plot(
+            passes["clean_accuracy"], passes[column], color=color, marker=".", markersize=4, linestyle=":", linewidth=1,
+            label=f"{name}: base with fewer passes",
+        )  # fmt: skip
 
 
 def curves(curves: Mapping[str, pd.DataFrame], labels: Mapping[str, str]) -> Figure:

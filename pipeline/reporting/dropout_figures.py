@@ -6,9 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from pipeline.reporting.heatmaps import by_pair, pairs
 from pipeline.reporting.style import COLORS, class_ticks, label_ticks, new_figure
+
+OTHERS = "#bbbbbb"  # classes that are neither the original label nor the target
 
 
 def votes(ensemble: pd.DataFrame, attacks: Sequence[str], class_names: tuple[str, ...]) -> Figure:
@@ -23,15 +26,18 @@ def votes(ensemble: pd.DataFrame, attacks: Sequence[str], class_names: tuple[str
     for attack in attacks:
         same = ensemble[(ensemble["attack"] == attack) & (ensemble["row"] == row["row"])]
         shown.append((attack, same.iloc[0]))
-    figure, axes = new_figure(2.6 * len(shown), 2.7, 1, len(shown))
+    figure, axes = new_figure(2.6 * len(shown), 2.9, 1, len(shown))
     for plot, (name, image) in zip(axes[0], shown, strict=True):
-        colors = ["#bbbbbb"] * len(class_names)
+        colors = [OTHERS] * len(class_names)
         colors[int(row["label"])], colors[int(row["target_label"])] = COLORS[0], COLORS[1]
         plot.bar(range(len(class_names)), image["votes"], color=colors)
         class_ticks(plot, class_names, room=10)
         plot.set_title(f"{name}\nvote variance {image['vote_variance']:.2f}")
         plot.set_ylim(0, int(image["passes"]))
     axes[0, 0].set_ylabel(f"votes of {int(row['passes'])} passes")
+    shades = zip((COLORS[0], COLORS[1], OTHERS), ("original label", "target label", "other classes"), strict=True)
+    handles = [Patch(color=color, label=words) for color, words in shades]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=7)
     return figure
 
 

@@ -26,6 +26,7 @@ def heatmap(
     row_names: Sequence[str] | None = None,
     rows_are: str = "original label",
     columns_are: str = "target label",
+    values_are: str = "",
 ) -> None:
     """A matrix with its numbers, its columns named; NaN cells (the diagonal) stay blank."""
     image = axes.imshow(np.ma.masked_invalid(values), cmap=colors, vmin=low, vmax=high)
@@ -45,7 +46,7 @@ def heatmap(
                 color="white" if dark else "black",
             )  # fmt: skip
             number.set_in_layout(False)  # it lies inside the axes; measuring a hundred of them takes long
-    axes.get_figure().colorbar(image, ax=axes, fraction=0.046, pad=0.03)  # type: ignore[union-attr]
+    axes.get_figure().colorbar(image, ax=axes, fraction=0.046, pad=0.03, label=values_are)  # type: ignore[union-attr]
 
 
 def pairs(

@@ -71,6 +71,7 @@ def averages(sets: Mapping[str, Statistics], class_names: tuple[str, ...]) -> Fi
         plot.set_title(f"{name} ({scale:.2g})", fontsize=9)
     names = class_names[: min([MOST_CLASSES, *(len(each.mean_perturbations) for each in sets.values())])]
     ends = f"{shortened(names[0])} to {shortened(names[-1])}"
+    figure.suptitle("in parentheses: the |mean change of pixel value| that is shown at full brightness", fontsize=8)
     figure.supylabel(f"original label, {ends}", fontsize=8)
     figure.supxlabel(f"target label, {ends}", fontsize=8)
     return figure
@@ -103,12 +104,15 @@ def defenses(
     metrics: Mapping[str, Any], names: Sequence[str], attacks: Sequence[str], labels: Mapping[str, str]
 ) -> Figure:
     """What each defense thwarts and recovers of each attack's images."""
-    figure, axes = new_figure(10.4, 0.36 * len(names) + 1.2, 1, 2)
+    figure, axes = new_figure(11.2, 0.36 * len(names) + 1.2, 1, 2)
     for plot, outcome, rows in zip(
         axes[0], ("thwarted", "recovered"), ([labels[name] for name in names], [""] * len(names)), strict=True
     ):
         values = _outcomes(metrics, names, attacks, outcome)
-        heatmap(plot, values, attacks, outcome, low=0, high=1, row_names=rows, rows_are="", columns_are="")
+        heatmap(
+            plot, values, attacks, outcome, low=0, high=1, row_names=rows, rows_are="", columns_are="",
+            values_are="share of images",
+        )  # fmt: skip
     return figure
 
 

@@ -3,11 +3,14 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pipeline.reporting.changes import weaker
 from pipeline.reporting.formats import rate
 from pipeline.reporting.names import one_training, transferred, with_trainings
 from pipeline.reporting.replicates import again
 from pipeline.reporting.section import Section
 from pipeline.study_blocks import PAPER_ATTACKS
+
+FEW = 100  # originals: the interval of a rate may be 20 points wide
 
 
 def attacks_on(metrics: Mapping[str, Any], defense: str) -> list[str]:
@@ -57,6 +60,19 @@ def names_of_heads(metrics: Mapping[str, Any], names: Iterable[str]) -> list[str
     return [name for name in names if name not in variants]
 
 
-def overview_section(metrics: Mapping[str, Any]) -> Section:
-    """All defenses in one table, those added by a user included."""
-    return Section("overview", {"judged": outcome_table(metrics, metrics["defenses"])})
+def overview_section(metrics: Mapping[str, Any], earlier: Mapping[str, Any]) -> Section:
+    """All defenses in one table, those added by a user included; first what is weaker than it was, or was changed.
+
+    earlier : the headline numbers of an earlier commit by study, as in reports/earlier.json.
+    """
+    study = metrics["run"]["study"]
+    return Section(
+        "overview",
+        {
+            "judged": outcome_table(metrics, metrics["defenses"]),
+            "few": FEW,
+            "weaker": weaker(earlier["studies"].get(study, ()), metrics),
+            "before": earlier["commit"],
+            "changed": earlier.get("changed", {}).get(study, ()),
+        },
+    )

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 
 from pipeline.reporting import perturbation_figures as figures
-from pipeline.reporting.changes import weaker
 from pipeline.reporting.formats import flat, in_words, points, rate
 from pipeline.reporting.images import magnitude_matrix, matrix_figure
 from pipeline.reporting.names import by_device, label
@@ -19,16 +18,11 @@ from pipeline.reporting.style import MOST_CLASSES
 RISE = 0.02  # of a profile's peak: a smaller rise outwards is noise
 
 
-def classifier_section(metrics: Mapping[str, Any], curves: pd.DataFrame, earlier: Mapping[str, Any]) -> Section:
-    """What was run, on what, and how well the attacked classifier does; first what is weaker than it was.
-
-    earlier : the headline numbers of an earlier commit by study, as in reports/earlier.json.
-    """
+def classifier_section(metrics: Mapping[str, Any], curves: pd.DataFrame) -> Section:
+    """What was run, on what, and how well the attacked classifier does."""
     return Section(
         "classifier",
         {
-            "weaker": weaker(earlier["studies"].get(metrics["run"]["study"], ()), metrics),
-            "before": earlier["commit"],
             "run": metrics["run"],
             "devices": [[f"computed on {name}", ", ".join(stages)] for name, stages in by_device(metrics).items()],
             "images": images_in_words(metrics["images"]),

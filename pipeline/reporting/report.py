@@ -48,7 +48,8 @@ def sections(metrics: Mapping[str, Any], results: Results) -> dict[str, Callable
     names = results.class_names
     paper = {name: results.sets[name] for name in PAPER_ATTACKS if name in results.sets}
     found: dict[str, Callable[[], Section]] = {
-        "classifier": lambda: classifier_section(metrics, results.classifier_curves, results.earlier),
+        "overview": lambda: overview_section(metrics, results.earlier),
+        "classifier": lambda: classifier_section(metrics, results.classifier_curves),
         "attacks": lambda: attacks_section(metrics, paper, results.calibration, names),
     }
     if of_dropout := results.dropout:
@@ -62,7 +63,6 @@ def sections(metrics: Mapping[str, Any], results: Results) -> dict[str, Callable
     found["detection"] = lambda: detection_section(metrics, results.detection, results.detection_curves)
     if metrics["adaptive"]:
         found["adaptive"] = lambda: adaptive_section(metrics)
-    found["overview"] = lambda: overview_section(metrics)
     if results.success:
         found["other_attacks"] = lambda: other_attacks_section(metrics, results.sets, results.success, names)
     if metrics["replicates"]:

@@ -15,7 +15,7 @@ from pipeline.reporting.comparison import compared
 from pipeline.reporting.detection import contest
 from pipeline.reporting.earlier_analysis import EARLIER
 from pipeline.reporting.formats import budget, number, percent, points, times
-from pipeline.reporting.gac import gains_everywhere
+from pipeline.reporting.gac import gains_everywhere, still
 from pipeline.reporting.gac_figures import MODELS
 from pipeline.reporting.names import by_device, families, families_of, label, label_of
 from pipeline.reporting.other_attacks import distances, yardsticks
@@ -53,6 +53,7 @@ def results_page(
         earlier=EARLIER if any(metrics["gac"] for metrics in metrics_by_study.values()) else None,
         changes={name: moved(found, metrics_by_study[name]) for name, found in before.items()},
         weaker={name: weaker(found, metrics_by_study[name]) for name, found in before.items()},
+        changed=earlier.get("changed", {}),
         before=earlier["commit"],
         markdown=markdown,
     )
@@ -96,6 +97,7 @@ def study_results(metrics: Metrics) -> dict[str, Any]:
                 "setting": entry["interval"],
                 "trainings": entry["trainings"],
                 "gains": gains_everywhere(metrics, version),
+                "still": still(metrics, version),
                 "originals": metrics["defenses"][version]["originals"],
             }
             for version, entry in metrics["gac"].items()
@@ -176,7 +178,7 @@ def _gac_rows(metrics: Metrics) -> list[list[str]]:
             [
                 label(metrics, version),
                 f"{entry['lambda']['used']:g}",
-                f"{entry['trainings']}",
+                f"{entry['trainings']} of {entry['settings']['training']['epochs']} epochs",
                 number(entry["generator"]["test"]["perturbation_l2"]),
                 " / ".join(percent(clean[model]) for model in MODELS),
                 *(

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from pipeline.reporting.formats import number, percent
 from pipeline.reporting.heatmaps import heatmap
@@ -71,7 +72,6 @@ def size_curves(results: SizeResults) -> Figure:
     figure, axes = new_figure(9.0, 3.0, 1, 3)
     minimal = results.examples.query("attack == 'minimal' and is_adversarial")
     sizes = results.sizes.sort_values("parameters")
-    ticks = [number * 10**power for power in range(2, 9) for number in (1, 2, 5)]
     for plot, (column, words) in zip(
         axes[0], {"l2": "L2 norm", "steps": "steps", "sensitivity": "sensitivity"}.items(), strict=True
     ):
@@ -82,13 +82,23 @@ def size_curves(results: SizeResults) -> Figure:
             plot.plot([model["parameters"]] * 2, [low, high], color=color, linewidth=1)
             plot.plot(model["parameters"], middle, "o", color=color, label=f"{model['model']} (depth {model['depth']})")
         plot.set_xscale("log")
-        low, high = plot.get_xlim()
-        label_ticks(plot, [tick for tick in ticks if low <= tick <= high])
+        label_ticks(plot, _round_sizes(*plot.get_xlim()))
         plot.set_xlabel("parameters")
         plot.set_ylabel(f"{'mean' if column == 'steps' else 'median'} {words}")
         plot.set_ylim(bottom=0)
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=7)
+    figure.legend(
+        *axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=7, title_fontsize=7,
+        title="depth: convolutions (without any: hidden layers); the last, linear layer isn't counted",
+    )  # fmt: skip
     return figure
+
+
+def _round_sizes(low: float, high: float) -> list[float]:
+    """1, 2 and 5 times a power of ten within these; where they are fewer than three, equal steps."""
+    powers = [number * 10**power for power in range(2, 9) for number in (1, 2, 5)]
+    within = [size for size in powers if low <= size <= high]
+    steps = MaxNLocator(nbins=4).tick_values(low, high)
+    return within if len(within) > 2 else [step for step in steps if low <= step <= high]
 
 
 def transfer(results: SizeResults) -> Figure:
@@ -109,5 +119,6 @@ def transfer(results: SizeResults) -> Figure:
                 row_names=names,
                 rows_are="made on",
                 columns_are="tried on",
+                values_are="share of images",
             )
     return figure

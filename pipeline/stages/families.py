@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -86,11 +87,11 @@ def settled_arguments(study: Study, key: str, defense: Defense, choices: Choices
 
     choices : in place of those, here and below.
     """
-    choices = chosen(study, key) if choices is None else choices
+    choices, file = _chosen_or(study, key, choices)
 
     def settled(block: Mapping[str, Any], at: str) -> dict[str, Any]:
         inner = {n: settled(value, f"{at}.{n}") if isinstance(value, Mapping) else value for n, value in block.items()}
-        return study.resolved(inner, at, choices)
+        return study.resolved(inner, at, choices, chosen_in=file)
 
     block = {name: value for name, value in study.value(f"defenses.{key}.learn").items() if name not in defense.tried}
     return learning_arguments(study, key, defense, settled(block, f"defenses.{key}.learn"))
@@ -102,14 +103,14 @@ def _nothing() -> None:
 
 def members_of(study: Study, key: str, choices: Choices | None = None) -> Iterator[Member]:
     """The defense and its variants, as their blocks say them. Raises PipelineError where one is wrong."""
-    choices = chosen(study, key) if choices is None else choices
+    choices, file = _chosen_or(study, key, choices)
     for name in study.family(key):
         own = name == key
         where = f"defenses.{key}.predict" if own else f"defenses.{key}.variants.{name}"
         stated = study.value(where)
         block = stated if own else {k: v for k, v in stated.items() if k not in ("learned", "method")}
         defense = load_defense(study.method(key, name))
-        resolved = study.resolved(block, where, choices, "" if own else f"{name}.")
+        resolved = study.resolved(block, where, choices, "" if own else f"{name}.", file)
         arguments = study.arguments(defense.predict, where, resolved)
         role = defense.role if own else stated.get("learned", defense.role)
         yield Member(name, study.method(key, name), arguments, role)
@@ -140,21 +141,23 @@ def primary_of(study: Study, key: str, defense: Defense) -> dict[str, str] | Non
     return None
 
 
-def chosen(study: Study, key: str) -> dict[str, float | None]:
-    """What the family's rules chose, by parameter; of a variant "<variant>.<parameter>"."""
+def _chosen_or(study: Study, key: str, choices: Choices | None) -> tuple[Choices, Path | None]:
+    """By parameter, or "<variant>.<parameter>", what the rules chose, and the file of it; or `choices`, of no file."""
+    if choices is not None:
+        return choices, None
     path = study.path("learning", key) / "choices.json"
-    return {name: choice.value for name, choice in read_choices(path).items()}
+    return {name: choice.value for name, choice in read_choices(path).items()}, path
 
 
 def examining_arguments(study: Study, key: str, defense: Defense, choices: Choices | None = None) -> dict[str, Any]:
     """Arguments of `defense.examine`: from the block `examine`, else from `predict`, else from `learn`."""
     assert defense.examine is not None
-    family, choices = study.value(f"defenses.{key}"), chosen(study, key) if choices is None else choices
+    family, (choices, file) = study.value(f"defenses.{key}"), _chosen_or(study, key, choices)
     given: dict[str, Any] = {}
     for part in ("learn", "predict", "examine"):
         block = dict(study.block(f"defenses.{key}.{part}")) if part in family else {}
         if part != "examine":
             known = parameters_of(defense.examine)
             block = {name: value for name, value in block.items() if name in known}
-        given |= study.resolved(block, f"defenses.{key}.{part}", choices)
+        given |= study.resolved(block, f"defenses.{key}.{part}", choices, chosen_in=file)
     return study.arguments(defense.examine, f"defenses.{key}.examine", given)

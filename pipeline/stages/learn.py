@@ -10,7 +10,7 @@ Params: defenses.<key>.learn, training, threat, seed.
 from pipeline.artifacts.learning import write_learned
 from pipeline.artifacts.left_out import note_left_out
 from pipeline.defenses.protocol import Learned, load_defense
-from pipeline.errors import LeftOut
+from pipeline.errors import LeftOut, PipelineError
 from pipeline.stages.command import run
 from pipeline.stages.families import learning_arguments, materials_of
 from pipeline.studies import Study
@@ -26,10 +26,21 @@ def main(study: Study, key: str) -> None:
         learned = defense.learn(materials, **arguments) if defense.learn else Learned()
     except LeftOut as why:
         learned, reason = Learned(), str(why)
+    except PipelineError as error:
+        raise _in_params(study, key, error) from None
     write_learned(study.path("learned", key), study.path("curves", key), study.path("learning", key), learned)
     if reason:
         note_left_out(study.path("learning", key), reason)
     materials.clear()
+
+
+def _in_params(study: Study, key: str, error: PipelineError) -> PipelineError:
+    """An error that begins with a file as it is, another with where its parameter stands."""
+    place = str(error).partition(": ")[0]
+    if "/" in place:
+        return error
+    block = "defenses." if place.startswith(f"{key}.") else f"defenses.{key}.learn: "
+    return PipelineError(f"{study.where(block)}{error}")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 The stages read their numbers by the functions that are called here: what is refused is what they would refuse, in their
 words; beside it a block that no stage reads. In place of a number that a rule will choose stands one that the parameter
-may have. What only the images, the weights or what was learned can tell is left to the stages, so the roles of models.
+may have. What only the images, the weights or what was learned can tell is left to the stages.
 """
 
 import typing
@@ -20,6 +20,7 @@ from pipeline.devices import check_bfloat16, choose_device
 from pipeline.errors import LeftOut, PipelineError
 from pipeline.metrics.adaptive import check_same_budget
 from pipeline.metrics.sources import quota_of
+from pipeline.models.classifier import check_buildable
 from pipeline.params import AUTO, UNIONS, parameters_of
 from pipeline.ranges import Range
 from pipeline.registry import IMPORTED
@@ -57,6 +58,8 @@ def rehearse(study: Study) -> None:
     _replicates(study)
     with suppress(LeftOut):
         *_, originals = asked_of(study)
+        for name in [] if study.brings_classifier else study.block("sizes.classifiers"):
+            _buildable(study, f"sizes.classifiers.{name}")
         _targets_and_quotas(study, "sizes", {"originals": originals})
 
 
@@ -72,8 +75,15 @@ def _classifier(study: Study) -> None:
     if study.brings_classifier:
         builder(study.folder, given_classifier(study.file, study.block("classifier")))
     else:
-        study.arguments(study.kind, "classifier.architecture")
+        _buildable(study, "classifier.architecture")
         study.training(fit_classifier, "classifier.training")
+
+
+def _buildable(study: Study, key: str) -> None:
+    """Whether the arguments at a key build a network for images of the study's size, where that is known."""
+    arguments, images = study.arguments(study.kind, key), study.checked("images", Images)
+    if shape := sources.shape(images):
+        check_buildable(study.kind, shape, sources.class_count(images) or 2, arguments, study.where(key))
 
 
 def _paper_attacks(study: Study) -> None:
@@ -114,6 +124,7 @@ def _family(study: Study, key: str) -> None:
     for name in study.family(key)[1:]:
         with _said_of(study, f"defenses.{key}.variants.{name}"):
             variant = load_defense(study.method(key, name))
+            _learned_role(study, key, name, defense)
         predicted |= {f"{name}.{parameter}": value for parameter, value in _admitted(variant.predict).items()}
     for _ in members_of(study, key, _to_be_chosen(study, key, defense, predicted)):
         pass
@@ -123,6 +134,16 @@ def _family(study: Study, key: str) -> None:
     elif study.has(f"defenses.{key}.examine"):
         where = study.where(f"defenses.{key}.examine")
         raise PipelineError(f"{where}: no stage reads it: {study.method(key)} has nothing more to measure")
+
+
+def _learned_role(study: Study, key: str, name: str, defense: Defense) -> None:
+    """Whether the model that a variant takes is one that its family learns, where the defense says which these are."""
+    role = study.block(f"defenses.{key}.variants.{name}").get("learned")
+    roles = () if defense.learn is None else defense.roles
+    if role is not None and roles is not None and role not in roles:
+        where = study.where(f"defenses.{key}.variants.{name}.learned")
+        known = f"one of: {', '.join(roles)}" if roles else f"none, for {study.method(key)} learns no further model"
+        raise PipelineError(f"{where}: expected {known}; found {role!r}")
 
 
 def _to_be_chosen(study: Study, key: str, defense: Defense, admitted: dict[str, Any]) -> dict[str, Any]:

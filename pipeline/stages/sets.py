@@ -26,9 +26,10 @@ Choices = Mapping[str, float | None]
 
 def chosen_arguments(study: Study, key: str, choices: Choices | None = None) -> dict[str, Any]:
     """The block at `key`, "auto" replaced by what `choose_steps` chose, or by `choices` in place of that."""
-    if choices is None:
-        choices = {name: choice.value for name, choice in read_choices(study.path("attack_choices")).items()}
-    return study.resolved(study.block(key), key, choices)
+    file = study.path("attack_choices") if choices is None else None
+    if file:
+        choices = {name: choice.value for name, choice in read_choices(file).items()}
+    return study.resolved(study.block(key), key, choices or {}, chosen_in=file)
 
 
 def minimal_arguments(study: Study, choices: Choices | None = None) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from pipeline.mapper import in_order
 from pipeline.metrics.sources import select_sources
 from pipeline.metrics.splits import validation_mask
 from pipeline.metrics.transfer import Size
+from pipeline.models.classifier import check_buildable
 from pipeline.models.inference import depth_and_width, for_inference, predict, weight_count
 from pipeline.progress import bar
 from pipeline.randomness import derive_seed
@@ -62,6 +63,10 @@ def compare(study: Study) -> None:
 
     folder, device = study.path("sizes"), study.device
     images, description = study.path("images"), read_description(study.path("images"))
+    if not study.brings_classifier:
+        for name, arguments in architectures.items():
+            where = study.where(f"sizes.classifiers.{name}")
+            check_buildable(build, read_shape(images), len(description.class_names), arguments, where)
     split = read_split(images, "train")
     held_out = validation_mask(split.labels, study.seed, study.source)
     division = divide(split.images, split.labels, held_out, device)

@@ -14,6 +14,7 @@ from pipeline.artifacts.images import read_description, read_shape, read_split
 from pipeline.artifacts.outside import given_classifier, take_classifier
 from pipeline.artifacts.weights import save_model
 from pipeline.metrics.splits import validation_mask
+from pipeline.models.classifier import check_buildable
 from pipeline.models.inference import place, weight_count
 from pipeline.models.outside import check_outside
 from pipeline.own_files import weights_file
@@ -41,8 +42,10 @@ def train(study: Study) -> tuple[nn.Module, list[Epoch]]:
     training = study.training(fit_classifier, "classifier.training")
     device, names = study.device, (study.seed, study.source, "classifier")
 
-    split = read_split(study.path("images"), "train")
     class_count = len(read_description(study.path("images")).class_names)
+    where = study.where("classifier.architecture")
+    check_buildable(study.kind, read_shape(study.path("images")), class_count, architecture, where)
+    split = read_split(study.path("images"), "train")
     held_out = validation_mask(split.labels, study.seed, study.source)
     division = divide(split.images, split.labels, held_out, device)
     total = training["epochs"] * len(division.images)

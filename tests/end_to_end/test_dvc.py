@@ -1,7 +1,9 @@
 """DVC's commands on a finished study, each as a person types it."""
 
 import csv
+import hashlib
 import json
+import os
 import re
 import shutil
 import time
@@ -211,3 +213,22 @@ def test_cleaning_up_as_the_page_says_frees_what_nothing_needs(finished: Finishe
     tree.dvc("checkout", "--quiet", PIPELINE)
     assert curves.read_text() == text
     assert tree.repro() == set()
+
+
+def test_a_damaged_file_is_mended_as_the_page_says(finished: Finished, tmp_path: Path) -> None:
+    tree = finished.tree.copied(tmp_path / "tree")
+    (block,) = [block for block in blocks(read("pipeline/README.md")) if "md5sum" in block.text]
+    curves = tree.folder / "data/curves/tiny/classifier.csv"
+    text = curves.read_text()
+    md5 = hashlib.md5(curves.read_bytes()).hexdigest()
+    stored = tree.folder / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
+    for path in (stored, curves):  # unlinked, for other trees share the cache's file
+        path.unlink()
+    stored.write_text(text[:10])
+    stored.chmod(0o444)
+    os.link(stored, curves)
+    assert tree.repro() == set()  # DVC believes what nobody may write
+    assert curves.read_text() == text[:10]
+    tree.run("bash", "-euo", "pipefail", "-c", block.text)
+    assert tree.repro() == {"train_classifier"}
+    assert curves.read_text() == text

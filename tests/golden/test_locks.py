@@ -4,7 +4,9 @@ Not asked where somebody has changed the code or a study, and not of other artif
 """
 
 import hashlib
+import re
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -65,6 +67,15 @@ def test_every_stage_was_run_with_the_numbers_that_are_committed(study: str) -> 
     ]
     assert len(asked) > 40
     assert [(stage, key) for stage, key, value in asked if at(numbers, key) != value] == []
+
+
+def test_a_clone_has_nothing_to_run_but_what_runs_each_time(tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
+    asked = [sys.executable, "-m", "dvc", "repro", "--allow-missing", "--dry"]
+    files = [f"studies/{study}/dvc.yaml" for study in STUDIES]
+    told = subprocess.run([*asked, *files], cwd=clone, check=True, capture_output=True, text=True).stdout
+    assert set(re.findall(r"^Running stage '.*?:(.+)'", told, re.MULTILINE)) == {"check_params", "fetch_images"}
 
 
 def at(numbers: Any, key: str) -> Any:

@@ -1,4 +1,4 @@
-"""A project with a study to be changed."""
+"""A project with a study to be changed, and a folder for raw files."""
 
 from pathlib import Path
 
@@ -13,3 +13,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     copy_study(START, tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the raw files of a data set called "mine" are looked for."""
+    monkeypatch.setenv("DATASETS_DIR", str(tmp_path))
+    return tmp_path / "mine"

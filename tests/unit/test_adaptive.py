@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pipeline.attacks.shared.adaptive import STRETCHES, attack_defense
 from pipeline.attacks.shared.goals import SURE, Evasion
 from pipeline.attacks.shared.runs import Run, Submission, voted
 from pipeline.defenses.undefended import undefended
+from tests.networks import Scaled
 from tests.seeds import seeded
 from tests.whole_defenses import ascent, masked, problem, settings_of, smallest, target_of
 
@@ -87,12 +88,8 @@ def test_one_more_budget_leaves_the_other_attacks_draws_alone() -> None:
         assert torch.equal(found[0][key].predicted, found[1][key].predicted)
 
 
-class AboveLevel(nn.Module):
+class AboveLevel(Scaled):
     """Class 1 where the first pixel is brighter than the second."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(()))
 
     def forward(self, images: Tensor) -> Tensor:
         lead = self.scale * (images[:, 0, 0, 0] - images[:, 0, 0, 1])

@@ -15,6 +15,7 @@ from pipeline.artifacts import adversarial, images
 from pipeline.artifacts.checkpoint import load_classifier
 from pipeline.artifacts.choices import read_choices, write_choices
 from pipeline.artifacts.curves import read_curves
+from pipeline.artifacts.files import REMEDY
 from pipeline.artifacts.found import Found, read_found, write_found
 from pipeline.artifacts.left_out import leave_out, reason_left_out
 from pipeline.artifacts.metrics import read_metrics
@@ -117,7 +118,8 @@ def test_broken_sets_are_refused_by_name(tmp_path: Path, kind: str) -> None:
         "dataset": "expected a dataset 'steps'", "dtype": "'steps': expected int16, found int64",
         "rows": "'steps': expected 12 rows, found 11",
     }[kind]  # fmt: skip
-    with pytest.raises(PipelineError, match=rf"set\.h5.*{words}"), adversarial.open_adversarial(path):
+    ending = "run dvc repro" if kind == "missing" else REMEDY.replace("(", r"\(").replace(")", r"\)")
+    with pytest.raises(PipelineError, match=rf"set\.h5.*{words}.*: {ending}$"), adversarial.open_adversarial(path):
         pass
 
 
@@ -157,14 +159,19 @@ def test_broken_classifiers_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(PipelineError, match="no such file"):
         load_classifier(path)
     path.write_bytes(b"no safetensors")
-    with pytest.raises(PipelineError, match="expected a safetensors file"):
+    with pytest.raises(
+        PipelineError,
+        match=r"expected a safetensors file \(a trained classifier\), found something else or a truncated one: delete",
+    ):
         load_classifier(path)
     from safetensors.torch import save_file
 
     other = Classifier((1, 8, 8), 3, channels=(4,), dropout=0.0)
     other.architecture["channels"] = [8]
     save_model(path, other)
-    with pytest.raises(PipelineError, match="expected the weights and architecture of a trained classifier") as caught:
+    with pytest.raises(
+        PipelineError, match=r"expected the weights and architecture of a trained classifier, .*: delete"
+    ) as caught:
         load_classifier(path)
     assert "\n" not in str(caught.value)
     save_file({"a": torch.zeros(1)}, path)
@@ -194,17 +201,25 @@ def test_frames_round_trip_and_are_byte_stable(tmp_path: Path) -> None:
 def test_other_broken_files_are_refused_by_name(tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     broken.write_text("{")
-    with pytest.raises(PipelineError, match="broken: expected JSON"):
+    with pytest.raises(
+        PipelineError,
+        match=r"broken: expected JSON \(metrics\), found something else or a truncated one: delete it, .*dvc repro$",
+    ):
         read_metrics(broken)
     for text, found in (('{"run": {"study": "a"}}', "None"), ('{"run": {"protocol": 1}}', "1"), ("[]", "None")):
         broken.write_text(text)
         with pytest.raises(PipelineError, match=f"broken: expected figures as this code means them, .*found {found}:"):
             read_metrics(broken)
     broken.write_text("{")
-    with pytest.raises(PipelineError, match="broken: expected a Parquet file"):
+    with pytest.raises(
+        PipelineError,
+        match=r"broken: expected a Parquet file \(pairs\), found something else or a truncated one: delete it",
+    ):
         read_frame(broken, "pairs")
     broken.write_text("")
-    with pytest.raises(PipelineError, match="broken: expected a CSV file"):
+    with pytest.raises(
+        PipelineError, match="broken: expected a CSV file, found something else or a truncated one: delete it"
+    ):
         read_curves(broken, StepSizeTrial.__dataclass_fields__)
     broken.write_text("a,b\n1,2\n")
     with pytest.raises(PipelineError, match=r"broken: expected the columns .*found no step_size"):
@@ -237,3 +252,7 @@ def test_a_reason_is_read_back(tmp_path: Path) -> None:
     assert paths[2].is_file()
     assert reason_left_out(tmp_path / "gone") is None
     assert reason_left_out(tmp_path / "gone.h5") is None
+    for text, words in (("{", r"expected JSON \(why something was left out\)"), ("[]", r"expected why .*, found \[\]")):
+        (tmp_path / "folder/left_out.json").write_text(text)
+        with pytest.raises(PipelineError, match=rf"left_out\.json: {words}.*: delete it, .*run dvc repro$"):
+            reason_left_out(tmp_path / "folder")

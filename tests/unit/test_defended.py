@@ -15,6 +15,7 @@ from pipeline.defenses.undefended import undefended
 from pipeline.models.autoencoder import Autoencoder
 from pipeline.models.cnn import Classifier
 from pipeline.models.mlp import FullyConnectedClassifier
+from tests.networks import Scaled
 from tests.whole_defenses import masked, problem, target_of
 
 
@@ -65,12 +66,8 @@ class Blur(nn.Module):
         return blur(images, 0.7)
 
 
-class Dead(nn.Module):
+class Dead(Scaled):
     """Its outputs do not depend on the image: a gradient of zero."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(()))
 
     def forward(self, images: Tensor) -> Tensor:
         return (images.flatten(1)[:, :5] > 0.5).to(images.dtype) * self.scale + 0 * images.flatten(1)[:, :5]

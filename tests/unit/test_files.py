@@ -1,5 +1,6 @@
 """Files and folders: written whole or not at all, by one process at a time."""
 
+import errno
 import os
 import platform
 import subprocess
@@ -7,8 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 
-from pipeline.artifacts.files import replacing, replacing_folder
+from pipeline.artifacts import storage
+from pipeline.artifacts.files import in_words, replacing, replacing_folder, unreadable
+from pipeline.artifacts.tensors import writing_tensors
 from tests.root import ROOT
 
 
@@ -21,6 +25,46 @@ def test_a_failed_write_leaves_the_old_file_and_no_part(tmp_path: Path) -> None:
         raise OSError("disk full")
     assert path.read_text() == "old"
     assert list(path.parent.iterdir()) == [path]
+
+
+DENIED = "Permission denied: make it, and the folder that it is in, readable and writable"
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.EACCES, "as HDF5 says it, errno = 13, o_flags = 242"), DENIED),
+        (PermissionError("without a number"), DENIED),
+        (OSError(errno.ENOSPC, "no room"), "No space left on device: make room, then run it again"),
+        (OSError(errno.EROFS, ""), "Read-only file system: work on a disk that can be written"),
+        (OSError(errno.EISDIR, "buf = 0x7ff"), "Is a directory"),
+        (OSError("text alone"), "text alone"),
+    ],
+)
+def test_an_error_of_the_system_says_what_to_do(error: OSError, words: str) -> None:
+    assert in_words(error) == words
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged() -> None:
+    for error in (PermissionError(errno.EACCES, "long"), SafetensorError("I/O error (os error 13)")):
+        assert str(unreadable("a.h5", "an HDF5 file", error)) == f"a.h5: cannot be read: {DENIED}"
+    words = "a.h5: expected an HDF5 file, found something else or a truncated one: delete it, "
+    assert str(unreadable("a.h5", "an HDF5 file", OSError("bad signature"))).startswith(words)
+
+
+def test_libraries_errors_in_writing_are_the_systems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "set.h5"
+
+    def denied(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Unable to synchronously create file (o_flags = 242)")
+
+    monkeypatch.setattr(storage.h5py, "File", denied)
+    with pytest.raises(PermissionError) as caught, replacing(path) as part, storage.writing(part):
+        pass
+    assert (caught.value.filename, caught.value.strerror) == (str(path), "Permission denied")
+    with pytest.raises(PermissionError) as caught, writing_tensors(path):
+        raise SafetensorError("Error while serializing: I/O error: Permission denied (os error 13)")
+    assert (caught.value.filename, caught.value.strerror) == (str(path), "Permission denied")
 
 
 def test_what_a_killed_writer_left_is_deleted_and_a_live_ones_is_not(tmp_path: Path) -> None:

@@ -53,11 +53,17 @@ def test_a_set_that_finds_no_room_is_one_line(small_disk: Path, tmp_path_factory
 
     for rows in (4096, 3968):  # 64 and 62 MiB
         done = tried(rows)
-        assert (done.returncode, done.stderr) == (1, f"error: {path}: No space left on device\n")
+        assert (done.returncode, done.stderr) == (
+            1,
+            f"error: {path}: No space left on device: make room, then run it again\n",
+        )
         assert not list(small_disk.iterdir())
     (small_disk / "other").write_bytes(bytes(12 << 20))  # hardly any room from the start
     done = tried(8)
-    assert (done.returncode, done.stderr) == (1, f"error: {path}: No space left on device\n")
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"error: {path}: No space left on device: make room, then run it again\n",
+    )
     (small_disk / "other").unlink()
     assert tried(8).returncode == 0
     assert path.is_file()

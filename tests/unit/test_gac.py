@@ -59,7 +59,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, spoiled: Callable[[dict[str, Any], 
 def test_a_family_learns_and_is_examined(study: Study, version: str) -> None:
     widths = {"generator_widths": WIDTHS[version].generator, "classifier_widths": WIDTHS[version].classifier}
     learned = defense.learn(study.materials("gac_toy"), **{**BLOCK, **widths, "version": version})
-    assert set(learned.models) == {"", CONTROL, NOISE}
+    assert set(learned.models) == {"", CONTROL, NOISE} == {"", *(defense.defense.roles or ())}
     assert set(learned.trainings) == {0, 1}
     assert learned.models[""] is learned.trainings[0][""]
     assert not torch.equal(*(next(iter(learned.trainings[number][""].parameters())) for number in (0, 1)))

@@ -48,6 +48,14 @@ def test_a_folder_elsewhere_is_linked_and_looked_at(folder: Path, capsys: pytest
     assert Study("again").value("images") == study.value("images")
 
 
+def test_a_folder_without_images_is_told_by_its_own_name(folder: Path) -> None:
+    empty = folder.parent / "empty"
+    empty.mkdir()
+    with pytest.raises(PipelineError, match=rf"^{empty}: expected images in a folder per class .*, found nothing: "):
+        make_study("mine", images=str(empty))
+    assert not (folder / "studies/mine").exists()
+
+
 def test_a_second_study_of_the_same_images_takes_the_link_of_the_first(folder: Path) -> None:
     """By one name of the images both have one test split, and attack the same originals."""
     (folder.parent / "again").symlink_to(folder.parent / "flowers")

@@ -61,7 +61,7 @@ def defense(study: Study, key: str) -> None:
     method = load_defense(study.method(key))
     families.learning_arguments(study, key, method)
     if method.examine:
-        families.examining_arguments(study, key, method)
+        families.examining_arguments(study, key, method, CHOSEN)
     for name in study.families[key]:
         where = f"defenses.{key}.predict" if name == key else f"defenses.{key}.variants.{name}"
         block = {name: value for name, value in study.value(where).items() if name not in ("learned", "method")}
@@ -129,7 +129,6 @@ def whole_study() -> Study:
 def changed(monkeypatch: pytest.MonkeyPatch, key: str, value: Any) -> Study:
     """The study with another value at a key; None takes the key away."""
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(families, "chosen", lambda study, key: CHOSEN)
     study = copy.copy(whole_study())
     study.params = copy.deepcopy(PARAMS)
     block, _, name = key.rpartition(".")

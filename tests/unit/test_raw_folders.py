@@ -17,13 +17,8 @@ from pipeline.artifacts.raw.files import Listing, look_at
 from pipeline.errors import PipelineError
 from tests.raw import encoded, image_folder, picture, store, stored
 
+pytestmark = pytest.mark.usefixtures("raw")
 RANDOM = np.random.default_rng(0)
-
-
-@pytest.fixture(autouse=True)
-def raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("DATASETS_DIR", str(tmp_path))
-    return tmp_path / "mine"
 
 
 # --- folders ------------------------------------------------------------------------------------------------------

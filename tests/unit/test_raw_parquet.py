@@ -13,13 +13,8 @@ from PIL import Image
 from pipeline.errors import PipelineError
 from tests.raw import CLASSES, encoded, picture, shard, stored
 
+pytestmark = pytest.mark.usefixtures("raw")
 RANDOM = np.random.default_rng(0)
-
-
-@pytest.fixture(autouse=True)
-def raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("DATASETS_DIR", str(tmp_path))
-    return tmp_path / "mine"
 
 
 def cells(count: int, kind: str = "PNG", **size: int) -> list[Any]:
@@ -81,7 +76,10 @@ def test_columns_are_told_by_their_features_or_named(raw: Path, tmp_path: Path) 
 def test_a_train_split_alone_is_split(raw: Path, tmp_path: Path) -> None:
     shard(raw / "train-00000-of-00002.parquet", cells(10), [0, 1] * 5)
     shard(raw / "train-00001-of-00002.parquet", cells(10), [0, 1] * 5)
-    with pytest.raises(PipelineError, match=r"images\.test_share: missing: .*mine comes without a test split"):
+    with pytest.raises(
+        PipelineError,
+        match=r"images\.test_share: missing: parquet:mine comes without a test split; expected a number in",
+    ):
         stored(tmp_path, "parquet:mine")
     _, splits = stored(tmp_path, "parquet:mine", test_share=0.2)
     assert np.bincount(splits["test"].labels).tolist() == [2, 2]

@@ -32,6 +32,10 @@ def raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_digits_are_split_class_by_class(tmp_path: Path) -> None:
+    with pytest.raises(
+        PipelineError, match=r"test_share: missing: digits comes without a test split; expected a number"
+    ):
+        stored(tmp_path, "digits")
     description, splits = stored(tmp_path, "digits", test_share=0.2)
     assert splits["train"].images.shape[1:] == (1, 8, 8)
     assert len(splits["train"].labels) + len(splits["test"].labels) == 1797
@@ -160,6 +164,26 @@ def test_sources_that_are_none_are_refused(raw: Path, tmp_path: Path, source: st
     with pytest.raises(PipelineError, match=words):
         stored(tmp_path, source)
     assert not list(raw.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("folder", "images in a folder per class"),
+        ("parquet", r"Parquet files train\* and test\*"),
+        ("idx", "MNIST's four idx files"),
+    ],
+)
+@pytest.mark.parametrize("names", [(), ("a.txt", "b.txt")])
+def test_a_folder_without_images_is_told_as_such(
+    raw: Path, tmp_path: Path, kind: str, words: str, names: tuple[str, ...]
+) -> None:
+    (raw / "mine").mkdir(parents=True)
+    for name in names:
+        (raw / "mine" / name).write_text("text")
+    found = ", ".join(names) or "nothing"
+    with pytest.raises(PipelineError, match=rf"^{raw}/mine: expected {words} \(.*\), found {found}: "):
+        stored(tmp_path, f"{kind}:mine")
 
 
 def test_the_classes_that_are_served_are_torchvisions() -> None:

@@ -8,7 +8,9 @@ import torch
 
 from pipeline.errors import PipelineError
 from pipeline.registry import serve_own_files
+from pipeline.stages.learn import _in_params
 from pipeline.stages.rehearsal import rehearse
+from pipeline.stages.sets import minimal_arguments
 from pipeline.studies import Study
 from tests.root import ROOT
 from tests.studies import START, STUDIES, Change, change, put
@@ -78,9 +80,12 @@ def test_every_study_is_taken(name: str, monkeypatch: pytest.MonkeyPatch) -> Non
         ("classifier/architecture/widths", 3, "classifier.architecture.widths: unknown parameter; expected one of: "),
         ("classifier/kind", ["cnn"], "classifier.kind: expected one of: cnn, mlp, resnet, found ['cnn']"),
         ("classifier/kind", "mlp", "classifier.architecture.channels: unknown parameter; expected one of: "),
-        ("threat/linf/epsilons", [], "threat.linf.epsilons: expected a list of a number in (0, 100000]"),
+        ("threat/linf/epsilons", [], "threat.linf.epsilons: expected at least one number in (0, 100000], found []"),
         ("threat/linf/epsilons", [0.1, 0], "threat.linf.epsilons[1]: expected a number in (0, 100000]"),
-        ("threat/linf/epsilon", 0.123, "adaptive.budget: expected one of studies/demo/params.yaml: adaptive.epsilons"),
+        ("threat/linf/epsilon", 0.123, "threat.linf.epsilon: expected one of threat.linf.epsilons, "),
+        ("adaptive/all/budget", 0.123, "adaptive.all.budget: expected one of threat.linf.epsilons, "),
+        ("adaptive/one_pass", {"epsilons": [0.5]},
+         "threat.linf.epsilon: expected one of adaptive.one_pass.epsilons, 0.5; "),
         ("attack_trials/max_steps", 0, "attack_trials.max_steps: expected a whole number in [1, 30000], found 0"),
         ("attacks/minimal/max_steps", 0, "attacks.minimal.max_steps: expected a whole number in [1, 15000]"),
         ("attacks/minimal/max_steps", "auto", "attacks.minimal.max_steps: expected a number, found 'auto': no rule"),
@@ -103,6 +108,16 @@ def test_every_study_is_taken(name: str, monkeypatch: pytest.MonkeyPatch) -> Non
         ("defenses/adversarial_training/learn/adversary/norm", "l1",
          "defenses.adversarial_training.learn.adversary.norm: expected one of 'linf', 'l2', found 'l1'"),
         ("defenses/gac_vanilla/variants/x", {}, "defenses.gac_vanilla.variants.x: unknown defense 'x': expected a"),
+        (f"{GAC}/variants/x", {"learned": "controll"},
+         "defenses.gac_vanilla.variants.x.learned: expected one of: control, noise_control; found 'controll'"),
+        ("defenses/undefended/variants/x", {"learned": "control"},
+         "defenses.undefended.variants.x.learned: expected none, for undefended learns no further model; found"),
+        ("defenses/dropout_ensemble/variants/x", {"learned": "y", "passes": 2},
+         "variants.x.learned: expected none, for dropout_ensemble learns no further model; found 'y'"),
+        ("classifier/architecture/channels", [8] * 5,
+         "classifier.architecture.channels: 5 poolings leave nothing of a 8x8 image"),
+        ("sizes/classifiers/deep", {"channels": [8] * 5, "dropout": 0},
+         "sizes.classifiers.deep.channels: 5 poolings leave nothing of a 8x8 image"),
         ("defenses/gac_vanilla/variants/clean", {}, "defenses.gac_vanilla.variants.clean: expected another name"),
         ("other_attacks/all", {}, "other_attacks.all: expected another name"),
         ("defenses/undefended/learn", {"x": 1}, "defenses.undefended.learn.x: unknown parameter"),
@@ -110,9 +125,9 @@ def test_every_study_is_taken(name: str, monkeypatch: pytest.MonkeyPatch) -> Non
         (f"{GAC}/learn/seeds", 0, "defenses.gac_vanilla.learn.seeds: expected a whole number in [1, "),
         (f"{GAC}/learn/training/epochs", -1, "defenses.gac_vanilla.learn.training.epochs: expected a"),
         (f"{GAC}/learn/training/epoch", 3, "defenses.gac_vanilla.learn.training.epoch: unknown parameter; expected"),
-        ("adaptive/all/restarts", 0, "adaptive.restarts: expected a whole number in [1, 1000], found 0"),
-        ("adaptive/all/norm", None, "adaptive.norm: expected one of 'linf', 'l2', found None"),
-        ("adaptive/all/norm", "l1", "adaptive.norm: expected one of 'linf', 'l2', found 'l1'"),
+        ("adaptive/all/restarts", 0, "adaptive.all.restarts: expected a whole number in [1, 1000], found 0"),
+        ("adaptive/all/norm", None, "adaptive.all.norm: expected one of 'linf', 'l2', found None"),
+        ("adaptive/all/norm", "l1", "adaptive.all.norm: expected one of 'linf', 'l2', found 'l1'"),
         ("adaptive/all/ascent/method", "x", "adaptive.ascent: unknown attack 'x': expected a file pipeline/attacks"),
         ("adaptive/all/others/x", {}, "adaptive.others.x: unknown attack 'x': expected a file pipeline/attacks/x.py"),
         ("adaptive/all/ascent", {1: 2}, "expected texts as keys, found 1"),
@@ -155,6 +170,34 @@ def test_a_wrong_value_is_named_with_what_was_expected(folder: Path, key: str, v
 def test_what_is_missing_or_does_not_go_together_is_named(folder: Path, edit: Change, message: str) -> None:
     change(folder, edit)
     assert message in told()
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [("{}", "none"), ('{"extra_steps": {"value": 1, "rule": "", "tried": []}}', "extra_steps")]
+)
+def test_a_choice_that_is_not_in_its_file_is_missed_there(folder: Path, text: str, found: str) -> None:
+    study = Study(START)
+    file = study.path("attack_choices")
+    file.parent.mkdir(parents=True)
+    file.write_text(text)
+    message = (
+        rf"^{file}: expected a choice of step_size, which is 'auto' in .*: attacks\.minimal\.step_size; found {found}: "
+    )
+    with pytest.raises(PipelineError, match=message):
+        minimal_arguments(study)
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ("gac_vanilla.learn.lambda_: auto", "defenses.gac_vanilla.learn.lambda_: auto"),
+        ("channels: too many", "defenses.gac_vanilla.learn: channels: too many"),
+        ("data/x.h5: no such file", None),
+    ],
+)
+def test_what_learning_refuses_is_named_with_its_file(folder: Path, said: str, message: str | None) -> None:
+    found = str(_in_params(Study(START), "gac_vanilla", PipelineError(said)))
+    assert found == (f"studies/{START}/params.yaml: {message}" if message else said)
 
 
 def told() -> str:

@@ -1,44 +1,29 @@
 """Which sections a report has, and that they stand studies of every shape."""
 
-import itertools
 import re
 
 import jinja2
-import matplotlib
 import pandas as pd
 import pytest
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from pipeline.reporting.adaptive import adaptive_section
 from pipeline.reporting.detection import detection_section
-from pipeline.reporting.gac_figures import gain_against_lambda
 from pipeline.reporting.other_attacks import other_attacks_section
 from pipeline.reporting.outcomes import overview_section
 from pipeline.reporting.page import render_page
-from pipeline.reporting.perturbation_figures import calibration
 from pipeline.reporting.perturbations import classifier_section
 from pipeline.reporting.report import sections
-from pipeline.reporting.section import Drawn, Section, draw, draw_all
-from pipeline.reporting.style import shortened, towards
-from tests.made_results import made_results
-from tests.made_study import made_metrics, rate
+from pipeline.reporting.section import Section, draw, draw_all
+from tests.made_results import drawn, made_results
+from tests.made_study import AUTOENCODER, DROPOUT, GAC, METHODS, ROBUST, made_metrics, rate
 
-DROPOUT = {"dropout_ensemble": ["dropout_ensemble", "gaussian_noise_ensemble"]}
-AUTOENCODER = {"autoencoder_ensemble": ["autoencoder_ensemble"]}
-GAC = {"gac_vanilla": ["gac_vanilla", "gac_vanilla_control"]}
-ROBUST = {"adversarial_training": ["adversarial_training"]}
-METHODS = {"gac_vanilla": "gac"}
+NOTHING_BEFORE: dict = {"commit": "", "studies": {}}
 
 
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are made and not drawn, which takes the longest."""
     monkeypatch.setattr("pipeline.reporting.section.as_png", lambda figure: b"\x89PNG")
-
-
-def drawn(metrics: dict, **shape: object) -> list[Drawn]:
-    return draw_all([*sections(metrics, made_results(metrics, **shape)).values()])
 
 
 def names(metrics: dict) -> list[str]:
@@ -108,7 +93,7 @@ def test_a_users_own_defense_is_in_every_table_of_all_defenses() -> None:
     metrics = made_metrics({"mine": ["mine", "mine_too"]})
     results = made_results(metrics)
     for section in (
-        overview_section(metrics),
+        overview_section(metrics, NOTHING_BEFORE),
         adaptive_section(metrics),
         detection_section(metrics, results.detection, results.detection_curves),
         other_attacks_section(metrics, results.sets, results.success, results.class_names),
@@ -122,7 +107,7 @@ def test_a_users_own_defense_is_in_every_table_of_all_defenses() -> None:
 def test_a_defense_without_a_label_is_called_by_its_key() -> None:
     metrics = made_metrics({"mine_too": ["mine_too"]})
     del metrics["labels"]["mine_too"]
-    assert "mine too" in draw(overview_section(metrics)).html
+    assert "mine too" in draw(overview_section(metrics, NOTHING_BEFORE)).html
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -132,10 +117,7 @@ def test_what_is_left_out_and_who_trained_is_said() -> None:
     metrics["left_out"] = {"attacks": {"large": "too large"}, "defenses": {"thrice": "no dice"}, "parts": {}}
     metrics["classifier"] |= {"trained_by": "somebody else: a:b", "parameters": 1234567}
     curves = pd.DataFrame({"epoch": [], "split": [], "loss": [], "accuracy": []})
-    high = {"kind": "accuracy", "of": "", "value": 2, "low": 1.9, "high": 2.1}
-    metrics["run"]["study"] = "made"
-    html = draw(classifier_section(metrics, curves, {"commit": "1234567", "studies": {"made": [high]}})).html
-    assert html.index("Weaker than before") < html.index("Classifier, accuracy: 200.0 %") < html.index("<table")
+    html = draw(classifier_section(metrics, curves)).html
     for words in (
         "attack large",
         "too large",
@@ -193,30 +175,26 @@ def test_without_other_attacks_sizes_or_whole_attacks_the_rest_stands() -> None:
     metrics = made_metrics(others=(), yardsticks=("minimal",))
     metrics["sizes"]["models"] = {}
     metrics["adaptive"] = {}
-    assert names(metrics) == ["classifier", "attacks", "detection", "overview"]
+    assert names(metrics) == ["overview", "classifier", "attacks", "detection"]
     assert len(drawn(metrics)) == 4
 
 
-@pytest.mark.parametrize(
-    "shape",
-    [
-        {"class_names": ("no", "yes")},
-        {"class_names": tuple(f"a class of a very long name {i}" for i in range(25)), "channels": 3},
-        {"class_names": ("a", "b", "c"), "height": 4, "width": 9},
-        {"class_names": ("a", "b", "c"), "channels": 3, "height": 9, "width": 4},
-    ],
-    ids=["two classes", "25 classes", "wide", "tall and colored"],
-)
-def test_images_and_classes_of_any_shape(shape: dict) -> None:
-    metrics = made_metrics({**DROPOUT, **AUTOENCODER, **GAC}, METHODS)
-    makers = sections(metrics, made_results(metrics, **shape))
-    for name in ("attacks", "dropout", "autoencoder", "gac", "other_attacks"):  # those that show images or classes
-        assert all(picture.startswith(b"\x89PNG") for picture in draw(makers[name]()).pictures.values())
+@pytest.mark.usefixtures("undrawn")
+def test_what_became_weaker_was_changed_or_says_little_comes_first() -> None:
+    metrics = made_metrics()
+    metrics["run"]["study"] = "made"
+    high = {"kind": "accuracy", "of": "", "value": 2, "low": 1.9, "high": 2.1}
+    earlier = {"commit": "1234567", "studies": {"made": [high]}, "changed": {"made": ["its epochs"]}}
+    html = draw(overview_section(metrics, earlier)).html
+    words = ["Weaker than before", "Classifier, accuracy: 200.0 %", "had been seen", "its epochs", "<table"]
+    assert [html.index(word) for word in words] == sorted(html.index(word) for word in words)
+    metrics["defenses"]["undefended"]["originals"] = 99
+    assert "These are 99 originals: the figures say little" in draw(overview_section(metrics, NOTHING_BEFORE)).html
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_a_template_that_asks_for_more_than_its_data_hold_is_an_error() -> None:
-    section = overview_section(made_metrics())
+    section = overview_section(made_metrics(), NOTHING_BEFORE)
     with pytest.raises(jinja2.UndefinedError):
         draw(Section(section.template, {}))
 
@@ -250,11 +228,6 @@ def test_verdicts_of_the_rival_are_both_ways_and_never_a_null() -> None:
     assert words[0.5] == ["the rival does better"] * 2
 
 
-def test_the_palette_is_not_a_persons() -> None:
-    assert matplotlib.rcParams["font.size"] == 9
-    assert matplotlib.rcParams["axes.facecolor"] == "white"
-
-
 @pytest.mark.usefixtures("undrawn")
 def test_words_of_verdict_are_defined_once() -> None:
     metrics = made_metrics({**DROPOUT, **AUTOENCODER, **GAC, **ROBUST}, METHODS)
@@ -265,41 +238,3 @@ def test_words_of_verdict_are_defined_once() -> None:
     for null in ("does as well", "buy nothing", "buys nothing", "is not better", "makes no difference"):
         assert null not in text
     assert len(re.findall(r"no difference shown(?! *(,|\(n|,? *with the number))", text)) == 0
-
-
-def test_a_dollar_in_a_classs_name_begins_no_formula() -> None:
-    metrics = made_metrics({**DROPOUT, **AUTOENCODER, **GAC}, METHODS)
-    names = ("a$_{$b", "$x$ & <b>", "cost $5, and long")
-    assert len(drawn(metrics, class_names=names)) > 5
-    for name in names:
-        for text in (shortened(name), towards(name, "b")):
-            assert text.replace(r"\$", "").count("$") == 0
-
-
-def overlapping(axes: Axes) -> bool:
-    """Whether two ticks of the x axis that are upright lie on one another."""
-    assert axes.figure is not None
-    FigureCanvasAgg(axes.figure).draw()  # type: ignore[no-untyped-call, arg-type]
-    boxes = [label.get_window_extent() for label in axes.get_xticklabels() if label.get_text()]
-    upright = not any(label.get_rotation() for label in axes.get_xticklabels())
-    return upright and any(one.x1 > other.x0 for one, other in itertools.pairwise(boxes))
-
-
-def test_ticks_of_many_step_sizes_do_not_meet() -> None:
-    """As many as `make study` proposes."""
-    sizes = pd.DataFrame({"step_size": [0.16 / 2**power for power in range(10)], "l2_mean": 1.0})
-    extras = pd.DataFrame({"extra_steps": [1, 2], "ratio": [1.2, 1.5]})
-    chosen = {"step_size": {"used": 0.04}, "extra_steps": {"used": 2, "paper_ratio": 1.56}}
-    assert not overlapping(calibration(chosen, sizes, extras).axes[0])
-
-
-@pytest.mark.parametrize("versions", [1, 2])
-def test_a_legend_of_the_lambdas_is_within_the_figure(versions: int) -> None:
-    names = [f"gac_{number}" for number in range(versions)]
-    row = {"status": "ok", "gain": 0.0, "gain_low": -0.1, "gain_high": 0.1, "clean_accuracy": 0.9}
-    more = {"control_clean_accuracy": 0.9, "perturbation_l2": 0.1, "fooled": 0.1}
-    trials = pd.DataFrame([{"defense": name, "lambda_": size, **row, **more} for name in names for size in (0.3, 3)])
-    figure = gain_against_lambda(trials, dict.fromkeys(names, 0.3), {name: name for name in names})
-    FigureCanvasAgg(figure).draw()  # type: ignore[no-untyped-call]
-    box, width = figure.legends[0].get_window_extent(), figure.get_window_extent().width
-    assert 0 <= box.x0 < box.x1 <= width

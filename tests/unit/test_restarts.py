@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pipeline.attacks.shared.balls import BALLS
 from pipeline.attacks.shared.goals import Evasion, Goal
 from pipeline.attacks.shared.projected_gradient import projected_gradient_descent
+from tests.networks import Scaled
 from tests.seeds import seeded
 
 
@@ -28,11 +29,7 @@ def test_restarts_towards_other_classes_break_more() -> None:
     """The best other class is as bright as the image can make it; only the third can overtake the label."""
     labels = torch.zeros(2, dtype=torch.int64)
 
-    class Capped(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.scale = nn.Parameter(torch.ones(()))
-
+    class Capped(Scaled):
         def forward(self, images: Tensor) -> Tensor:
             level = images.flatten(1).mean(1)
             second = 0.9 - (level - 0.5).square()
@@ -53,11 +50,7 @@ def test_restarts_towards_other_classes_break_more() -> None:
 def test_falling_steps_settle_where_equal_ones_jump_over() -> None:
     """The label falls within 0.01 of one brightness; equal steps of 0.0875 go back and forth over it."""
 
-    class Narrow(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.scale = nn.Parameter(torch.ones(()))
-
+    class Narrow(Scaled):
         def forward(self, images: Tensor) -> Tensor:
             away = (images.flatten(1).mean(1) - 0.523).abs()
             return (torch.stack([away, torch.full_like(away, 0.01)], dim=1) * self.scale)[:, None]

@@ -149,6 +149,14 @@ def test_auto_needs_a_rule(folder: Path) -> None:
         study.resolved(block, "a.b", {"rate": 1})
     with pytest.raises(PipelineError, match=r"a\.b\.passes: 'auto': no setting that was tried meets the rule; give a"):
         study.resolved(block, "a.b", {"passes": None})
+    file = Path("choices.json")
+    message = (
+        r"^choices\.json: expected a choice of x\.passes, which is 'auto' in .*a\.b\.passes; found rate: delete it and"
+    )
+    with pytest.raises(PipelineError, match=message):
+        study.resolved(block, "a.b", {"rate": 1}, "x.", file)
+    with pytest.raises(PipelineError, match="passes; found none: delete it and run dvc repro"):
+        study.resolved(block, "a.b", {}, chosen_in=file)
     assert study.resolved(block, "a.b", {"passes": 3}) == {"passes": 3}
     assert study.resolved(block, "a.b", {"x.passes": 4}, "x.") == {"passes": 4}
 

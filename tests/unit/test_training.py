@@ -13,6 +13,7 @@ from pipeline.artifacts.weights import save_model
 from pipeline.defenses import adversarial_training
 from pipeline.defenses.dropout_ensemble import dropout_ensemble
 from pipeline.errors import PipelineError
+from pipeline.models.classifier import check_buildable
 from pipeline.models.cnn import Classifier
 from pipeline.models.inference import depth_and_width, for_inference, predict, to_unit_interval
 from pipeline.models.pixels import unit_interval
@@ -135,7 +136,7 @@ def test_a_residual_network_has_the_papers_layers_and_weights() -> None:
     expected = torch.zeros(1, 5, 3, 3)
     expected[:, 1:3] = values[:, :, ::2, ::2]
     assert torch.equal(block(values), expected)  # the shortcut alone
-    with pytest.raises(PipelineError, match=r"architecture.depth: expected 6n \+ 2, such as 8, 14, 20, 32, found 18"):
+    with pytest.raises(PipelineError, match=r"^depth: expected 6n \+ 2, such as 8, 14, 20, 32, found 18"):
         ResNet((3, 32, 32), 10, depth=18, dropout=0.0)
     with pytest.raises(PipelineError, match=r"stem: large: expected images of 16 pixels a side or more, found 32x8"):
         ResNet((3, 32, 8), 10, depth=8, dropout=0.0, stem="large")
@@ -192,6 +193,14 @@ def test_images_reach_the_model_in_the_unit_interval() -> None:
 def test_too_many_poolings_are_refused() -> None:
     with pytest.raises(PipelineError, match="4 poolings leave nothing of a 8x8 image"):
         Classifier((1, 8, 8), 3, channels=(4, 4, 4, 4), dropout=0.0)
+
+
+def test_whether_a_network_can_be_built_is_asked_without_random_numbers() -> None:
+    state = torch.get_rng_state()
+    check_buildable(Classifier, (1, 8, 8), 3, {"channels": (4,), "dropout": 0.0}, "a.b")
+    assert torch.equal(torch.get_rng_state(), state)
+    with pytest.raises(PipelineError, match=r"^a\.b\.channels: 4 poolings leave nothing of a 8x8 image"):
+        check_buildable(Classifier, (1, 8, 8), 3, {"channels": (4, 4, 4, 4), "dropout": 0.0}, "a.b")
 
 
 @pytest.mark.parametrize("trades", [0.0, 1.0])

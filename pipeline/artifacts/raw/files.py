@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pipeline.artifacts.files import checksum_of, replacing
-from pipeline.errors import PipelineError
+from pipeline.artifacts.files import checksum_of, read_json, replacing, unreadable
+
+NOTE = "a note of raw files"
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,8 @@ def read_raw_files(path: Path) -> RawFiles | None:
     """What was written there last; None if there is nothing. Raises PipelineError if it is something else."""
     if not path.is_file():
         return None
+    found = read_json(path, NOTE)
     try:
-        return RawFiles(**json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise PipelineError(f"{path}: expected a note of raw files: {error}: delete it") from None
+        return RawFiles(**found)
+    except TypeError as error:
+        raise unreadable(path, f"JSON ({NOTE})", error) from None

@@ -11,14 +11,16 @@ from pipeline.artifacts.raw.wanted import Images, Wanted, base, contents, place
 from pipeline.errors import PipelineError
 from pipeline.randomness import derive_seed
 
+README = "pipeline/README.md, Images"
+
 
 @dataclass(frozen=True)
 class Source:
     """How images of a kind are had.
 
     read : all that is to be said of them. files : those of their raw files that are there.
-    fetch : downloads what is missing. form : what stands in a study, for messages. classes : how many, where the kind
-    is one set of images.
+    fetch : downloads what is missing. form : what stands in a study, for messages. classes, shape : how many,
+    and (c, h, w) of each image, where the kind is one set of images. holds : what lies in its folder, or file.
     """
 
     form: str
@@ -26,6 +28,8 @@ class Source:
     files: Callable[[Wanted], list[Path]]
     fetch: Callable[[Wanted], None] | None = None
     classes: int | None = None
+    shape: tuple[int, int, int] | None = None
+    holds: str = ""
 
 
 def _fetch_mnist(wanted: Wanted) -> None:
@@ -34,14 +38,14 @@ def _fetch_mnist(wanted: Wanted) -> None:
 
 
 SOURCES = {
-    "digits": Source("digits", digits.read, digits.files, classes=10),
-    "mnist": Source("mnist", idx.read, idx.files, _fetch_mnist, classes=10),
-    "cifar10": Source("cifar10", cifar10.read, cifar10.files, cifar10.fetch, classes=10),
+    "digits": Source("digits", digits.read, digits.files, classes=10, shape=(1, 8, 8)),
+    "mnist": Source("mnist", idx.read, idx.files, _fetch_mnist, classes=10, shape=(1, 28, 28)),
+    "cifar10": Source("cifar10", cifar10.read, cifar10.files, cifar10.fetch, classes=10, shape=(3, 32, 32)),
     "torchvision": Source("torchvision:<Class>", torchvision_sets.read, torchvision_sets.files, torchvision_sets.fetch),
-    "parquet": Source("parquet:<folder>", parquet.read, parquet.files),
-    "folder": Source("folder:<path>", folder.read, folder.files),
-    "npz": Source("npz:<file>", npz.read, npz.files),
-    "idx": Source("idx:<folder>", idx.read, idx.files),
+    "parquet": Source("parquet:<folder>", parquet.read, parquet.files, holds="Parquet files train* and test*"),
+    "folder": Source("folder:<path>", folder.read, folder.files, holds="images in a folder per class"),
+    "npz": Source("npz:<file>", npz.read, npz.files, holds="an .npz file"),
+    "idx": Source("idx:<folder>", idx.read, idx.files, holds="MNIST's four idx files"),
 }
 TORCHVISION = {"mnist": "MNIST", "cifar10": "CIFAR10"}  # the sources that are sets of torchvision's by another name
 
@@ -74,6 +78,15 @@ def wanted(images: Images, name: str, where: str, seed: int = 0) -> Wanted:
 def class_count(images: Images) -> int | None:
     """How many classes the images have, where that is known before they are read."""
     return SOURCES[images.source.partition(":")[0]].classes or len(images.class_names or ()) or None
+
+
+def shape(images: Images) -> tuple[int, int, int] | None:
+    """(c, h, w) of each stored image, where its sides are known before it is read; c may be too many then."""
+    known = SOURCES[images.source.partition(":")[0]].shape
+    sides = images.size or (known and known[1:])
+    if not sides or len(sides) != 2:
+        return None
+    return images.channels or (known[0] if known else 3), *sides
 
 
 def read(wanted: Wanted) -> Raw:
@@ -110,6 +123,11 @@ def _fetch(wanted: Wanted) -> None:
     source = SOURCES[wanted.kind]
     if source.fetch is not None:
         source.fetch(wanted)
+    elif source.holds and wanted.path.exists() and not source.files(wanted):
+        found = contents(wanted.path) if wanted.path.is_dir() else "a file"
+        raise PipelineError(
+            f"{wanted.path}: expected {source.holds} ({README}), found {found}: put them there, or name another place"
+        )
     elif not source.files(wanted):
         folder = wanted.path if wanted.path.is_dir() else wanted.path.parent
         raise PipelineError(

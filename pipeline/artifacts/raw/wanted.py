@@ -70,8 +70,8 @@ class Wanted:
         """`test_share`. Raises MissingShare if there is none."""
         if self.images.test_share is None:
             raise MissingShare(
-                f"{self.where}.test_share: missing: {self.path} comes without a test split; expected a number in "
-                "[0.05, 0.5]"
+                f"{self.where}.test_share: missing: {self.images.source} comes without a test split; expected a number "
+                "in [0.05, 0.5], the share that becomes one, such as 0.2"
             )
         return self.images.test_share
 

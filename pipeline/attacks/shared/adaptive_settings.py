@@ -1,5 +1,6 @@
 """How a whole defense is attacked: the settings of `adaptive` in a study's params, and the attacks that they name."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -71,6 +72,11 @@ class AdaptiveSettings:
         }
 
 
+def numbers(values: Iterable[float]) -> str:
+    """Numbers in words, for messages."""
+    return ", ".join(f"{value:g}" for value in values)
+
+
 @dataclass(frozen=True)
 class Chosen:
     """An attack with its checked parameters, and which of them bounds it, "" if none does."""
@@ -96,7 +102,9 @@ def attacks_of(settings: AdaptiveSettings, where: str) -> Attacks:
     cannot leave a label, or is not bounded as its place asks for.
     """
     if settings.budget not in settings.epsilons:
-        raise PipelineError(f"{where}.budget: expected one of {where}.epsilons, found {settings.budget:g}")
+        raise PipelineError(
+            f"{where}.budget: expected one of {where}.epsilons, {numbers(settings.epsilons)}; found {settings.budget:g}"
+        )
 
     def choose(key: str, block: Any, at: str, bounded: bool = True) -> Chosen:
         file, own = split_method(key, block, at)
