@@ -15,7 +15,8 @@ from pipeline.defenses.shared.autoencoder_trials import Architecture
 from pipeline.errors import PipelineError
 from pipeline.mapper import Advance
 from pipeline.stages.check_params import words
-from pipeline.stages.replicates import counts_of, wanted_of
+from pipeline.stages.replicates import wanted_of
+from pipeline.stages.sets import judged_counts
 from pipeline.studies import Study as Params
 from pipeline.training.autoencoder import AutoencoderTraining
 from tests.root import ROOT
@@ -148,7 +149,7 @@ def test_what_is_not_there_cannot_be_replicated(tmp_path: Path, monkeypatch: pyt
         wanted_of(study)
     block["sources"] = {"train": 10, "test": 0}
     with pytest.raises(PipelineError, match=r"replicates\.sources\.test: "):
-        counts_of(study)
+        judged_counts(study, "replicates.sources")
     block["defenses"] = ["x;touch hacked"]
     with pytest.raises(PipelineError, match="expected a name"):
         words(study)

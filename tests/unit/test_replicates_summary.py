@@ -111,7 +111,7 @@ def test_the_section_names_every_figure_that_lies_outside(
     assert 0 < count < len(shares(metrics))  # outcomes of the undefended are what they are by selection
     if outside:
         assert f"Of {count} figures the study&#39;s own lies outside" in html.replace("study's", "study&#39;s")
-        assert "in 1 (luck alone puts 2 of 4 there, of the same originals:" in html
+        assert "in 1 (by luck alone a figure of the same originals lies there in 2 cases of 4," in html
         assert "): the dropout_ensemble: minimal images recovered." in html
     else:
         assert f"own {count} figures lies among those of the 3 trainings" in html
