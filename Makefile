@@ -37,7 +37,7 @@ test: $(READY)  ## all tests but the slow ones
 test-slow: $(VENV)/.ray  ## those that take minutes each
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
-lint: $(READY)
+lint: $(READY)  ## ruff and mypy
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 results: $(READY)  ## reports/README.md and benchmarks/README.md, from the committed metrics and benchmarks

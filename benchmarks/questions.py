@@ -45,7 +45,7 @@ QUESTIONS = (
     ),
     Question(
         "What does a whole study cost, and which stages keep the cores busy?",
-        "Of each stage but `check_params`, which names no study, the last complete run, and what was cut off before it; cores busy: core-seconds over seconds and workers, of stages of a minute or more; *side_by_side*: all stages of a study, several at a time, each of which has no share of its own; the peak is of the stage's own process (`benchmarks/stage_costs.py`). Of cifar10 and cifar10-resnet20 mostly two stages ran at a time, which slow each other; their classifiers, and cifar10's dropout ensemble, autoencoders and adversarial training, were trained on another, slower machine under the same name.",
+        "Of each stage but `check_params`, which names no study, the last complete run, and what was cut off before it; cores busy: core-seconds over seconds and workers, of stages of a minute or more; *side_by_side*: all stages of a study, several at a time, each of which has no share of its own; the peak is of the stage's own process (`benchmarks/stage_costs.py`). Of cifar10 and cifar10-resnet20 mostly two stages ran at a time; their classifiers, and cifar10's dropout ensemble, autoencoders and adversarial training, were trained on another machine under the same name.",
         "stage_costs",
         start_up_tables.stage_costs_table,
     ),

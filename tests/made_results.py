@@ -71,7 +71,7 @@ def made_results(
     return Results(
         class_names=names,
         classifier_curves=curve,
-        earlier={"commit": "0000000", "studies": {}},
+        earlier={"commit": "0000000", "studies": {}, "changed": {}},
         sets={name: _statistics(random, classes, shape) for name in metrics["attacks"]},
         calibration=(
             pd.DataFrame({"step_size": [0.1, 0.2], "l2_mean": [1.0, 1.1]}),

@@ -165,14 +165,14 @@ def damaged(path: Path | str, words: str) -> PipelineError:
 def unreadable(path: Path | str, expected: str, error: Exception) -> PipelineError:
     """Of an artifact that a library refuses: what the system has against it, or else that it is damaged."""
     if number := _number(error):
-        return PipelineError(f"{path}: cannot be read: {_in_words(number)}")
+        return PipelineError(f"{path}: cannot be read: {_advised(number)}")
     return damaged(path, f"expected {expected}, found something else or a truncated one")
 
 
-def in_words(error: OSError) -> str:
+def told_by_system(error: OSError) -> str:
     """What the system says, without what a library makes of it, and what to do."""
     number = _number(error)
-    return _in_words(number) if number else str(error)
+    return _advised(number) if number else str(error)
 
 
 def as_os_error(error: Exception, path: Path | str) -> OSError | None:
@@ -181,7 +181,7 @@ def as_os_error(error: Exception, path: Path | str) -> OSError | None:
     return OSError(number, os.strerror(number), str(path)) if number else None
 
 
-def _in_words(number: int) -> str:
+def _advised(number: int) -> str:
     return ": ".join(filter(None, (os.strerror(number), ADVICE.get(number))))
 
 

@@ -38,6 +38,10 @@ def read_earlier(path: Path) -> dict[str, Any]:
     found: Any = None
     with suppress(FileNotFoundError, ValueError):
         found = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(found, dict) or {"commit", "studies"} - found.keys() or not isinstance(found["studies"], dict):
+    if (
+        not isinstance(found, dict)
+        or {"commit", "studies", "changed"} - found.keys()
+        or not isinstance(found["studies"], dict)
+    ):
         raise PipelineError(f"{path}: expected the headline numbers of an earlier commit: git checkout -- {path}")
     return found

@@ -118,7 +118,7 @@ def learn(materials: Materials, *, passes: Passes, rate: tuple[Rate, ...], sigma
     rows = materials.rows("minimal", materials.held_out)
     if not len(rows.labels):
         raise PipelineError(
-            f"{materials.key}: expected minimal images of validation originals, found none: raise sources.train"
+            f"{materials.key}.learn: expected minimal images of validation originals, found none: raise sources.train"
         )
     check_drops(materials.classifier, rows.originals[:1])
     wanted: list[tuple[str, float, Callable[..., Tensor]]] = []

@@ -39,7 +39,9 @@ class Autoencoder(nn.Module):
         channel_count, height, width = input_shape
         shrink = 2 ** (len(channels) - 1)
         if min(height, width) < shrink:
-            raise PipelineError(f"channels: a {height}x{width} image cannot be halved {len(channels) - 1} times")
+            raise PipelineError(
+                f"architecture.channels: a {height}x{width} image cannot be halved {len(channels) - 1} times"
+            )
         encoder = _block(nn.Conv2d(channel_count, channels[0], kernel_size=3, padding=1, bias=False))
         for before, after in pairwise(channels):
             encoder += _block(nn.Conv2d(before, after, kernel_size=3, stride=2, padding=1, bias=False))

@@ -60,7 +60,7 @@ class DcganGenerator(Generator):
         shrink = 2 ** len(channels)
         if min(height, width) < shrink:
             raise PipelineError(
-                f"generator.channels: a {height}x{width} image cannot be halved {len(channels)} times: give fewer"
+                f"generator_widths: a {height}x{width} image cannot be halved {len(channels)} times: give fewer"
             )
         layers: list[nn.Module] = [nn.Conv2d(channel_count, channels[0], 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
         for before, after in pairwise(channels):

@@ -72,7 +72,6 @@ def autoencoder_section(
             "paper_family": METHOD if METHOD in found else None,
             "study": study(metrics),
             "claims": _claims(metrics, results, heads, attacks, class_names),
-            "has_band": paper.autoencoder_clean is not None,
             "errors": _errors(metrics, ["clean", *attacks]),
             "kinds": ["clean", *attacks],
             "no_nearer": _no_nearer(metrics, attacks),

@@ -12,6 +12,7 @@ from pipeline.reporting.formats import percent, rate
 from pipeline.reporting.heatmaps import by_pair, outcome_figure
 from pipeline.reporting.names import families, label, study
 from pipeline.reporting.outcomes import attacks_on, outcome_table
+from pipeline.reporting.predicates import gains, loses
 from pipeline.reporting.section import Section
 
 METHOD = "dropout_ensemble"
@@ -76,13 +77,21 @@ def main_family(families: Collection[str]) -> str | None:
 
 
 def rivals(metrics: Mapping[str, Any], family: str) -> list[dict[str, Any]]:
-    """The other defenses of an ensemble's family, each beside the ensemble on the sets that both were judged on."""
+    """The other defenses of an ensemble's family, each beside the ensemble on the sets that both were judged on.
+
+    paid : of each whether one of the two gains on a set and keeps fewer originals right.
+    """
     ours = metrics["defenses"][family]
     return [
         {
             "label": label(metrics, name),
             "clean_accuracy": metrics["defenses"][name]["clean_accuracy"],
-            "price": metrics["comparisons"][f"{family}_minus_{name}"]["clean"]["recovered"],
+            "price": (price := metrics["comparisons"][f"{family}_minus_{name}"]["clean"]["recovered"]),
+            "paid": any(
+                (loses(price) and gains(found)) or (gains(price) and loses(found))
+                for attack in attacks_on(metrics, family)
+                for found in [metrics["comparisons"][f"{family}_minus_{name}"][attack]["recovered"]]
+            ),
             "originals": ours["originals"],
             "differences": {
                 attack: metrics["comparisons"][f"{family}_minus_{name}"][attack]["recovered"]

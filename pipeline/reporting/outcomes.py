@@ -73,6 +73,6 @@ def overview_section(metrics: Mapping[str, Any], earlier: Mapping[str, Any]) -> 
             "few": FEW,
             "weaker": weaker(earlier["studies"].get(study, ()), metrics),
             "before": earlier["commit"],
-            "changed": earlier.get("changed", {}).get(study, ()),
+            "changed": earlier["changed"].get(study, ()),
         },
     )

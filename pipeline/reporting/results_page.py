@@ -41,7 +41,7 @@ def results_page(
     earlier : the headline numbers of an earlier commit by study, as in reports/earlier.json.
     """
     template = environment().get_template("results.md.j2")
-    earlier = earlier or {"studies": {}, "commit": ""}
+    earlier = earlier or {"studies": {}, "commit": "", "changed": {}}
     before = {name: earlier["studies"][name] for name in metrics_by_study if name in earlier["studies"]}
     text = template.render(
         comparison=compared(metrics_by_study),
@@ -53,7 +53,7 @@ def results_page(
         earlier=EARLIER if any(metrics["gac"] for metrics in metrics_by_study.values()) else None,
         changes={name: moved(found, metrics_by_study[name]) for name, found in before.items()},
         weaker={name: weaker(found, metrics_by_study[name]) for name, found in before.items()},
-        changed=earlier.get("changed", {}),
+        changed=earlier["changed"],
         before=earlier["commit"],
         markdown=markdown,
     )
@@ -75,8 +75,8 @@ def study_results(metrics: Metrics) -> dict[str, Any]:
         "originals": next((entry["originals"] for entry in adaptive.values()), None),
         "undefended": adaptive["undefended"]["every_attack"] if adaptive else None,
         "standing": standing(metrics) if adaptive else None,
-        "easiest": _easiest(metrics),
         "easier": easier(metrics) if adaptive else [],
+        "alone": median_needed(adaptive["undefended"]) if adaptive else None,
         "tripwires": _tripwires(metrics),
         "dropout": _judged(metrics, ensemble) if ensemble else None,
         "rivals": dropout.rivals(metrics, ensemble) if ensemble else [],
@@ -144,20 +144,6 @@ def _errors_on_originals(metrics: Metrics) -> dict[str, float] | None:
     if not errors.keys() >= set(names.values()):
         return None
     return {words: errors[name]["clean"] for words, name in names.items()}
-
-
-def _easiest(metrics: Metrics) -> dict[str, Any] | None:
-    """Of the families' main defenses the one that an attacker needs the shortest perturbation for."""
-    found = {
-        name: needs
-        for name in families(metrics)
-        if name != "undefended" and name in metrics["adaptive"]
-        if (needs := median_needed(metrics["adaptive"][name]))["value"]
-    }
-    if not found:
-        return None
-    name = min(found, key=lambda key: found[key]["value"])
-    return {"label": label(metrics, name), "needs": found[name], "undefended": median_needed(metrics["adaptive"]["undefended"])}  # fmt: skip
 
 
 def _tripwires(metrics: Metrics) -> list[str]:

@@ -29,7 +29,7 @@ from pipeline.artifacts.left_out import leave_out, reason_left_out
 from pipeline.artifacts.shards import ShardStore
 from pipeline.artifacts.statistics import write_frame
 from pipeline.attacks.shared.adaptive import attack_defense
-from pipeline.attacks.shared.adaptive_settings import AdaptiveSettings, attacks_of, numbers
+from pipeline.attacks.shared.adaptive_settings import AdaptiveSettings, attacks_of
 from pipeline.attacks.shared.attempts import Attempt
 from pipeline.attacks.shared.defended import Target, check_gradients, multiply_adds
 from pipeline.attacks.shared.runs import each_block
@@ -86,21 +86,15 @@ def settings_of(study: Study, name: str, randomized: bool) -> AdaptiveSettings:
         block = merged(block, adaptive.get(part, {}))
         stated |= {key: f"adaptive.{part}.{key}" for key in adaptive.get(part, {})}
     declared = parameters_of(AdaptiveSettings)
-    for key in stated.keys() & declared.keys():
+    for key in sorted(stated.keys() & declared.keys()):
         check_value(block[key], declared[key][0], study.where(stated[key]))
     norm = block.get("norm", "linf")
     budgets = study.threat(norm)
     block = {"epsilons": list(budgets.epsilons), "budget": budgets.epsilon} | block
     settings = AdaptiveSettings(**study.arguments(AdaptiveSettings, "adaptive", block))
-    if settings.budget not in settings.epsilons:
-        budget, epsilons = (
-            stated.get(key, f"threat.{norm}.{of}") for key, of in (("budget", "epsilon"), ("epsilons", "epsilons"))
-        )
-        raise PipelineError(
-            f"{study.where(budget)}: expected one of {epsilons}, {numbers(settings.epsilons)}; found "
-            f"{settings.budget:g}: add it there, or take one of these"
-        )
-    attacks_of(settings, study.where("adaptive"))  # better refused now than after hours
+    budget = study.where(stated.get("budget", f"threat.{norm}.epsilon"))
+    epsilons = stated.get("epsilons", f"threat.{norm}.epsilons")
+    attacks_of(settings, study.where("adaptive"), budget, epsilons)  # better refused now than after hours
     return settings
 
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from pipeline.artifacts.files import in_words, locked
+from pipeline.artifacts.files import locked, told_by_system
 from pipeline.artifacts.ran_on import write_device
 from pipeline.errors import PipelineError
 from pipeline.mapper import wanted
@@ -67,7 +67,7 @@ def command(main: Callable[[], None], debug: bool, labels: list[str]) -> None:
     except PipelineError as error:
         _fail(str(error), debug)
     except OSError as error:  # a full disk, a folder that may not be written
-        _fail(f"{error.filename or 'input/output'}: {in_words(error)}", debug)
+        _fail(f"{error.filename or 'input/output'}: {told_by_system(error)}", debug)
     except KeyboardInterrupt:
         note(CUT_OFF)
         print("interrupted: nothing is half written; run the same command again", file=sys.stderr)

@@ -4,6 +4,7 @@ from typing import Any
 
 from pipeline.reporting.formats import budget, rate
 from pipeline.reporting.paper_numbers import reported
+from pipeline.reporting.predicates import loses
 from pipeline.side_by_side import SIDE_BY_SIDE
 from tests.committed import committed_json
 from tests.root import ROOT
@@ -111,9 +112,10 @@ def test_the_readme_says_what_the_metrics_say(metrics: dict[str, Any]) -> None:
         "on MNIST, {} against {} (over {} other trainings of the classifier {} against {}), ".format(
             *noise[0], other["count"], *again
         )
-        + "and fewer on CIFAR-10, {} against {}, at {:.1f} and {:.1f} % of originals right: not the same price".format(
+        + "and fewer on CIFAR-10, {} against {}, at {:.1f} and {:.1f} % of originals right there: ".format(
             *noise[1], *prices
         )
+        + "not the same price"
     ) in readme
     split = {part: metrics["cifar10-resnet20"]["params"]["sources"][part] for part in ("train", "test")}
     assert f"ResNet-20's results are of {split['train']} originals a split." in readme
@@ -121,3 +123,4 @@ def test_the_readme_says_what_the_metrics_say(metrics: dict[str, Any]) -> None:
     pair = "dropout_ensemble_minus_gaussian_noise_ensemble"
     verdicts = [study["comparisons"][pair]["minimal"]["thwarted"]["verdict"] for study in (mnist, cifar10)]
     assert verdicts == ["loss", "gain"]
+    assert loses(cifar10["comparisons"][pair]["clean"]["recovered"])  # what dropout gains there it pays for

@@ -73,3 +73,17 @@ def test_the_earlier_analysis_ends_where_the_earlier_metrics_begin() -> None:
     value, low, high = (f"{100 * EARLIER['without_trial'][end]:+.1f}" for end in ("value", "low", "high"))
     said = f"without it the gain over the control is {value} points [{low}, {high}]"
     assert said in " ".join(committed("reports/README.md").split())
+
+
+def test_what_was_changed_after_test_figures_is_what_was_run() -> None:
+    changed, metrics = json.loads(committed("reports/earlier.json"))["changed"], committed_json("reports/metrics")
+    robust = metrics["cifar10"]["robust"]["adversarial_training"]
+    epochs, steps = robust["training"]["epochs"], robust["adversary"]["steps"]
+    assert f"adversarial training: {epochs} epochs of {steps} steps, averaged weights;" in changed["cifar10"][1]
+    gac = metrics["cifar10"]["gac"]
+    assert {entry["trainings"] for entry in gac.values()} == {3}
+    assert (
+        f"the vanilla one's of {gac['gac_vanilla']['settings']['training']['epochs']} epochs;" in changed["cifar10"][0]
+    )
+    training = metrics["cifar10-resnet20"]["trainings"]["autoencoder_ensemble"]["training"]
+    assert f"{training['epochs']} epochs;" in changed["cifar10-resnet20"][1]

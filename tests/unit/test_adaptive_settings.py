@@ -87,7 +87,7 @@ def test_one_function_makes_sets_and_attacks_whole_defenses(toy: Attack, passes:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"budget": 0.1}, r"adaptive.x.budget: expected one of adaptive.x.epsilons, [0-9., ]+; found 0.1"),
+        ({"budget": 0.1}, r"^budget: expected one of epsilons, 0\.002, 0\.006, 0\.02, 0\.6; found 0\.1: add it there"),
         (
             {"ascent": {"method": "minimal", "step_size": 1, "max_steps": 3}},
             r"x.ascent: expected an attack with a budg",

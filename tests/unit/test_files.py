@@ -11,7 +11,7 @@ import pytest
 from safetensors import SafetensorError
 
 from pipeline.artifacts import storage
-from pipeline.artifacts.files import in_words, replacing, replacing_folder, unreadable
+from pipeline.artifacts.files import replacing, replacing_folder, told_by_system, unreadable
 from pipeline.artifacts.tensors import writing_tensors
 from tests.root import ROOT
 
@@ -42,7 +42,7 @@ DENIED = "Permission denied: make it, and the folder that it is in, readable and
     ],
 )
 def test_an_error_of_the_system_says_what_to_do(error: OSError, words: str) -> None:
-    assert in_words(error) == words
+    assert told_by_system(error) == words
 
 
 def test_a_file_that_may_not_be_read_is_not_called_damaged() -> None:

@@ -1,5 +1,6 @@
 """What no stage would take is told before the first of them, as the stage would tell it."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,8 @@ import pytest
 import torch
 
 from pipeline.errors import PipelineError
+from pipeline.models.autoencoder import Autoencoder
+from pipeline.models.generators import DcganGenerator
 from pipeline.registry import serve_own_files
 from pipeline.stages.learn import _in_params
 from pipeline.stages.rehearsal import rehearse
@@ -191,13 +194,28 @@ def test_a_choice_that_is_not_in_its_file_is_missed_there(folder: Path, text: st
     ("said", "message"),
     [
         ("gac_vanilla.learn.lambda_: auto", "defenses.gac_vanilla.learn.lambda_: auto"),
-        ("channels: too many", "defenses.gac_vanilla.learn: channels: too many"),
         ("data/x.h5: no such file", None),
     ],
 )
 def test_what_learning_refuses_is_named_with_its_file(folder: Path, said: str, message: str | None) -> None:
     found = str(_in_params(Study(START), "gac_vanilla", PipelineError(said)))
     assert found == (f"studies/{START}/params.yaml: {message}" if message else said)
+
+
+@pytest.mark.parametrize(
+    ("build", "place"),
+    [
+        (lambda: Autoencoder((1, 8, 8), channels=(8,) * 5, dropout=0, residual=False), "architecture.channels"),
+        (lambda: DcganGenerator((1, 8, 8), channels=(8,) * 5), "generator_widths"),
+    ],
+)
+def test_a_network_that_images_are_too_small_for_is_named_by_its_parameter(
+    folder: Path, build: Callable[[], object], place: str
+) -> None:
+    with pytest.raises(PipelineError) as refused:
+        build()
+    found = str(_in_params(Study(START), "gac_dcgan", refused.value))
+    assert found.startswith(f"studies/{START}/params.yaml: defenses.gac_dcgan.learn: {place}: a 8x8 image cannot be ")
 
 
 def told() -> str:

@@ -17,7 +17,7 @@ from pipeline.reporting.section import Section, draw, draw_all
 from tests.made_results import drawn, made_results
 from tests.made_study import AUTOENCODER, DROPOUT, GAC, METHODS, ROBUST, made_metrics, rate
 
-NOTHING_BEFORE: dict = {"commit": "", "studies": {}}
+NOTHING_BEFORE: dict = {"commit": "", "studies": {}, "changed": {}}
 
 
 @pytest.fixture
@@ -188,8 +188,8 @@ def test_what_became_weaker_was_changed_or_says_little_comes_first() -> None:
     html = draw(overview_section(metrics, earlier)).html
     words = ["Weaker than before", "Classifier, accuracy: 200.0 %", "had been seen", "its epochs", "<table"]
     assert [html.index(word) for word in words] == sorted(html.index(word) for word in words)
-    metrics["defenses"]["undefended"]["originals"] = 99
-    assert "These are 99 originals: the figures say little" in draw(overview_section(metrics, NOTHING_BEFORE)).html
+    metrics["defenses"]["undefended"]["originals"] = 100
+    assert "These are 100 originals: the figures say little" in draw(overview_section(metrics, NOTHING_BEFORE)).html
 
 
 @pytest.mark.usefixtures("undrawn")

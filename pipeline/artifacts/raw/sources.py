@@ -11,8 +11,6 @@ from pipeline.artifacts.raw.wanted import Images, Wanted, base, contents, place
 from pipeline.errors import PipelineError
 from pipeline.randomness import derive_seed
 
-README = "pipeline/README.md, Images"
-
 
 @dataclass(frozen=True)
 class Source:
@@ -123,12 +121,13 @@ def _fetch(wanted: Wanted) -> None:
     source = SOURCES[wanted.kind]
     if source.fetch is not None:
         source.fetch(wanted)
-    elif source.holds and wanted.path.exists() and not source.files(wanted):
-        found = contents(wanted.path) if wanted.path.is_dir() else "a file"
-        raise PipelineError(
-            f"{wanted.path}: expected {source.holds} ({README}), found {found}: put them there, or name another place"
-        )
     elif not source.files(wanted):
+        if source.holds and wanted.path.exists():
+            found = contents(wanted.path) if wanted.path.is_dir() else "a file"
+            raise PipelineError(
+                f"{wanted.path}: expected {source.holds} (pipeline/README.md, Images), found {found}: put them there, "
+                "or name another place"
+            )
         folder = wanted.path if wanted.path.is_dir() else wanted.path.parent
         raise PipelineError(
             f"{wanted.name}: no raw files at {wanted.path} (in {folder}: {contents(folder)}). Two ways: (1) set "

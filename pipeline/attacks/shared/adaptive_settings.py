@@ -1,6 +1,5 @@
 """How a whole defense is attacked: the settings of `adaptive` in a study's params, and the attacks that they name."""
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -72,11 +71,6 @@ class AdaptiveSettings:
         }
 
 
-def numbers(values: Iterable[float]) -> str:
-    """Numbers in words, for messages."""
-    return ", ".join(f"{value:g}" for value in values)
-
-
 @dataclass(frozen=True)
 class Chosen:
     """An attack with its checked parameters, and which of them bounds it, "" if none does."""
@@ -95,15 +89,19 @@ class Attacks:
     others: dict[str, Chosen]
 
 
-def attacks_of(settings: AdaptiveSettings, where: str) -> Attacks:
-    """The attacks that the settings name, their parameters checked; `where` names the block.
+def attacks_of(settings: AdaptiveSettings, where: str, budget: str = "budget", epsilons: str = "epsilons") -> Attacks:
+    """The attacks that the settings name, their parameters checked.
+
+    where : names the block in messages. budget, epsilons : name these two, where they stand elsewhere.
 
     Raises PipelineError if the budget is none of the epsilons, or if an attack is not there, has no such parameters,
     cannot leave a label, or is not bounded as its place asks for.
     """
     if settings.budget not in settings.epsilons:
+        known = ", ".join(f"{epsilon:g}" for epsilon in settings.epsilons)
         raise PipelineError(
-            f"{where}.budget: expected one of {where}.epsilons, {numbers(settings.epsilons)}; found {settings.budget:g}"
+            f"{budget}: expected one of {epsilons}, {known}; found {settings.budget:g}: add it there, or take one of "
+            "these"
         )
 
     def choose(key: str, block: Any, at: str, bounded: bool = True) -> Chosen:

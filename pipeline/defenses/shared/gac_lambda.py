@@ -65,7 +65,7 @@ def try_lambdas(
     rows = rows_of(materials, "minimal", contest.seen, "unseen")
     unseen, adversarial = contest.unseen, attacked(materials, rows)
     if not len(rows.labels):
-        raise PipelineError(f"{materials.key}: expected adversarial images of unseen originals, found none")
+        raise PipelineError(f"{materials.key}.learn: expected adversarial images of unseen originals, found none")
     first = torch.stack([(unseen.labels == label).nonzero()[0, 0] for label in unseen.labels.unique()])
     shown = unseen.images[first]
     wanted = sorted(set(lambdas), reverse=True)
