@@ -226,7 +226,9 @@ def test_without_images_of_validation_originals_it_says_so(tmp_path: Path) -> No
     study = Study(tmp_path)
     with h5py.File(study.sets["minimal"], "r+") as file:
         file["is_adversarial"][:] = False
-    with pytest.raises(PipelineError, match=r"^toy\.learn: expected minimal images of validation originals, found none"):
+    with pytest.raises(
+        PipelineError, match=r"^toy\.learn: expected minimal images of validation originals, found none"
+    ):
         defense.learn(study.materials("toy"), passes=3, rate=(0.5,))
 
 
